@@ -1,0 +1,77 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package notification is one event that Dovecot reported with the "ox" driver
+// of its push_notification plugin: its type, its decoder, its identity.
+//
+// What comes in is the body of Dovecot's PUT request, as every version since
+// 2.2.19 writes it, malformed ones included; it may be megabytes long, and
+// From, Subject and snippet are whatever the sender of the mail put there. What
+// goes out is a [Notification] whose every member is bounded, valid UTF-8 and
+// free of control characters, or an error that holds nothing of the body; and
+// the [Identity] by which the same notification is known when it comes again.
+package notification
+
+// Event is what happened to a message, in the words of RFC 5423.
+type Event string
+
+// MessageNew is the delivery of a new message, the only event that the driver
+// reports. Dovecot writes it with a small first letter, its documentation with
+// a capital one.
+const MessageNew Event = "messageNew"
+
+// Bounds of what a [Notification] holds, in bytes of UTF-8.
+const (
+	// MaxName bounds User and Folder. A longer one is a [FieldError]: cutting
+	// it would make somebody else of the user.
+	MaxName = 1024
+
+	// MaxHeader bounds From and Subject. Longer ones are cut between two
+	// characters.
+	MaxHeader = 1024
+
+	// MaxSnippet bounds Snippet in the same way. Dovecot sends 200 characters
+	// at most (100 before 2.3.7), which are 800 bytes.
+	MaxSnippet = 1024
+)
+
+// Notification is one event that Dovecot reported.
+type Notification struct {
+	// User is the login as Dovecot knows it, in lower case by its default, or
+	// with the driver's user_from_metadata the value that METADATA holds.
+	// Never empty, always as Dovecot sent it.
+	User string
+
+	// Folder is the mailbox, in practice always "INBOX". Never empty, always
+	// as Dovecot sent it.
+	Folder string
+
+	// UIDValidity is the UIDVALIDITY of the folder (RFC 9051, section 2.3.1.1),
+	// 0 if Dovecot did not say.
+	UIDValidity uint32
+
+	// UID of the message in the folder. 0 says that Dovecot did not know it
+	// yet, as is common with Maildir when several mails arrive at once.
+	UID uint32
+
+	// Event is always [MessageNew].
+	Event Event
+
+	// From is the From header for people to read: decoded, on one line, at most
+	// [MaxHeader] bytes, like "Jürgen <j@example.net>". Its sender chose every
+	// character of it, so it is no address to send to or to decide upon. Empty
+	// if there is none.
+	From string
+
+	// Subject is the Subject header, decoded, on one line, at most [MaxHeader]
+	// bytes. Empty if there is none.
+	Subject string
+
+	// Snippet is the beginning of the message's text, on one line, at most
+	// [MaxSnippet] bytes. Empty if the message has no text.
+	Snippet string
+
+	// Unseen is the number of unseen messages in the folder after the event,
+	// nil if Dovecot did not say (before 2.2.26, or when it could not look).
+	Unseen *uint32
+}
