@@ -1,0 +1,47 @@
+# The targets that matter: run, test. Everything they need beyond Go, make and
+# a Debian system they install themselves.
+
+GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOTESTSUM     = gotest.tools/gotestsum@v1.13.0
+GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+GO      ?= go
+PKG     ?= ./...
+LDFLAGS ?= -s -w
+
+.PHONY: run build test lint vuln bench fuzz clean help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: ## bin/caddy, with the modules of this repository
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/caddy ./cmd/caddy
+
+run: build ## Caddy with Caddyfile.example; its data stays below ./run
+	@echo "The password of the notify endpoint is $${NOTIFY_PASSWORD:-try-it}; stop with Ctrl-C."
+	NOTIFY_PASSWORD=$${NOTIFY_PASSWORD:-try-it} XDG_DATA_HOME=$(CURDIR)/run XDG_CONFIG_HOME=$(CURDIR)/run \
+		bin/caddy run --config Caddyfile.example --adapter caddyfile
+
+test: ## all tests with the race detector, on a real Dovecot
+	./internal/dovecottest/install.sh
+	$(GO) build -race -o bin/caddy-race ./cmd/caddy
+	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race \
+		$(GO) run $(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 30m $(PKG)
+
+lint: ## golangci-lint and gofumpt
+	$(GO) run $(GOLANGCI_LINT) run $(PKG)
+
+vuln: ## known vulnerabilities in what is linked in
+	$(GO) run $(GOVULNCHECK) $(PKG)
+
+bench: build ## the figures of bench/RESULTS.md
+	$(GO) run ./bench -caddy bin/caddy
+
+fuzz: ## each fuzz test for a minute
+	@set -e; for package in $$($(GO) list ./...); do \
+		for name in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime 60s $$package; \
+		done; done
+
+clean:
+	rm -rf bin run .cache

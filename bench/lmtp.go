@@ -1,0 +1,131 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
+)
+
+const lmtpSessions = 4
+
+// lmtp compares how fast a real Dovecot delivers mail, depending on who takes
+// its notifications, all over HTTPS.
+func (b *bench) lmtp() error {
+	bare := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	b.closers = append(b.closers, closer(bare.Close))
+	bareCA := filepath.Join(b.dir, "bare.pem")
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: bare.Certificate().Raw})
+	if err := os.WriteFile(bareCA, certificate, 0o600); err != nil {
+		return err
+	}
+	middleware, err := b.middleware()
+	if err != nil {
+		return err
+	}
+	hanging, err := b.hanging()
+	if err != nil {
+		return err
+	}
+	contenders := []*contender{}
+	add := func(name, address, ca string) error {
+		c, err := b.delivering(name, address, ca)
+		contenders = append(contenders, c)
+		return err
+	}
+	if err := add("push to a bare server", bare.Listener.Addr().String(), bareCA); err != nil {
+		return err
+	}
+	for _, c := range []struct{ name, middleware string }{
+		{"push to this module", middleware},
+		{"push to this module, the middleware hangs", hanging},
+	} {
+		s, err := b.caddy(b.binary, internalTLS(accepting(c.middleware, "sync always")))
+		if err != nil {
+			return err
+		}
+		if err := add(c.name, s.address, s.RootCA()); err != nil {
+			return err
+		}
+	}
+	if err := compare(contenders); err != nil {
+		return err
+	}
+	fmt.Println()
+	ratio("LMTP deliveries/s over push to a bare server", contenders[1], contenders[0], result.rate, ">= 0.95")
+	ratio("the same while the middleware hangs", contenders[2], contenders[0], result.rate, ">= 0.95")
+	return nil
+}
+
+// delivering is a Dovecot that pushes to address, and its deliveries.
+func (b *bench) delivering(name, address, ca string) (*contender, error) {
+	users := make([]dovecottest.User, lmtpSessions)
+	for i := range users {
+		users[i] = dovecottest.User{Name: fmt.Sprintf("user%d@example.com", i), Password: "pass"}
+	}
+	dovecot, err := dovecottest.New(context.Background(), dovecottest.Config{
+		Version: dovecottest.V23, Users: users, NoDebugLog: true, SSLClientCAFile: ca,
+		Drivers: []dovecottest.Driver{{URL: "https://" + username + ":" + password + "@" + address + notifyPath}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.closers = append(b.closers, dovecot)
+	for _, u := range users {
+		if err := dovecot.Register(u.Name); err != nil {
+			return nil, err
+		}
+	}
+	return &contender{name: name, measure: func() (result, error) { return deliver(dovecot, users) }}, nil
+}
+
+// deliver delivers over one session for each user at the same time.
+func deliver(dovecot *dovecottest.Server, users []dovecottest.User) (result, error) {
+	message := []byte("From: Alice <alice@example.net>\r\nSubject: bench\r\n\r\nHello.\r\n")
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		failed error
+	)
+	start := time.Now()
+	for _, u := range users {
+		wg.Go(func() {
+			err := func() error {
+				session, err := dovecot.OpenLMTP()
+				if err != nil {
+					return err
+				}
+				defer session.Close()
+				for range *mails / len(users) {
+					if _, err := session.Deliver("alice@example.net", []string{u.Name}, message); err != nil {
+						return err
+					}
+				}
+				return nil
+			}()
+			mu.Lock()
+			failed = errors.Join(failed, err)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return result{requests: int64(*mails / len(users) * len(users)), took: time.Since(start)}, failed
+}
+
+type closer func()
+
+func (c closer) Close() error { c(); return nil }

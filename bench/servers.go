@@ -1,0 +1,175 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+)
+
+const (
+	username = "dovecot"
+	password = "bench-secret"
+)
+
+// server is a running Caddy and the address of the port that is measured.
+type server struct {
+	*caddytestkit.Caddy
+	address string
+}
+
+// bench runs the parts; what they started ends with close.
+type bench struct {
+	binary  string
+	dir     string
+	started []*caddytestkit.Caddy
+	closers []io.Closer
+}
+
+func (b *bench) close() {
+	for _, c := range b.started {
+		c.Kill()
+	}
+	for _, c := range b.closers {
+		c.Close()
+	}
+}
+
+// caddy starts a Caddy. %ADDR% in the Caddyfile is the address to measure.
+func (b *bench) caddy(binary, caddyfile string) (*server, error) {
+	dir, err := os.MkdirTemp(b.dir, "caddy")
+	if err != nil {
+		return nil, err
+	}
+	c, err := caddytestkit.Prepare(binary, dir, "NOTIFY_PASSWORD="+password)
+	if err != nil {
+		return nil, err
+	}
+	port, err := caddytestkit.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	address := "127.0.0.1:" + strconv.Itoa(port)
+	b.started = append(b.started, c)
+	if err := c.Run(strings.ReplaceAll(caddyfile, "%ADDR%", address)); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, c.Log())
+	}
+	return &server{c, address}, nil
+}
+
+// stop ends a Caddy and removes its data.
+func (b *bench) stop(s *server) {
+	s.Kill()
+	os.RemoveAll(s.Dir)
+}
+
+// middleware is a server that answers 200 at once.
+func (b *bench) middleware() (string, error) {
+	return b.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+}
+
+// hanging is a server that never answers.
+func (b *bench) hanging() (string, error) {
+	return b.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}))
+}
+
+// closedPort is an address where nobody listens.
+func closedPort() (string, error) {
+	port, err := caddytestkit.FreePort()
+	return "127.0.0.1:" + strconv.Itoa(port), err
+}
+
+func (b *bench) serve(h http.Handler) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	s := &http.Server{Handler: h}
+	b.closers = append(b.closers, s)
+	go s.Serve(l)
+	return l.Addr().String(), nil
+}
+
+const logOff = "log {\nlevel ERROR\n}\n"
+
+// respond is Caddy answering 200 to everything: the most it can do.
+const respond = "{\n" + logOff + "}\nhttp://%ADDR% {\nrespond 200\n}\n"
+
+// proxied is what Caddy alone offers in the place of Apache: source addresses,
+// Basic credentials, and the middleware answers.
+func proxied(middleware, hash string) string {
+	return fmt.Sprintf(`{
+	%s}
+http://%%ADDR%% {
+	@mail remote_ip 127.0.0.0/8 10.0.0.0/8
+	handle @mail {
+		basic_auth {
+			%s %s
+		}
+		reverse_proxy %s
+	}
+	respond 403
+}
+`, logOff, username, hash, middleware)
+}
+
+// accepting is this module. An empty middleware means no target.
+func accepting(middleware, queue string) string {
+	target := ""
+	if middleware != "" {
+		target = "deliver middleware {\nreverse_proxy " + middleware + "\n}\n"
+	}
+	return fmt.Sprintf(`{
+	%s
+	dovecot_push {
+		queue embedded {
+			max_bytes 8GiB
+			%s
+		}
+		%s
+	}
+}
+http://%%ADDR%% {
+	dovecot_push_notify {
+		allow 127.0.0.0/8 10.0.0.0/8
+		credentials %s {env.NOTIFY_PASSWORD}
+	}
+}
+`, logOff, queue, target, username)
+}
+
+// residentMemory is the resident set of a process in MiB.
+func residentMemory(pid int) (float64, error) {
+	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseFloat(strings.Fields(value)[0], 64)
+			return kb / 1024, err
+		}
+	}
+	return 0, fmt.Errorf("no VmRSS of process %d", pid)
+}
+
+// internalTLS makes a Caddyfile serve HTTPS with a certificate of Caddy's
+// internal CA.
+func internalTLS(caddyfile string) string {
+	caddyfile = strings.Replace(caddyfile, "{\n", "{\nauto_https disable_redirects\nskip_install_trust\n", 1)
+	return strings.Replace(caddyfile, "http://%ADDR% {\n", "https://%ADDR% {\ntls internal\n", 1)
+}

@@ -1,0 +1,136 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
+)
+
+// Access tells which peers may come in.
+type Access struct {
+	// Source networks: addresses, CIDRs, `private_ranges`, and the partial
+	// forms of Apache (`192.168.0.`, `10.1`). Placeholders are replaced when
+	// the configuration is loaded, and may hold several, separated by blanks.
+	// Nobody comes in who is in neither `allow` nor `allow_sources`.
+	Allow []string `json:"allow,omitempty"`
+
+	// Lists of networks that other modules provide, asked on each request.
+	AllowSourcesRaw []json.RawMessage `json:"allow_sources,omitempty" caddy:"namespace=http.ip_sources inline_key=source"`
+
+	// Judge the client address that Caddy found by its option trusted_proxies,
+	// in place of the peer of the connection. Only safe behind a proxy that
+	// you run, and with trusted_proxies_strict.
+	ClientIP bool `json:"client_ip,omitempty"`
+}
+
+// gate decides about requests for guarded paths.
+type gate struct {
+	paths *guard.Paths
+	guard *guard.Guard
+	path  string // for the log
+	log   *slog.Logger
+	quiet *occasional
+}
+
+// gate makes what decides about paths.
+func (a *Access) gate(ctx caddy.Context, paths ...string) (*gate, error) {
+	g := &gate{path: paths[0], log: ctx.Slogger(), quiet: newOccasional()}
+	var err error
+	if g.paths, err = guard.NewPaths(paths...); err != nil {
+		return nil, err
+	}
+	g.guard, err = a.guard(ctx, g.log, g.path)
+	return g, err
+}
+
+// judge returns nil for a request that may pass, because of its source or
+// because its path is not guarded, and an error with the status otherwise.
+func (g *gate) judge(r *http.Request) error {
+	if !matchesAnyPath(g.paths, r) {
+		return nil
+	}
+	verdict := g.guard.Judge(r)
+	if verdict == guard.Allowed {
+		return nil
+	}
+	observeGuard(verdict)
+	if ok, suppressed := g.quiet.ok(); ok {
+		g.log.Warn("refused a request from outside the allowed networks", "path", g.path, "remote", r.RemoteAddr,
+			"verdict", verdict.String(), "not_logged_since", suppressed)
+	}
+	return caddyhttp.Error(verdict.Status(), fmt.Errorf("dovecot_push: %s", verdict))
+}
+
+// matchesAnyPath looks at the request as it is now and as it came: a rewrite
+// in front of the handler must neither hide a guarded path nor reveal one.
+func matchesAnyPath(paths *guard.Paths, r *http.Request) bool {
+	if paths.Match(r.URL) {
+		return true
+	}
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	return ok && original.URL != nil && *original.URL != *r.URL && paths.Match(original.URL)
+}
+
+// guard makes what decides about sources. path is for the warnings only.
+func (a *Access) guard(ctx caddy.Context, log *slog.Logger, path string) (*guard.Guard, error) {
+	var entries []string
+	for _, entry := range a.Allow {
+		v, err := replace(entry)
+		if err != nil {
+			return nil, fmt.Errorf("allow: %w", err)
+		}
+		entries = append(entries, strings.Fields(v)...)
+	}
+	networks, err := guard.ParseNetworks(entries)
+	if err != nil {
+		return nil, fmt.Errorf("allow: %w", err)
+	}
+	g := &guard.Guard{Allow: networks}
+	if a.AllowSourcesRaw != nil {
+		mods, err := ctx.LoadModule(a, "AllowSourcesRaw")
+		if err != nil {
+			return nil, fmt.Errorf("loading the sources of allowed networks: %w", err)
+		}
+		for _, mod := range mods.([]any) {
+			g.Sources = append(g.Sources, mod.(caddyhttp.IPRangeSource).GetIPRanges)
+		}
+	}
+	if len(entries) == 0 && len(g.Sources) == 0 {
+		log.Warn("nobody may come in, because no allow is configured", "path", path)
+	}
+	if a.ClientIP {
+		g.Peer = clientIP
+		warnAboutTrustedProxies(ctx, log, path)
+	}
+	return g, nil
+}
+
+// clientIP is the address that Caddy's server found for the request.
+func clientIP(r *http.Request) (netip.Addr, bool) {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	addr, err := netip.ParseAddr(ip)
+	return addr, err == nil
+}
+
+func warnAboutTrustedProxies(ctx caddy.Context, log *slog.Logger, path string) {
+	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	switch {
+	case !ok:
+	case server.TrustedProxiesRaw == nil:
+		log.Warn("client_ip is the peer of the connection, because the server has no trusted_proxies", "path", path)
+	case server.TrustedProxiesStrict == 0:
+		log.Warn("client_ip can be forged: without trusted_proxies_strict Caddy believes the left-most address of X-Forwarded-For, "+
+			"which the client itself can write; set trusted_proxies_strict in the servers option", "path", path)
+	}
+}

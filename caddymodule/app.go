@@ -1,0 +1,187 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package caddymodule makes Caddy modules of the other packages: the app
+// dovecot_push (queue and delivery), the HTTP handlers dovecot_push_notify and
+// dovecot_push_guard, and the targets in the namespace dovecot_push.targets.
+//
+// It is the only package that imports Caddy. In come Caddy's configuration
+// and requests; out goes plain Go: paths, secrets, loggers, http.Handlers.
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// App keeps the new-mail notifications of Dovecot and delivers them: to the
+// Open-Xchange middleware, and to whatever else is configured. They come in
+// through the HTTP handler `dovecot_push_notify`.
+//
+// In the Caddyfile this is the global option `dovecot_push`.
+type App struct {
+	// Where accepted notifications are kept until every target has them.
+	// Default: an embedded store in Caddy's data directory.
+	Queue *Queue `json:"queue,omitempty"`
+
+	// What notifications are delivered to. Without a target they are
+	// accepted, counted and forgotten.
+	TargetsRaw []json.RawMessage `json:"deliver,omitempty" caddy:"namespace=dovecot_push.targets inline_key=target"`
+
+	targets  []Target
+	log      *slog.Logger
+	activity *activity
+
+	key    string // of the queue in the pool; empty while it is not open
+	engine *delivery.Engine
+	opened chan struct{}
+	queue  *atomic.Pointer[queue.Queue] // nil before Start has opened it
+}
+
+// Target is what a module in the namespace dovecot_push.targets provides.
+type Target interface {
+	// Lane is the name of the target and what delivers to it.
+	Lane() delivery.Lane
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "dovecot_push",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision reads the configuration. It opens, dials and writes nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Slogger()
+	a.opened = make(chan struct{})
+	a.queue = new(atomic.Pointer[queue.Queue])
+	a.activity = newActivity(a.log)
+	if a.Queue == nil {
+		a.Queue = new(Queue)
+	}
+	if err := a.Queue.provision(); err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	mods, err := ctx.LoadModule(a, "TargetsRaw")
+	if err != nil {
+		return fmt.Errorf("loading the targets: %w", err)
+	}
+	list, _ := mods.([]any)
+	for _, mod := range list {
+		a.targets = append(a.targets, mod.(Target))
+	}
+	return registerMetrics(ctx.GetMetricsRegistry(), a)
+}
+
+// Validate tells about contradictions in the configuration.
+func (a *App) Validate() error {
+	seen := make(map[string]bool)
+	for _, t := range a.targets {
+		name := t.Lane().Name
+		if !queue.ValidName(name) {
+			return fmt.Errorf("deliver: the target name %q must be 1 to 64 of A-Z a-z 0-9 _ -", name)
+		}
+		if seen[name] {
+			return fmt.Errorf("deliver: two targets are named %s; each needs its own name, because what waits is kept by it", name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// Start opens the queue, or takes over the open one from the configuration
+// before this one, and begins to deliver.
+func (a *App) Start() error {
+	ctx := context.Background()
+	cfg := a.Queue.config(a.log)
+	cfg.Observe = observeCommit
+	q, err := a.openQueue(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	lanes := make([]delivery.Lane, len(a.targets))
+	for i, t := range a.targets {
+		lanes[i] = t.Lane()
+	}
+	a.engine, err = delivery.New(delivery.Config{
+		Queue: q, Lanes: lanes, MaxAge: cfg.MaxAge, Logger: a.log, Observe: a.observeAttempt,
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.engine.Start(ctx); err != nil {
+		return err
+	}
+	a.activity.start()
+	a.queue.Store(q)
+	close(a.opened)
+	if len(a.targets) == 0 {
+		a.log.Warn("no target is configured: notifications are accepted, counted and forgotten; add a deliver block")
+	}
+	return nil
+}
+
+// Stop ends the deliveries that are under way. Notifications are still
+// accepted until the HTTP servers have stopped.
+func (a *App) Stop() error {
+	if a.engine != nil {
+		a.engine.Stop()
+	}
+	a.activity.stop()
+	return nil
+}
+
+// Cleanup gives the queue back. The last one to do so closes it.
+func (a *App) Cleanup() error {
+	err := a.Stop() // another app's failed start leaves this one running
+	if a.key != "" {
+		_, derr := queues.Delete(a.key)
+		a.key = ""
+		err = errors.Join(err, derr)
+	}
+	return err
+}
+
+// accept stores a notification. HTTP servers may start before the app does:
+// requests wait for the queue to be open.
+func (a *App) accept(ctx context.Context, r queue.Record, window time.Duration) (duplicate bool, err error) {
+	select {
+	case <-a.opened:
+	case <-ctx.Done():
+		return false, fmt.Errorf("%w: it is still being opened", queue.ErrUnavailable)
+	}
+	return a.queue.Load().Accept(ctx, r, window)
+}
+
+func (a *App) observeAttempt(at delivery.Attempt) {
+	observeAttempt(at)
+	a.activity.attempt(at)
+}
+
+// decoder reads notifications in every character set mail is written in.
+var decoder = &notification.Decoder{CharsetReader: charsetReader}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

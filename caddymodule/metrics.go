@@ -1,0 +1,118 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+const namespace, subsystem = "caddy", "dovecot_push"
+
+// The counters live as long as the process: they are registered anew with the
+// registry of each configuration, so that a reload does not reset them.
+var (
+	notifyRequests = counter("notify_requests_total",
+		"Requests to the notify endpoint, by what came of them.", "result")
+	notifyDuration = histogram("notify_duration_seconds",
+		"How long Dovecot waited for the answer of the notify endpoint.", durations)
+	guardRefused = counter("guard_refused_total",
+		"Requests refused because of where they came from.", "reason")
+	commitDuration = histogram("queue_commit_duration_seconds",
+		"How long one write to the queue took.", durations)
+	commitSize = histogram("queue_commit_notifications",
+		"How many notifications one write to the queue held.", prometheus.ExponentialBuckets(1, 2, 11))
+	commitErrors = counter("queue_commit_errors_total",
+		"Notifications that could not be stored and were answered with 503.", "reason")
+	attempts = counter("delivery_attempts_total",
+		"Attempts to deliver a notification, by outcome.", "target", "outcome")
+	attemptFailures = counter("delivery_failures_total",
+		"Attempts that failed, by reason.", "target", "reason")
+	attemptDuration = histogram("delivery_duration_seconds",
+		"How long an attempt to deliver took.", durations, "target")
+	latency = histogram("delivery_latency_seconds",
+		"How long after its acceptance a notification was delivered.", latencies, "target")
+	deadLetters = counter("dead_letters_total",
+		"Notifications that a target gave up on, by reason.", "target", "reason")
+)
+
+var (
+	durations = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 5, 10, 30}
+	latencies = []float64{.001, .005, .025, .1, .5, 1, 5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600}
+)
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
+	}, labels)
+}
+
+func histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: buckets,
+	}, labels)
+}
+
+// registerMetrics makes the metrics part of the registry of a configuration.
+// app, if not nil, adds the state of its queue and targets.
+func registerMetrics(registry *prometheus.Registry, app *App) error {
+	collectors := []prometheus.Collector{
+		notifyRequests, notifyDuration, guardRefused, commitDuration, commitSize, commitErrors,
+		attempts, attemptFailures, attemptDuration, latency, deadLetters,
+	}
+	if app != nil {
+		collectors = append(collectors, stateCollector{app})
+	}
+	for _, c := range collectors {
+		var already prometheus.AlreadyRegisteredError
+		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
+
+func observeNotify(result notify.Result, took time.Duration) {
+	notifyRequests.WithLabelValues(string(result)).Inc()
+	notifyDuration.WithLabelValues().Observe(took.Seconds())
+}
+
+func observeGuard(v guard.Verdict) { guardRefused.WithLabelValues(v.String()).Inc() }
+
+func observeCommit(notifications int, took time.Duration, err error) {
+	switch {
+	case err == nil:
+		commitDuration.WithLabelValues().Observe(took.Seconds())
+		commitSize.WithLabelValues().Observe(float64(notifications))
+	case errors.Is(err, queue.ErrFull):
+		commitErrors.WithLabelValues("full").Add(float64(notifications))
+	case errors.Is(err, queue.ErrTooLarge):
+		commitErrors.WithLabelValues("too_large").Add(float64(notifications))
+	default:
+		commitErrors.WithLabelValues("unavailable").Add(float64(notifications))
+	}
+}
+
+func observeAttempt(a delivery.Attempt) {
+	if a.Took > 0 { // a notification can die of age without an attempt
+		attempts.WithLabelValues(a.Target, a.Result.Outcome.String()).Inc()
+		attemptDuration.WithLabelValues(a.Target).Observe(a.Took.Seconds())
+	}
+	if a.Result.Outcome == delivery.Delivered {
+		latency.WithLabelValues(a.Target).Observe(a.Age.Seconds())
+		return
+	}
+	if a.Dead {
+		deadLetters.WithLabelValues(a.Target, a.Result.Reason).Inc()
+		return
+	}
+	attemptFailures.WithLabelValues(a.Target, a.Result.Reason).Inc()
+}

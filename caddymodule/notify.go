@@ -1,0 +1,219 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/credentials"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
+)
+
+func init() {
+	caddy.RegisterModule(Notify{})
+}
+
+// DefaultPath is where Open-Xchange, and so every Dovecot configured for it,
+// has the notify endpoint.
+const DefaultPath = "/preliminary/http-notify/v1/notify"
+
+// maxMaxBody is what the queue can store in one message, with room to spare.
+const maxMaxBody = 4 << 20
+
+// Notify is the endpoint that Dovecot's push_notification plugin reports new
+// mails to, with its driver `ox`. What it answers with 200 is stored in the
+// queue of the app `dovecot_push`; the answer never waits for a delivery.
+//
+// A request for its path must come from an allowed network; then credentials
+// or a client certificate are asked for; then the notification is read. Every
+// path that is not below it goes to the next handler.
+//
+// In the Caddyfile this is the directive `dovecot_push_notify`.
+type Notify struct {
+	// The path of the endpoint. Default: /preliminary/http-notify/v1/notify
+	Path string `json:"path,omitempty"`
+
+	// Who may come in at all.
+	Access
+
+	// User names and passwords that Dovecot may show, of which it writes one
+	// into the URL of its driver. Several are for rotation.
+	Credentials []Credentials `json:"credentials,omitempty"`
+
+	// What a client certificate is good for, on a server with client_auth
+	// that verifies it: `sufficient` stands in for credentials, `required` is
+	// asked for in addition to credentials, or alone if there are none.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+
+	// Ask for neither credentials nor a certificate. The allowed networks are
+	// all the protection then.
+	Unauthenticated bool `json:"unauthenticated,omitempty"`
+
+	// The largest request body, in bytes, at most 4 MiB. Dovecot sends From
+	// and Subject as they are in the mail, whatever their size.
+	// Default: 1 MiB.
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// How long the request body may take to arrive. Default: 10s.
+	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
+
+	gate    *gate
+	handler *notify.Handler
+}
+
+// Credentials is one pair of user name and password.
+type Credentials struct {
+	// User name. Placeholders are replaced when the configuration is loaded.
+	Username string `json:"username"`
+
+	// The password as a placeholder, {env.NAME} or {file./path}; or its hash,
+	// bcrypt or argon2id, as `caddy hash-password` prints it.
+	Password string `json:"password"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (Notify) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.dovecot_push_notify",
+		New: func() caddy.Module { return new(Notify) },
+	}
+}
+
+// Provision reads the configuration.
+func (n *Notify) Provision(ctx caddy.Context) error {
+	if n.Path == "" {
+		n.Path = DefaultPath
+	}
+	if !strings.HasPrefix(n.Path, "/") || strings.ContainsAny(n.Path, "*?#%{}") {
+		return fmt.Errorf("path %q must be one plain path, such as %s", n.Path, DefaultPath)
+	}
+	mod, err := ctx.AppIfConfigured("dovecot_push")
+	if err != nil {
+		return fmt.Errorf("the notify endpoint needs the global option dovecot_push (the app of that name), "+
+			"which says where notifications go: %w", err)
+	}
+	app := mod.(*App)
+	if n.gate, err = n.Access.gate(ctx, n.Path); err != nil {
+		return err
+	}
+	n.handler = &notify.Handler{
+		Unauthenticated: n.Unauthenticated,
+		Decoder:         decoder,
+		Accept:          app.accept,
+		MaxBody:         n.MaxBody,
+		ReadTimeout:     time.Duration(n.ReadTimeout),
+		Logger:          ctx.Slogger(),
+		Observe: func(result notify.Result, took time.Duration) {
+			observeNotify(result, took)
+			app.activity.notify(result)
+		},
+	}
+	if n.handler.ClientCertificate, err = certificateMode(n.ClientCertificate); err != nil {
+		return err
+	}
+	n.handler.Credentials, err = verifier(n.Credentials)
+	return err
+}
+
+// Validate tells about contradictions in the configuration.
+func (n *Notify) Validate() error {
+	secured := len(n.Credentials) > 0 || n.ClientCertificate != ""
+	switch {
+	case !secured && !n.Unauthenticated:
+		return errors.New("the notify endpoint asks for nothing: add credentials or client_certificate, " +
+			"or write unauthenticated if the allowed networks are protection enough")
+	case secured && n.Unauthenticated:
+		return errors.New("unauthenticated contradicts credentials and client_certificate")
+	case n.MaxBody < 0 || n.MaxBody > maxMaxBody:
+		return fmt.Errorf("max_body must be at most %d bytes", maxMaxBody)
+	case n.ReadTimeout < 0:
+		return errors.New("read_timeout cannot be negative")
+	}
+	return nil
+}
+
+// ServeHTTP judges the source, then hands over to the endpoint.
+func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := n.gate.judge(r); err != nil {
+		return err
+	}
+	switch {
+	case r.URL.Path == n.Path:
+	case matchesAnyPath(n.gate.paths, r):
+		// Caddy answers 200 to what no handler takes: Dovecot would believe
+		// that a notification sent to a misspelled URL was accepted.
+		return caddyhttp.Error(http.StatusNotFound, fmt.Errorf("the path of the notify endpoint is exactly %s", n.Path))
+	default:
+		return next.ServeHTTP(w, r)
+	}
+	n.handler.ServeHTTP(w, r)
+	return nil
+}
+
+func certificateMode(s string) (notify.CertificateMode, error) {
+	switch s {
+	case "":
+		return notify.CertificateIgnored, nil
+	case "sufficient":
+		return notify.CertificateSufficient, nil
+	case "required":
+		return notify.CertificateRequired, nil
+	default:
+		return 0, fmt.Errorf("client_certificate is sufficient or required, not %q", s)
+	}
+}
+
+func verifier(all []Credentials) (*credentials.Verifier, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	pairs := make([]credentials.Pair, len(all))
+	for i, c := range all {
+		username, err := replace(c.Username)
+		if err != nil {
+			return nil, fmt.Errorf("credentials: user name: %w", err)
+		}
+		pairs[i].Username = username
+		password := c.Password
+		if comparerOf(password) == nil {
+			if password, err = replaceSecret(c.Password); err != nil {
+				return nil, fmt.Errorf("credentials of %s: %w (or give the hash that caddy hash-password prints)", username, err)
+			}
+		}
+		if comparer := comparerOf(password); comparer != nil {
+			pairs[i].Hash, pairs[i].Comparer = []byte(password), comparer
+		} else {
+			pairs[i].Password = []byte(password)
+		}
+	}
+	return credentials.New(pairs)
+}
+
+// comparerOf returns the module for the kind of hash that s is, or nil if s is
+// none.
+func comparerOf(s string) credentials.Comparer {
+	switch {
+	case strings.HasPrefix(s, "$argon2id$"):
+		return caddyauth.Argon2idHash{}
+	case strings.HasPrefix(s, "$2a$"), strings.HasPrefix(s, "$2b$"), strings.HasPrefix(s, "$2y$"):
+		return caddyauth.BcryptHash{}
+	default:
+		return nil
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Notify)(nil)
+	_ caddy.Validator             = (*Notify)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Notify)(nil)
+)

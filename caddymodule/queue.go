@@ -1,0 +1,272 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// Defaults of the queue.
+const (
+	defaultMaxAge   = 24 * time.Hour
+	defaultMaxBytes = 1 << 30
+)
+
+// Queue is where accepted notifications are kept until every target has them.
+// Dovecot gets its answer when they are stored here.
+type Queue struct {
+	// A store in this process and on this machine. It is the default; at most
+	// one of `embedded` and `nats` is set.
+	Embedded *EmbeddedQueue `json:"embedded,omitempty"`
+
+	// A NATS server or cluster with JetStream, shared by several Caddys.
+	NATS *NATSQueue `json:"nats,omitempty"`
+
+	// How long after its acceptance a notification is still delivered.
+	// After that it becomes a dead letter. Default: 24h.
+	MaxAge caddy.Duration `json:"max_age,omitempty"`
+
+	// How many bytes accepted notifications may take in the store; those
+	// waiting for another attempt and the dead letters may take as much each.
+	// When it is reached, notifications are answered with 503, and nothing
+	// that is stored is dropped. Default: 1 GiB (some two million
+	// notifications).
+	MaxBytes int64 `json:"max_bytes,omitempty"`
+
+	tls *tls.Config
+}
+
+// EmbeddedQueue is a store in this process. No port is opened for it.
+type EmbeddedQueue struct {
+	// The directory, on a local disk. Placeholders are replaced. Only one
+	// process can have it open. Default: the directory dovecot_push in
+	// Caddy's data directory.
+	Path string `json:"path,omitempty"`
+
+	// How often what was accepted reaches the disk: 0, the default, is
+	// always, before Dovecot gets its answer. With an interval a crash of the
+	// machine can lose the last interval's notifications; a crash of Caddy
+	// loses nothing either way.
+	Sync caddy.Duration `json:"sync,omitempty"`
+}
+
+// NATSQueue is a store on a NATS server or cluster (2.10 or later) with
+// JetStream. What is durable there is decided by its sync_interval and by
+// the number of replicas.
+type NATSQueue struct {
+	// The servers: nats://host:4222 or tls://host:4222. Placeholders are
+	// replaced. Credentials do not belong here.
+	URLs []string `json:"urls"`
+
+	// A .creds file with JWT and key. Placeholders are replaced.
+	CredentialsFile string `json:"credentials_file,omitempty"`
+
+	// User name and password, the alternative to a file. Placeholders are
+	// replaced; the password must be one: {env.*} or {file.*}.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+
+	// A token, another alternative. It must be a placeholder.
+	Token string `json:"token,omitempty"`
+
+	// A PEM file with the certificates of the CAs that may have signed the
+	// servers' certificates. Default: those of the operating system.
+	CAFile string `json:"ca_file,omitempty"`
+
+	// PEM files with the certificate and the key to show to the servers.
+	ClientCertFile string `json:"client_cert_file,omitempty"`
+	ClientKeyFile  string `json:"client_key_file,omitempty"`
+
+	// How many servers of the cluster keep each notification: 1, 3 or 5.
+	// Default: 1.
+	Replicas int `json:"replicas,omitempty"`
+
+	// Starts the names of streams and subjects, so that several installations
+	// can share a cluster. Caddys with the same prefix share one queue.
+	// Default: dovecot_push.
+	Prefix string `json:"prefix,omitempty"`
+}
+
+// provision sets the defaults and replaces placeholders.
+func (q *Queue) provision() error {
+	if q.Embedded != nil && q.NATS != nil {
+		return errors.New("it is either embedded or nats")
+	}
+	if q.MaxAge < 0 || q.MaxBytes < 0 {
+		return errors.New("max_age and max_bytes cannot be negative")
+	}
+	if q.MaxAge == 0 {
+		q.MaxAge = caddy.Duration(defaultMaxAge)
+	}
+	if q.MaxBytes == 0 {
+		q.MaxBytes = defaultMaxBytes
+	}
+	if q.NATS != nil {
+		return q.provisionNATS()
+	}
+	if q.Embedded == nil {
+		q.Embedded = new(EmbeddedQueue)
+	}
+	if q.Embedded.Sync < 0 {
+		return errors.New("sync is \"always\" or a positive duration")
+	}
+	if q.Embedded.Path == "" {
+		q.Embedded.Path = filepath.Join(caddy.AppDataDir(), "dovecot_push")
+	}
+	path, err := replace(q.Embedded.Path)
+	if err != nil {
+		return fmt.Errorf("path: %w", err)
+	}
+	q.Embedded.Path, err = filepath.Abs(path)
+	return err
+}
+
+func (q *Queue) provisionNATS() error {
+	n := q.NATS
+	if len(n.URLs) == 0 {
+		return errors.New("nats needs the URL of at least one server")
+	}
+	n.URLs = append([]string(nil), n.URLs...)
+	for i, u := range n.URLs {
+		u, err := replace(u)
+		if err != nil {
+			return fmt.Errorf("server URL: %w", err)
+		}
+		if strings.Contains(u, "@") {
+			return errors.New("a server URL cannot hold credentials, they would be shown in the configuration: use credentials, credentials_file or token")
+		}
+		n.URLs[i] = u
+	}
+	for _, s := range []*string{&n.CredentialsFile, &n.Username, &n.CAFile, &n.ClientCertFile, &n.ClientKeyFile} {
+		v, err := replace(*s)
+		if err != nil {
+			return fmt.Errorf("nats: %w", err)
+		}
+		*s = v
+	}
+	for name, s := range map[string]*string{"password": &n.Password, "token": &n.Token} {
+		if *s == "" {
+			continue
+		}
+		if _, err := replaceSecret(*s); err != nil {
+			return fmt.Errorf("nats %s: %w", name, err)
+		}
+	}
+	if n.Prefix != "" && !queue.ValidName(n.Prefix) {
+		return errors.New("prefix must be 1 to 64 of A-Z a-z 0-9 _ -")
+	}
+	if n.Replicas < 0 || n.Replicas > 5 {
+		return errors.New("replicas must be 1 to 5")
+	}
+	if (n.ClientCertFile == "") != (n.ClientKeyFile == "") {
+		return errors.New("a client certificate needs its key, and a key its certificate")
+	}
+	return q.loadTLS()
+}
+
+func (q *Queue) loadTLS() error {
+	n := q.NATS
+	if n.CAFile == "" && n.ClientCertFile == "" {
+		return nil
+	}
+	q.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	if n.CAFile != "" {
+		pem, err := os.ReadFile(n.CAFile)
+		if err != nil {
+			return fmt.Errorf("ca_file: %w", err)
+		}
+		q.tls.RootCAs = x509.NewCertPool()
+		if !q.tls.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("ca_file: no certificate in %s", n.CAFile)
+		}
+	}
+	if n.ClientCertFile != "" {
+		cert, err := tls.LoadX509KeyPair(n.ClientCertFile, n.ClientKeyFile)
+		if err != nil {
+			return fmt.Errorf("client_cert: %w", err)
+		}
+		q.tls.Certificates = []tls.Certificate{cert}
+	}
+	return nil
+}
+
+// config is the same for the package queue. The secrets were found when the
+// configuration was provisioned.
+func (q *Queue) config(log *slog.Logger) queue.Config {
+	cfg := queue.Config{MaxBytes: q.MaxBytes, MaxAge: time.Duration(q.MaxAge), Logger: log}
+	if n := q.NATS; n != nil {
+		cfg.Prefix = n.Prefix
+		password, _ := replaceSecret(n.Password)
+		token, _ := replaceSecret(n.Token)
+		cfg.External = &queue.External{
+			URLs: n.URLs, CredentialsFile: n.CredentialsFile,
+			User: n.Username, Password: password, Token: token,
+			TLS: q.tls, Replicas: n.Replicas,
+		}
+		return cfg
+	}
+	cfg.Embedded = &queue.Embedded{Path: q.Embedded.Path, Sync: time.Duration(q.Embedded.Sync)}
+	return cfg
+}
+
+// identity is what makes two configurations mean the same queue: everything
+// that cannot be changed while it is open.
+func (q *Queue) identity() string {
+	if n := q.NATS; n != nil {
+		return fmt.Sprintf("nats %q", []string{
+			strings.Join(n.URLs, " "), n.Prefix, n.CredentialsFile, n.Username, n.Password, n.Token,
+			n.CAFile, n.ClientCertFile, n.ClientKeyFile, fmt.Sprint(n.Replicas),
+		})
+	}
+	return "embedded " + q.Embedded.Path
+}
+
+// queues holds the open queues over reloads.
+var queues = caddy.NewUsagePool()
+
+type pooledQueue struct {
+	*queue.Queue
+	log currentLogger
+}
+
+func (p pooledQueue) Destruct() error { return p.Close() }
+
+// openQueue opens the queue, or takes over the one that is open.
+func (a *App) openQueue(ctx context.Context, cfg queue.Config) (*queue.Queue, error) {
+	key := a.Queue.identity()
+	value, loaded, err := queues.LoadOrNew(key, func() (caddy.Destructor, error) {
+		log := newCurrentLogger(a.log)
+		cfg.Logger = slog.New(log)
+		q, err := queue.Open(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		return pooledQueue{q, log}, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the queue: %w", err)
+	}
+	a.key = key
+	pooled := value.(pooledQueue)
+	if loaded {
+		pooled.log.to.Store(a.log)
+		if err := pooled.Reconcile(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return pooled.Queue, nil
+}

@@ -1,0 +1,40 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// replace replaces the placeholders of a setting. One that is empty or
+// unknown is an error.
+func replace(s string) (string, error) {
+	return caddy.NewReplacer().ReplaceOrErr(s, true, true)
+}
+
+var (
+	secretPlaceholder = regexp.MustCompile(`^\{(env\.[^{}]+|file\.[^{}]+)\}$`)
+
+	errLiteralSecret = errors.New("a secret must come from {env.NAME} or {file./path}, because what stands in the configuration " +
+		"is shown by Caddy's admin API ({$NAME} is replaced too early and ends there as well)")
+	errEmptySecret = errors.New("the secret is empty or cannot be read")
+)
+
+// replaceSecret finds the secret that the placeholder s stands for. A secret
+// written out in the configuration, and an empty one, are errors, which never
+// tell its value.
+func replaceSecret(s string) (string, error) {
+	if !secretPlaceholder.MatchString(s) {
+		return "", errLiteralSecret
+	}
+	secret, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
+	if err != nil || secret == "" {
+		return "", fmt.Errorf("%w: %s", errEmptySecret, s)
+	}
+	return secret, nil
+}

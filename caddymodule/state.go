@@ -1,0 +1,87 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// stateTimeout bounds how long the metrics wait for the store.
+const stateTimeout = 2 * time.Second
+
+// stateCollector reads the queue of an app and its targets when the metrics
+// are asked for.
+type stateCollector struct{ app *App }
+
+var (
+	queueUp            = describe("queue_up", "Whether the queue can be read and written (1) or not (0).")
+	queueNotifications = describe("queue_notifications", "Notifications that some target still has to get.")
+	queueBytes         = describe("queue_bytes", "What they take in the store.")
+	queueLimit         = describe("queue_limit_bytes", "What they may take in the store (max_bytes).")
+	queueOldest        = describe("queue_oldest_age_seconds", "How long the oldest of them waits; 0 if none does.")
+	targetWaiting      = describe("target_waiting", "Notifications not attempted so far.", "target")
+	targetParked       = describe("target_parked", "Notifications waiting for another attempt.", "target")
+	targetDead         = describe("target_dead_letters", "Dead letters that are kept.", "target")
+	targetUp           = describe("target_up", "Whether the target takes notifications (1) or counts as down (0).", "target")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest,
+		targetWaiting, targetParked, targetDead, targetUp,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	q := c.app.queue.Load()
+	if q == nil {
+		return // not started, or only validated
+	}
+	names := make([]string, len(c.app.targets))
+	for i, t := range c.app.targets {
+		names[i] = t.Lane().Name
+		gauge(targetUp, boolValue(!c.app.engine.Down(names[i])), names[i])
+	}
+	gauge(queueLimit, float64(c.app.Queue.MaxBytes))
+	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
+	defer cancel()
+	stats, err := q.Stats(ctx, names)
+	gauge(queueUp, boolValue(err == nil))
+	if err != nil {
+		return
+	}
+	var age float64
+	if !stats.Oldest.IsZero() {
+		age = max(time.Since(stats.Oldest).Seconds(), 0)
+	}
+	gauge(queueNotifications, float64(stats.Waiting))
+	gauge(queueBytes, float64(stats.Bytes))
+	gauge(queueOldest, age)
+	for name, t := range stats.Targets {
+		gauge(targetWaiting, float64(t.Waiting), name)
+		gauge(targetParked, float64(t.Parked), name)
+		gauge(targetDead, float64(t.Dead), name)
+	}
+}
+
+func boolValue(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

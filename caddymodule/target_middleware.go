@@ -1,0 +1,139 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/middleware"
+)
+
+func init() {
+	caddy.RegisterModule(Middleware{})
+}
+
+// Middleware delivers notifications to the Open-Xchange middleware: the same
+// PUT with the same body that Dovecot sent, to one of the nodes of its cluster.
+// While no node answers, notifications wait.
+type Middleware struct {
+	// Name of the target in logs and metrics. What waits is kept by it: a
+	// target with another name starts anew. Default: middleware.
+	Name string `json:"name,omitempty"`
+
+	// The path of the notify endpoint at the middleware.
+	// Default: /preliminary/http-notify/v1/notify
+	Path string `json:"path,omitempty"`
+
+	// User name for the middleware, the value of its property
+	// com.openexchange.rest.services.basic-auth.login. Placeholders are
+	// replaced when the configuration is loaded.
+	Username string `json:"username,omitempty"`
+
+	// The password that goes with it, as a placeholder: {env.NAME} or
+	// {file./path}.
+	Password string `json:"password,omitempty"`
+
+	// Caddy's reverse_proxy handler with the nodes, and all of its options:
+	// load balancing, health checks, dynamic upstreams, TLS.
+	ReverseProxyRaw json.RawMessage `json:"reverse_proxy" caddy:"namespace=http.handlers inline_key=handler"`
+
+	target *middleware.Target
+}
+
+// CaddyModule returns the Caddy module information.
+func (Middleware) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "dovecot_push.targets.middleware",
+		New: func() caddy.Module { return new(Middleware) },
+	}
+}
+
+// Provision reads the configuration.
+func (m *Middleware) Provision(ctx caddy.Context) error {
+	if m.Name == "" {
+		m.Name = "middleware"
+	}
+	if m.Path == "" {
+		m.Path = DefaultPath
+	}
+	if !strings.HasPrefix(m.Path, "/") {
+		return fmt.Errorf("path %q must begin with a slash", m.Path)
+	}
+	username, err := replace(m.Username)
+	if err != nil {
+		return fmt.Errorf("credentials: user name: %w", err)
+	}
+	var password string
+	if m.Password != "" {
+		if password, err = replaceSecret(m.Password); err != nil {
+			return fmt.Errorf("credentials: %w", err)
+		}
+	}
+	if m.ReverseProxyRaw == nil {
+		return errors.New("no reverse_proxy: the nodes of the middleware are not known")
+	}
+	mod, err := ctx.LoadModule(m, "ReverseProxyRaw")
+	if err != nil {
+		return fmt.Errorf("loading reverse_proxy: %w", err)
+	}
+	proxy, ok := mod.(*reverseproxy.Handler)
+	if !ok {
+		return fmt.Errorf("reverse_proxy is a %T", mod)
+	}
+	sendUpstreamHost(proxy)
+	m.target = &middleware.Target{
+		URL:      &url.URL{Scheme: "http", Host: "middleware", Path: m.Path},
+		Username: username, Password: password,
+		Proxy: func(w http.ResponseWriter, r *http.Request) error { return serveProxy(proxy, w, r) },
+	}
+	return nil
+}
+
+// Lane implements Target.
+func (m *Middleware) Lane() delivery.Lane {
+	return delivery.Lane{Name: m.Name, Target: m.target}
+}
+
+// serveProxy gives the handler what a request in Caddy's server has.
+func serveProxy(proxy *reverseproxy.Handler, w http.ResponseWriter, r *http.Request) error {
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+	return proxy.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+		return errors.New("reverse_proxy did not answer")
+	}))
+}
+
+// sendUpstreamHost makes each node see its own address in the Host field,
+// unless the configuration says otherwise: there is no client whose Host
+// could be passed on.
+func sendUpstreamHost(proxy *reverseproxy.Handler) {
+	if proxy.Headers == nil {
+		proxy.Headers = new(headers.Handler)
+	}
+	if proxy.Headers.Request == nil {
+		proxy.Headers.Request = new(headers.HeaderOps)
+	}
+	if proxy.Headers.Request.Set == nil {
+		proxy.Headers.Request.Set = make(http.Header)
+	}
+	if proxy.Headers.Request.Set.Get("Host") == "" {
+		proxy.Headers.Request.Set.Set("Host", "{http.reverse_proxy.upstream.hostport}")
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner = (*Middleware)(nil)
+	_ Target            = (*Middleware)(nil)
+)

@@ -1,0 +1,130 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// networkForms ends the error about an entry.
+const networkForms = "understood are an address (10.0.0.7, 2001:db8::7), a network (10.0.0.0/8, 10.0.0.0/255.0.0.0, 2001:db8::/32), " +
+	"the beginning of IPv4 addresses (10.1.) and private_ranges"
+
+// privateRanges is what Caddy replaces private_ranges with.
+var privateRanges = []netip.Prefix{
+	netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("10.0.0.0/8"),
+	netip.MustParsePrefix("127.0.0.1/8"),
+	netip.MustParsePrefix("fd00::/8"),
+	netip.MustParsePrefix("::1/128"),
+}
+
+// parseNetwork reads one entry of ParseNetworks.
+func parseNetwork(entry string) (netip.Prefix, error) {
+	prefix, reason := readNetwork(entry)
+	if reason == "" {
+		prefix, reason = checkNetwork(prefix)
+	}
+	if reason != "" {
+		return netip.Prefix{}, fmt.Errorf("network %q: %s; %s", entry, reason, networkForms)
+	}
+	return prefix, nil
+}
+
+// readNetwork finds out which form entry has. The reason tells why it has none.
+func readNetwork(entry string) (prefix netip.Prefix, reason string) {
+	if strings.EqualFold(entry, "all") {
+		return prefix, "to let everybody in, write 0.0.0.0/0 ::/0"
+	}
+	if address, length, ok := strings.Cut(entry, "/"); ok {
+		return readLength(address, length)
+	}
+	if addr, err := netip.ParseAddr(entry); err == nil {
+		if addr.Zone() != "" {
+			return prefix, "an address is looked for without its zone, so leave it out"
+		}
+		return netip.PrefixFrom(addr, addr.BitLen()), ""
+	}
+	if prefix, ok := readBeginning(entry); ok {
+		return prefix, ""
+	}
+	if looksLikeName(entry) {
+		return prefix, "names are not looked up, write the addresses"
+	}
+	return prefix, "this is no address"
+}
+
+// readLength reads a network whose length is a number of bits or a netmask.
+func readLength(address, length string) (prefix netip.Prefix, reason string) {
+	addr, err := netip.ParseAddr(address)
+	switch {
+	case err != nil && looksLikeName(address):
+		return prefix, "names are not looked up, write the addresses"
+	case err != nil:
+		return prefix, "before the slash must be a whole address"
+	case addr.Zone() != "":
+		return prefix, "a network has no zone"
+	}
+	mask, err := netip.ParseAddr(length)
+	if err != nil {
+		prefix, err = netip.ParsePrefix(address + "/" + length)
+		if err != nil {
+			return prefix, "behind the slash must be a number of bits from 0 to " + strconv.Itoa(addr.BitLen())
+		}
+		return prefix, ""
+	}
+	if !addr.Is4() || !mask.Is4() {
+		return prefix, "a netmask is for IPv4, write the number of bits"
+	}
+	b := mask.As4()
+	m := binary.BigEndian.Uint32(b[:])
+	ones := bits.LeadingZeros32(^m)
+	if m<<ones != 0 {
+		return prefix, "the netmask has holes"
+	}
+	return netip.PrefixFrom(addr, ones), ""
+}
+
+// readBeginning reads the first one to three bytes of IPv4 addresses, with or
+// without the dot behind them.
+func readBeginning(entry string) (prefix netip.Prefix, ok bool) {
+	parts := strings.Split(strings.TrimSuffix(entry, "."), ".")
+	if len(parts) > 3 {
+		return prefix, false
+	}
+	var address [4]byte
+	for i, part := range parts {
+		// 010 is 8 to some and 10 to others.
+		b, err := strconv.ParseUint(part, 10, 8)
+		if err != nil || strconv.FormatUint(b, 10) != part {
+			return prefix, false
+		}
+		address[i] = byte(b)
+	}
+	return netip.PrefixFrom(netip.AddrFrom4(address), 8*len(parts)), true
+}
+
+// checkNetwork refuses what can be read but says something else than it seems to.
+func checkNetwork(prefix netip.Prefix) (_ netip.Prefix, reason string) {
+	if prefix.Addr().Is4In6() && prefix.Bits() < mappedBits {
+		return prefix, "in this form a network of IPv4 addresses has 96 bits or more"
+	}
+	prefix = unmapPrefix(prefix)
+	if prefix.Bits() == 0 && !prefix.Addr().IsUnspecified() {
+		return prefix, "with 0 bits it is everybody, which is written 0.0.0.0/0 or ::/0"
+	}
+	return prefix.Masked(), ""
+}
+
+// looksLikeName says whether s has letters and is not in the form of IPv6.
+func looksLikeName(s string) bool {
+	return !strings.Contains(s, ":") && strings.ContainsFunc(s, unicode.IsLetter)
+}

@@ -1,0 +1,187 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package notify is the endpoint that Dovecot reports new mail to:
+//
+//	PUT /preliminary/http-notify/v1/notify
+//
+// In come the requests of Dovecot's driver "ox", once the caller has matched
+// the path and the source network. Out go the notifications, as Dovecot sent
+// them, to a function that stores them; the answer, which says that this was
+// done; and one [Result] each. Nothing here waits for a delivery.
+//
+// The answers are written for Dovecot: it holds up the delivery of mail until
+// it has one, for 2 seconds by default, looks at the class of the status
+// alone, and tries again only after 408, 503 with Retry-After and Date, or no
+// answer at all. What it gets no 2xx for, it forgets.
+package notify
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/credentials"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// Defaults of [Handler].
+const (
+	// DefaultMaxBody is 1 MiB: Dovecot sends From and Subject whole.
+	DefaultMaxBody int64 = 1 << 20
+	// DefaultReadTimeout bounds how long a body may take.
+	DefaultReadTimeout = 10 * time.Second
+	// DefaultWaitTimeout leaves Dovecot, which by default gives up after 2
+	// seconds, time to read that it should try again.
+	DefaultWaitTimeout = 1800 * time.Millisecond
+)
+
+// CertificateMode is what a client certificate is good for.
+type CertificateMode int
+
+const (
+	// CertificateIgnored: nobody asks for one.
+	CertificateIgnored CertificateMode = iota
+	// CertificateSufficient: one that was verified stands in for credentials.
+	CertificateSufficient
+	// CertificateRequired: there must be one that was verified, in addition
+	// to credentials if there are any.
+	CertificateRequired
+)
+
+// Handler is the endpoint. Its fields are not changed while it serves.
+//
+// One of Credentials, ClientCertificate and Unauthenticated must be set: a
+// Handler that does not know whom to let in answers 403.
+type Handler struct {
+	// Credentials are asked for, if not nil, with HTTP Basic (RFC 7617).
+	Credentials *credentials.Verifier
+	// ClientCertificate tells what a client certificate is good for. The
+	// server must have verified it (crypto/tls: VerifiedChains); one that a
+	// peer merely showed is none.
+	ClientCertificate CertificateMode
+	// Unauthenticated lets everybody in, if there are no credentials and
+	// client certificates are ignored.
+	Unauthenticated bool
+
+	// Decoder reads the notifications. Required.
+	Decoder *notification.Decoder
+	// Accept stores a notification and returns when it is durable; it heeds
+	// its context, and its errors are those of [queue.Queue.Accept]. Required.
+	Accept func(ctx context.Context, r queue.Record, window time.Duration) (duplicate bool, err error)
+
+	// MaxBody is the largest body, in bytes. Default: [DefaultMaxBody].
+	MaxBody int64
+	// ReadTimeout is how long the body may take to arrive. Default:
+	// [DefaultReadTimeout].
+	ReadTimeout time.Duration
+	// WaitTimeout is how long Accept may take. Default: [DefaultWaitTimeout].
+	WaitTimeout time.Duration
+
+	// Peer returns the address that wrong credentials are counted for and
+	// that the log shows. Default: the peer of the connection.
+	Peer func(*http.Request) (netip.Addr, bool)
+	// Logger gets the refusals, which an operator must mend, each seldom, and
+	// at level debug everything else. Nothing of a notification is in it.
+	// Required.
+	Logger *slog.Logger
+	// Observe, if set, is told of each request and how long it took.
+	Observe func(Result, time.Duration)
+
+	complaints complaints
+}
+
+// ServeHTTP answers one request, whatever its path.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	source := h.source(r)
+	result, refusal := h.serve(w, r, source)
+	if refusal != nil {
+		result = refusal.result
+		refusal.write(w)
+		h.complain(r.Context(), source, refusal)
+	} else {
+		writeSuccess(w)
+		if h.Logger.Enabled(r.Context(), slog.LevelDebug) {
+			h.Logger.DebugContext(r.Context(), "took a notification", "result", string(result), "remote", source, "took", time.Since(start))
+		}
+	}
+	if h.Observe != nil {
+		h.Observe(result, time.Since(start))
+	}
+}
+
+// serve decides about the request. It answers nothing, and refuses as much as
+// it can before it reads the body.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, source netip.Addr) (Result, *refusal) {
+	// It bounds what we read, and what net/http reads for us: the rest of a
+	// body of up to 256 KiB that was refused, so that Dovecot can go on using
+	// its connection. Without support for it the server's own limits remain.
+	controller := http.NewResponseController(w)
+	if r.ContentLength != 0 {
+		_ = controller.SetReadDeadline(time.Now().Add(orDefault(h.ReadTimeout, DefaultReadTimeout)))
+	}
+	if refusal := h.authenticate(r, source); refusal != nil {
+		return "", refusal
+	}
+	if r.Method != http.MethodPut {
+		return "", refusedMethod
+	}
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return "", refusedMediaType
+	}
+	body, refusal := readBody(r, orDefault(h.MaxBody, DefaultMaxBody))
+	if refusal != nil {
+		return "", refusal
+	}
+	// The server watches the connection from now on, and would take the
+	// deadline for the end of it.
+	_ = controller.SetReadDeadline(time.Time{})
+	return h.store(r, body)
+}
+
+// store decodes the notification and has it stored.
+func (h *Handler) store(r *http.Request, body []byte) (Result, *refusal) {
+	n, err := h.Decoder.Decode(body)
+	if err != nil {
+		return refuseBody(err)
+	}
+	record := queue.Record{Accepted: time.Now(), Body: body}
+	id, window := n.Identity(body, r.Header.Get("Date"))
+	record.ID = id
+	// Dovecot may give up earlier than we do. What it reported is stored all
+	// the same, and known when it comes again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), orDefault(h.WaitTimeout, DefaultWaitTimeout))
+	defer cancel()
+	duplicate, err := h.Accept(ctx, record, window)
+	switch {
+	case err != nil:
+		return "", refuseUnstored(err)
+	case duplicate:
+		return Duplicate, nil
+	default:
+		return Accepted, nil
+	}
+}
+
+// source is where the request came from; not valid if that is no IP address.
+func (h *Handler) source(r *http.Request) netip.Addr {
+	if h.Peer != nil {
+		if addr, ok := h.Peer(r); ok {
+			return addr
+		}
+		return netip.Addr{}
+	}
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return peer.Addr().Unmap()
+}
+
+func orDefault[T int64 | time.Duration](value, otherwise T) T {
+	if value <= 0 {
+		return otherwise
+	}
+	return value
+}

@@ -1,0 +1,285 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package caddytestkit starts a real Caddy with the modules of this repository
+// for tests and benchmarks: the process, not a part of it. In goes a
+// Caddyfile, out comes a running server with its own data directory and admin
+// address, which ends with the test.
+package caddytestkit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startTimeout is how long Caddy may take to start. The race detector and a
+// busy machine make it slow.
+const startTimeout = 60 * time.Second
+
+// Caddy is a running Caddy.
+type Caddy struct {
+	// Dir is its own directory; data and configuration are below it.
+	Dir string
+	// Admin is the address of its admin API.
+	Admin string
+
+	binary string
+	env    []string
+	log    *logBuffer
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// Start starts Caddy with the given Caddyfile and waits until it serves. It
+// fails the test if it does not, with Caddy's log. env is added to the
+// environment, as NAME=value.
+func Start(t testing.TB, caddyfile string, env ...string) *Caddy {
+	t.Helper()
+	c := New(t, env...)
+	if err := c.Run(caddyfile); err != nil {
+		t.Fatalf("starting Caddy: %v\n%s", err, c.Log())
+	}
+	return c
+}
+
+// New prepares a Caddy without starting it; see [Caddy.Run]. Its process ends
+// with the test.
+func New(t testing.TB, env ...string) *Caddy {
+	t.Helper()
+	c, err := Prepare(Binary(t), t.TempDir(), env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Kill()
+		if t.Failed() {
+			t.Logf("log of Caddy:\n%s", c.Log())
+		}
+	})
+	return c
+}
+
+// Prepare is [New] for programs that are no tests: the caller ends the
+// process with [Caddy.Kill].
+func Prepare(binary, dir string, env ...string) (*Caddy, error) {
+	port, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	c := &Caddy{Dir: dir, Admin: "127.0.0.1:" + strconv.Itoa(port), binary: binary, log: new(logBuffer)}
+	c.env = append(os.Environ(),
+		"CADDY_ADMIN="+c.Admin,
+		"HOME="+c.Dir,
+		"XDG_DATA_HOME="+filepath.Join(c.Dir, "data"),
+		"XDG_CONFIG_HOME="+filepath.Join(c.Dir, "config"),
+	)
+	c.env = append(c.env, env...)
+	return c, nil
+}
+
+// Run starts the process and waits until it serves. A Caddy that was killed
+// or stopped can be run again; it finds its data where it was.
+func (c *Caddy) Run(caddyfile string) error {
+	path := filepath.Join(c.Dir, "Caddyfile")
+	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
+		return err
+	}
+	cmd := c.command(context.Background(), "run", "--config", path, "--adapter", "caddyfile")
+	cmd.Stdout, cmd.Stderr = c.log, c.log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(done)
+	}()
+	c.mu.Lock()
+	c.cmd, c.done = cmd, done
+	c.mu.Unlock()
+	return c.await(done)
+}
+
+// await waits until the admin API has the configuration: it is set when all
+// apps have started.
+func (c *Caddy) await(done <-chan struct{}) error {
+	deadline := time.After(startTimeout)
+	for {
+		resp, err := http.Get("http://" + c.Admin + "/config/apps")
+		if err == nil {
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK && len(bytes.TrimSpace(body)) > len("null") {
+				return nil
+			}
+		}
+		select {
+		case <-done:
+			return errors.New("caddy ended")
+		case <-deadline:
+			return errors.New("caddy did not start in time")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Caddy) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.binary, args...)
+	cmd.Env, cmd.Dir = c.env, c.Dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// Command runs a caddy command, such as "validate" or "reload", in the
+// environment of c and returns what it printed.
+func (c *Caddy) Command(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	out, err := c.command(ctx, args...).CombinedOutput()
+	return string(out), err
+}
+
+// Reload loads another Caddyfile into the running process.
+func (c *Caddy) Reload(caddyfile string) error {
+	resp, err := http.Post("http://"+c.Admin+"/load", "text/caddyfile", strings.NewReader(caddyfile))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(resp.Body)
+		return fmt.Errorf("reload: %s: %s", resp.Status, body)
+	}
+	return nil
+}
+
+// Kill ends the process at once (SIGKILL) and waits for it.
+func (c *Caddy) Kill() { c.end(syscall.SIGKILL) }
+
+// Stop ends the process the way a service manager does (SIGTERM) and waits
+// for it.
+func (c *Caddy) Stop() { c.end(syscall.SIGTERM) }
+
+func (c *Caddy) end(sig syscall.Signal) {
+	c.mu.Lock()
+	cmd, done := c.cmd, c.done
+	c.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	_ = cmd.Process.Signal(sig)
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		_ = cmd.Process.Kill()
+		<-done
+	}
+}
+
+// PID is the process ID.
+func (c *Caddy) PID() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cmd.Process.Pid
+}
+
+// Log is what the process has printed so far.
+func (c *Caddy) Log() string { return c.log.String() }
+
+// RootCA is the file with the root certificate of Caddy's internal CA.
+func (c *Caddy) RootCA() string {
+	return filepath.Join(c.Dir, "data", "caddy", "pki", "authorities", "local", "root.crt")
+}
+
+// QueueDir is the default directory of the embedded queue.
+func (c *Caddy) QueueDir() string { return filepath.Join(c.Dir, "data", "caddy", "dovecot_push") }
+
+// Metrics returns the metrics page of the admin API.
+func (c *Caddy) Metrics() (string, error) {
+	resp, err := http.Get("http://" + c.Admin + "/metrics")
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return string(body), err
+}
+
+var builtBinary = sync.OnceValues(func() (string, error) {
+	if binary := os.Getenv("CADDY_TEST_BINARY"); binary != "" {
+		return filepath.Abs(binary)
+	}
+	dir, err := os.MkdirTemp("", "caddytestkit")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "caddy")
+	build := exec.Command("go", "build", "-race", "-o", binary, "./cmd/caddy")
+	build.Dir = Repository()
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building caddy: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// Binary is the caddy that tests run, with the race detector: the one that
+// the variable CADDY_TEST_BINARY names, or else one built for this test run.
+func Binary(t testing.TB) string {
+	t.Helper()
+	binary, err := builtBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// Repository is the root directory of this repository.
+func Repository() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// FreePort finds a TCP port on 127.0.0.1 that nobody listens on.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// logBuffer collects what a process prints.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

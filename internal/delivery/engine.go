@@ -1,0 +1,146 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package delivery hands what is in the queue to the targets.
+//
+// In come the records of a queue, out go calls of [Target.Deliver]. Each
+// target has a lane of its own (reader, workers, gate), so that one which
+// hangs or fails changes nothing for the others:
+//
+//   - A notification that fails is parked in the queue with its number of
+//     attempts and the time of the next one, and does not hold up those
+//     behind it. After max_age it becomes a dead letter.
+//   - A target that fails again and again counts as down: its gate closes,
+//     the backlog stays in the queue, and single attempts find out when the
+//     target is back.
+//
+// To add a kind of target, write a package below this one with a type that
+// implements [Target], and a module for it in caddymodule.
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// Target is something notifications are delivered to.
+type Target interface {
+	// Deliver makes one attempt. It returns soon after ctx ends, and is
+	// called by many goroutines at once. It must not keep the record.
+	Deliver(ctx context.Context, r *queue.Record) Result
+}
+
+// Lane is one target of an engine, and how it is served.
+type Lane struct {
+	// Name of the target, unique, see [queue.ValidName].
+	Name   string
+	Target Target
+	// Workers is how many attempts are made at once. Default: 16.
+	Workers int
+	// Timeout bounds one attempt. Default: 30 s.
+	Timeout time.Duration
+}
+
+// Defaults of a lane.
+const (
+	DefaultWorkers = 16
+	DefaultTimeout = 30 * time.Second
+)
+
+// Config of an engine.
+type Config struct {
+	Queue *queue.Queue
+	Lanes []Lane
+	// MaxAge is how long after its acceptance a notification is attempted.
+	MaxAge time.Duration
+	// Logger gets what an operator should know. Required.
+	Logger *slog.Logger
+	// Observe, if set, is told of every attempt and of what came of it.
+	Observe func(Attempt)
+}
+
+// Attempt is what Observe gets.
+type Attempt struct {
+	Target string
+	Result Result
+	// Took is how long the attempt took; Age is how long ago the notification
+	// was accepted.
+	Took, Age time.Duration
+	// Dead tells that the notification became a dead letter.
+	Dead bool
+}
+
+// Engine delivers. See [New].
+type Engine struct {
+	lanes   []*lane
+	queue   *queue.Queue
+	release func()
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+// New returns an engine that has not been started.
+func New(cfg Config) (*Engine, error) {
+	e := &Engine{queue: cfg.Queue}
+	seen := make(map[string]bool)
+	for _, l := range cfg.Lanes {
+		if seen[l.Name] {
+			return nil, fmt.Errorf("two targets are named %s; each needs its own name", l.Name)
+		}
+		seen[l.Name] = true
+		if l.Workers <= 0 {
+			l.Workers = DefaultWorkers
+		}
+		if l.Timeout <= 0 {
+			l.Timeout = DefaultTimeout
+		}
+		e.lanes = append(e.lanes, newLane(l, cfg))
+	}
+	return e, nil
+}
+
+// Start makes the queue keep notifications for every lane, then begins to
+// deliver. ctx bounds the start only.
+func (e *Engine) Start(ctx context.Context) error {
+	names := make([]string, len(e.lanes))
+	for i, l := range e.lanes {
+		names[i] = l.Name
+	}
+	release, err := e.queue.Use(ctx, names)
+	if err != nil {
+		return fmt.Errorf("preparing the targets: %w", err)
+	}
+	e.release = release
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	for _, l := range e.lanes {
+		e.wg.Go(func() { l.run(run) })
+	}
+	return nil
+}
+
+// Stop ends the attempts that are under way and waits for them. What was not
+// delivered stays in the queue. It may be called more than once.
+func (e *Engine) Stop() {
+	if e.stop == nil {
+		return
+	}
+	e.stop()
+	e.wg.Wait()
+	e.release()
+}
+
+// Down reports whether the gate of the named target is closed.
+func (e *Engine) Down(target string) bool {
+	for _, l := range e.lanes {
+		if l.Name == target {
+			return l.gate.isDown()
+		}
+	}
+	return false
+}

@@ -1,0 +1,97 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Outcome is what one attempt to deliver ended with.
+type Outcome uint8
+
+// The outcomes, and what the engine does about them.
+const (
+	// TryAgain: a passing failure. The notification is parked for a later
+	// attempt. Unknown failures belong here, so it is the zero value.
+	TryAgain Outcome = iota
+	// Delivered: done.
+	Delivered
+	// Refused: this notification will never be taken. It becomes a dead
+	// letter.
+	Refused
+	// Misconfigured: nothing will be taken until an operator changes
+	// something. The target pauses and says so; nothing is thrown away.
+	Misconfigured
+)
+
+// String is the word for logs and metrics.
+func (o Outcome) String() string {
+	switch o {
+	case Delivered:
+		return "delivered"
+	case Refused:
+		return "refused"
+	case Misconfigured:
+		return "misconfigured"
+	default:
+		return "try_again"
+	}
+}
+
+// Result is what a target answers for one attempt.
+type Result struct {
+	Outcome Outcome
+	// Reason is one of a bounded set of words, such as "timeout" or
+	// "status_503". It is a metric label.
+	Reason string
+	// After is how long the receiver asked to wait; 0 if it did not.
+	After time.Duration
+	// Err tells an operator more. It holds nothing of the notification and
+	// no credentials. It is nil after Delivered.
+	Err error
+}
+
+// ResultOfStatus sorts the status codes of HTTP receivers. A code that is not
+// listed below is a passing failure:
+//
+//	2xx                 delivered
+//	401 403 407         misconfigured: the receiver does not accept us
+//	404 405             misconfigured: nothing answers at this path (yet:
+//	                    an application server that is starting says so, too)
+//	408 425 429         try again
+//	other 4xx           refused
+//	1xx 3xx             misconfigured: redirects are not followed
+//	5xx                 try again
+func ResultOfStatus(status int, header http.Header, now time.Time) Result {
+	r := Result{Reason: "status_" + strconv.Itoa(status)}
+	switch {
+	case status < 100 || status > 599:
+		r.Reason = "status_invalid"
+	case status >= 200 && status < 300:
+		r.Outcome, r.Reason = Delivered, ""
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests,
+		status >= 500:
+		r.After = retryAfter(header.Get("Retry-After"), now)
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusProxyAuthRequired,
+		status == http.StatusNotFound, status == http.StatusMethodNotAllowed,
+		status < 400:
+		r.Outcome = Misconfigured
+	default:
+		r.Outcome = Refused
+	}
+	return r
+}
+
+// retryAfter reads both forms of the field (RFC 9110, section 10.2.3).
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}

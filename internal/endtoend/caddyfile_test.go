@@ -1,0 +1,95 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package endtoend
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+)
+
+// front is a Caddy with the module in front of a middleware.
+type front struct {
+	*caddytestkit.Caddy
+	https, http string // addresses of the endpoints
+	config      string
+}
+
+// caddyfile has what most tests need: an endpoint with HTTPS from Caddy's
+// internal CA and one with plain HTTP, an embedded queue, the middleware.
+const caddyfile = `{
+	auto_https disable_redirects
+	skip_install_trust
+	log {
+		level DEBUG
+	}
+	dovecot_push {
+		queue embedded {
+			QUEUE
+		}
+		deliver middleware {
+			credentials login {env.OX_PASSWORD}
+			reverse_proxy MIDDLEWARE
+		}
+	}
+}
+(notify) {
+	dovecot_push_notify {
+		allow private_ranges
+		credentials dovecot {env.NOTIFY_PASSWORD}
+		NOTIFY
+	}
+	respond 404
+}
+https://HTTPS {
+	tls internal
+	import notify
+}
+http://HTTP {
+	import notify
+}
+`
+
+// startFront starts Caddy. replacements are pairs of a word of the Caddyfile
+// in capitals and what to put in its place.
+func startFront(t testing.TB, middleware string, replacements ...string) *front {
+	t.Helper()
+	f := newFront(t, middleware, replacements...)
+	require.NoError(t, f.Run(f.config), f.Log())
+	return f
+}
+
+func newFront(t testing.TB, middleware string, replacements ...string) *front {
+	t.Helper()
+	f := &front{
+		Caddy: caddytestkit.New(t, "NOTIFY_PASSWORD="+notifyPassword, "OX_PASSWORD="+oxPassword),
+		https: freeAddress(t), http: freeAddress(t),
+	}
+	// strings.Replacer takes the first pair that fits: those of the test win.
+	all := append(replacements, "MIDDLEWARE", middleware, "HTTPS", f.https, "HTTP", f.http, "QUEUE", "", "NOTIFY\n", "\n")
+	f.config = strings.NewReplacer(all...).Replace(caddyfile)
+	return f
+}
+
+// url is the URL of the endpoint for Dovecot's driver.
+func (f *front) url(scheme string) string {
+	address := f.http
+	if scheme == "https" {
+		address = f.https
+	}
+	return fmt.Sprintf("%s://%s:%s@%s%s", scheme, notifyUser, "notify%3Asecret", address, notifyPath)
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	port, err := caddytestkit.FreePort()
+	require.NoError(t, err)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}

@@ -1,0 +1,165 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+)
+
+// smallDisk mounts a file system of that many bytes.
+func smallDisk(t *testing.T, options string) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: mounts a small tmpfs")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Skipf("cannot mount a tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// ballast takes what room the disk has left, but for some bytes.
+func ballast(t *testing.T, disk string, leave int) (remove func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(disk, "ballast"))
+	require.NoError(t, err)
+	chunk := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(chunk)
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	size, err := f.Seek(0, 1)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(size-int64(leave)))
+	require.NoError(t, f.Close())
+	return func() { require.NoError(t, os.Remove(f.Name())) }
+}
+
+// A disk that fills up, again and again, costs nothing that was acknowledged.
+// What does not fit fails within the two seconds that Dovecot waits, and the
+// queue comes back by itself when there is room.
+func TestDiskFull(t *testing.T) {
+	disk := smallDisk(t, "size=24m")
+	s := embeddedStore(t)
+	s.config.Embedded.Path = filepath.Join(disk, "queue")
+	q := s.open(t, "slow", "fast")
+
+	var (
+		senders  sync.WaitGroup
+		last     atomic.Int64
+		accepted sync.Map // number: true
+		failed   atomic.Int64
+	)
+	stop := make(chan struct{})
+	for range 8 {
+		senders.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n := int(last.Add(1))
+				r := numbered(n)
+				r.Body = append(r.Body, body(n%3*4<<10)...)
+				start := time.Now()
+				_, err := q.Accept(context.Background(), r, time.Minute)
+				if err == nil {
+					accepted.Store(r.ID, true)
+				} else {
+					failed.Add(1)
+					assert.True(t, errors.Is(err, ErrFull) || errors.Is(err, ErrUnavailable), "%v", err)
+					assert.Less(t, time.Since(start), 2*time.Second, "%v", err)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
+	}
+	var reader sync.WaitGroup
+	fast := make(map[notification.Identity]int)
+	reader.Go(func() {
+		r := q.NewReader("fast")
+		for {
+			g, err := r.Next(t.Context())
+			if err != nil {
+				select {
+				case <-stop:
+					if errors.Is(err, ErrNoMore) {
+						return
+					}
+				case <-time.After(20 * time.Millisecond):
+				}
+				continue
+			}
+			for _, r := range g.Records {
+				fast[r.ID]++
+			}
+			_ = g.Settle()
+		}
+	})
+	for _, leave := range []int{64 << 10, 4 << 10, 0} {
+		time.Sleep(100 * time.Millisecond)
+		before := failed.Load()
+		remove := ballast(t, disk, leave)
+		require.Eventually(t, func() bool { return failed.Load() > before+20 }, 20*time.Second, 10*time.Millisecond)
+		time.Sleep(time.Second) // the keeper tries, in vain
+		remove()
+		require.Eventually(t, q.isReady, 10*time.Second, 10*time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond)
+	close(stop)
+	senders.Wait()
+	reader.Wait()
+
+	slow := drain(t, q, "slow")
+	count := 0
+	accepted.Range(func(id, _ any) bool {
+		count++
+		assert.Contains(t, slow, id)
+		assert.Contains(t, fast, id)
+		return true
+	})
+	t.Logf("%d accepted, %d failed; the slow target got %d, the fast one %d", count, failed.Load(), len(slow), len(fast))
+	require.Greater(t, count, 50)
+	require.NoError(t, q.Close())
+	q = s.open(t, "slow", "fast")
+	requireWaiting(t, q, "slow", 0)
+}
+
+// A directory that cannot be written is an error that says so, and where.
+func TestReadOnlyDisk(t *testing.T) {
+	disk := smallDisk(t, "size=1m,ro")
+	s := embeddedStore(t)
+	s.config.Embedded.Path = filepath.Join(disk, "queue")
+	_, err := Open(t.Context(), s.config)
+	require.ErrorIs(t, err, syscall.EROFS)
+	require.ErrorContains(t, err, s.config.Embedded.Path)
+}
+
+// A directory can be there and still not be written below.
+func TestDiskWithoutRoom(t *testing.T) {
+	disk := smallDisk(t, "size=64k")
+	s := embeddedStore(t)
+	s.config.Embedded.Path = filepath.Join(disk, "queue")
+	require.NoError(t, os.Mkdir(s.config.Embedded.Path, 0o700))
+	ballast(t, disk, 0)
+	_, err := Open(t.Context(), s.config)
+	require.Error(t, err)
+	t.Log(err)
+}

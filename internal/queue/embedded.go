@@ -1,0 +1,179 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// ErrLocked means that another process has the directory of the queue open.
+var ErrLocked = errors.New("queue directory is in use by another process")
+
+// embeddedMaxPayload is the largest message the embedded server takes.
+const embeddedMaxPayload = 8 << 20
+
+// Embedded is a store in this process.
+type Embedded struct {
+	// Path is the directory. It is made if it does not exist, readable by
+	// its owner only.
+	Path string
+	// Sync is how often what was accepted reaches the disk. 0 means always:
+	// before Accept returns.
+	Sync time.Duration
+}
+
+// embeddedServer owns the directory's lock and the NATS server on it.
+type embeddedServer struct {
+	log    *slog.Logger
+	lock   *flock.Flock
+	server atomic.Pointer[server.Server]
+}
+
+func startEmbedded(cfg Embedded, log *slog.Logger) (*embeddedServer, error) {
+	if err := os.MkdirAll(cfg.Path, 0o700); err != nil {
+		return nil, fmt.Errorf("making the queue directory: %w", err)
+	}
+	e := &embeddedServer{log: log, lock: flock.New(filepath.Join(cfg.Path, "lock"))}
+	locked, err := e.lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking the queue directory: %w", err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("%w: %s (is another Caddy running with the same queue path? give each its own)", ErrLocked, cfg.Path)
+	}
+	if err := e.start(cfg); err != nil {
+		return nil, errors.Join(err, e.close())
+	}
+	return e, nil
+}
+
+func (e *embeddedServer) start(cfg Embedded) error {
+	opts := &server.Options{
+		ServerName: "dovecot_push",
+		DontListen: true,
+		NoSigs:     true,
+		MaxPayload: embeddedMaxPayload,
+
+		JetStream: true,
+		StoreDir:  cfg.Path,
+		// The streams have limits of their own. Without these two the server
+		// would reserve them against the disk and memory it sees at start.
+		JetStreamMaxStore:  1 << 60,
+		JetStreamMaxMemory: 1 << 30,
+		SyncAlways:         cfg.Sync == 0,
+		SyncInterval:       cfg.Sync,
+
+		DisableJetStreamBanner: true,
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		return fmt.Errorf("setting up the embedded store: %w", err)
+	}
+	log := &natsLogger{log: e.log}
+	s.SetLoggerV2(log, false, false, false)
+	s.Start()
+	// Start has repaired and opened everything when it returns, or failed.
+	if !s.JetStreamEnabled() {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return fmt.Errorf("opening the queue in %s (is it writable, and the disk not full?): %w", cfg.Path, log.fatal)
+	}
+	e.server.Store(s)
+	return nil
+}
+
+func (e *embeddedServer) stop() {
+	if s := e.server.Swap(nil); s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+}
+
+func (e *embeddedServer) restart(cfg Embedded) error {
+	e.stop()
+	return e.start(cfg)
+}
+
+func (e *embeddedServer) close() error {
+	e.stop()
+	return e.lock.Close()
+}
+
+// healthy reports whether these streams are open and can be written. After a
+// write that failed, because the disk was full or read-only, a stream takes no
+// further ones, and answers nothing, until it is opened anew.
+func (e *embeddedServer) healthy(streams ...string) bool {
+	s := e.server.Load()
+	if s == nil || !s.JetStreamEnabled() {
+		return false
+	}
+	for _, stream := range streams {
+		// Healthz fails as well when it is held up for a millisecond; a busy
+		// machine must not look like a broken disk.
+		ok := false
+		for try := 0; try < 3 && !ok; try++ {
+			ok = s.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: stream}).StatusCode == http.StatusOK
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *embeddedServer) connect() (*nats.Conn, error) {
+	return nats.Connect("",
+		nats.InProcessServer(e),
+		nats.Name("dovecot_push"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(10*time.Millisecond),
+		nats.ReconnectJitter(0, 0),
+		// Fail at once instead of buffering: nobody is told "stored" for
+		// something that only waits in memory.
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			e.log.Error("the store of the queue reports an error", "error", err)
+		}),
+	)
+}
+
+// InProcessConn lets the client reconnect to the server that replaced the one
+// it was connected to.
+func (e *embeddedServer) InProcessConn() (net.Conn, error) {
+	if s := e.server.Load(); s != nil {
+		return s.InProcessConn()
+	}
+	return nil, nats.ErrNoServers
+}
+
+// natsLogger passes on what the server has to say, in the levels of slog:
+// its notices are of no interest to an operator of the module.
+type natsLogger struct {
+	log   *slog.Logger
+	fatal error // why the server did not start
+}
+
+func (l *natsLogger) Noticef(format string, v ...any) { l.log.Debug("nats: " + sprintf(format, v)) }
+func (l *natsLogger) Warnf(format string, v ...any)   { l.log.Warn("nats: " + sprintf(format, v)) }
+func (l *natsLogger) Errorf(format string, v ...any)  { l.log.Error("nats: " + sprintf(format, v)) }
+func (l *natsLogger) Fatalf(format string, v ...any)  { l.fatal = errors.New(sprintf(format, v)) }
+func (*natsLogger) Debugf(string, ...any)             {}
+func (*natsLogger) Tracef(string, ...any)             {}
+
+func sprintf(format string, v []any) string {
+	return strings.TrimSpace(fmt.Sprintf(format, v...))
+}

@@ -1,0 +1,23 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain is also where the test binary starts again as the other process of
+// a test.
+func TestMain(m *testing.M) {
+	if part := os.Getenv(childPart); part != "" {
+		os.Exit(childParts[part]())
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		natsServer.remove()
+		os.Exit(code)
+	}))
+}

@@ -1,0 +1,296 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package queue keeps accepted notifications until every target has them.
+//
+// In comes a [Record] through [Queue.Accept], which returns when the record is
+// durable. Out go groups of records, to each target at its own pace, through
+// a [Reader]; a record that fails for one target is parked ([Queue.Park]) for
+// a later attempt or buried ([Queue.Bury]) as a dead letter.
+//
+// NATS JetStream does the storing: an embedded server in this process that
+// opens no port ([Config.Embedded]), or an external cluster
+// ([Config.External]). Three streams hold what there is:
+//
+//	<prefix>         subject <prefix>.in.<count>: groups of <count> accepted
+//	                 records. One durable consumer per target; a group is
+//	                 removed when all of them have acknowledged it (interest
+//	                 retention). Full means that nothing more is taken in;
+//	                 what is stored is never dropped.
+//	<prefix>_parked  subject <prefix>.parked.<target>: single records waiting
+//	                 for their next attempt, with attempts and due time in
+//	                 the headers. Removed when acknowledged.
+//	<prefix>_dead    subject <prefix>.dead.<target>: records a target gave up
+//	                 on, kept for [deadLetterAge].
+//
+// Durability: Accept returns after JetStream has acknowledged the group. With
+// "sync always" that is after the fsync; otherwise the operating system has
+// it, and the fsync follows within the interval (a crash of the process loses
+// nothing, a crash of the machine may lose the last interval).
+//
+// A crash between a delivery and its acknowledgement delivers again: at least
+// once, never less.
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What Accept, Park and Bury fail with.
+var (
+	// ErrFull means that max_bytes, or the space JetStream may use, is
+	// exhausted. Room appears as targets acknowledge.
+	ErrFull = errors.New("queue is full")
+	// ErrUnavailable means that the store cannot be written right now: the
+	// disk is full or read-only, the NATS cluster cannot be reached, or a
+	// write took too long.
+	ErrUnavailable = errors.New("queue is not available")
+	// ErrTooLarge means that one notification is larger than a message of
+	// the store may be (NATS max_payload).
+	ErrTooLarge = errors.New("notification is too large for the queue")
+	// ErrClosed means that the queue was closed.
+	ErrClosed = errors.New("queue is closed")
+)
+
+var (
+	errNotReady    = errors.New("the store is not ready")
+	errStoreFailed = errors.New("the store failed")
+)
+
+// DefaultPrefix starts the names of streams and subjects.
+const DefaultPrefix = "dovecot_push"
+
+// deadLetterAge is how long dead letters are kept for a look and a replay.
+const deadLetterAge = 30 * 24 * time.Hour
+
+// Config tells where and how a queue stores.
+type Config struct {
+	// Embedded is the store in this process; External is one elsewhere.
+	// Exactly one of them is set.
+	Embedded *Embedded
+	External *External
+	// Prefix starts the names of streams and subjects. Default:
+	// [DefaultPrefix].
+	Prefix string
+	// MaxBytes is how much the accepted notifications may take on disk.
+	// The parked ones and the dead letters may take as much each.
+	MaxBytes int64
+	// MaxAge is how long notifications are kept for a target that is no
+	// longer in use.
+	MaxAge time.Duration
+	// Logger gets what an operator should know. Required.
+	Logger *slog.Logger
+	// Observe, if set, is told of every write: how many notifications the
+	// group held, how long it took, and what it ended with.
+	Observe func(notifications int, took time.Duration, err error)
+}
+
+// Queue is an open queue. It is safe for concurrent use.
+type Queue struct {
+	names   names
+	log     *slog.Logger
+	observe observer
+	window  *window
+
+	nc *nats.Conn
+	js jetstream.JetStream
+	// server is nil where the store is external.
+	server *embeddedServer
+	// connectErr is why an external one could not be connected to.
+	connectErr atomic.Pointer[error]
+
+	// settings is guarded by change, which also makes writes wait while the
+	// store is opened anew.
+	change   sync.RWMutex
+	settings Config
+	targets  map[string]int  // how often each is in use
+	up       context.Context // ends when the store fails; guarded by change
+	down     atomic.Pointer[context.CancelFunc]
+	ready    atomic.Bool
+	full     atomic.Bool // a write was refused for lack of room
+	wake     chan struct{}
+
+	commits chan *commit
+	closing sync.RWMutex
+	closed  bool
+
+	// ctx ends when Close has written everything that was submitted.
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+type names struct {
+	stream, in         string
+	parkedStream, park string
+	deadStream, dead   string
+}
+
+func namesOf(prefix string) names {
+	return names{
+		stream: prefix, in: prefix + ".in",
+		parkedStream: prefix + "_parked", park: prefix + ".parked",
+		deadStream: prefix + "_dead", dead: prefix + ".dead",
+	}
+}
+
+type observer func(int, time.Duration, error)
+
+func (o observer) commit(n int, took time.Duration, err error) {
+	if o != nil {
+		o(n, took, err)
+	}
+}
+
+var validPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// ValidName tells whether s can name a target or a prefix: 1 to 64 of
+// A–Z a–z 0–9 _ and -, because it becomes part of NATS subjects and names.
+func ValidName(s string) bool { return validPrefix.MatchString(s) }
+
+// Open opens the queue.
+//
+// An embedded store is opened, repaired after a crash, and ready when Open
+// returns; it fails if the directory cannot be written or another process has
+// it open ([ErrLocked]). An external one is connected to in the background,
+// so that a mail system can start while its NATS cluster cannot be reached:
+// until then Accept fails with [ErrUnavailable].
+func Open(ctx context.Context, cfg Config) (*Queue, error) {
+	if cfg.Prefix == "" {
+		cfg.Prefix = DefaultPrefix
+	}
+	if !ValidName(cfg.Prefix) {
+		return nil, errors.New("queue prefix must be 1 to 64 of A-Z a-z 0-9 _ -")
+	}
+	if (cfg.Embedded == nil) == (cfg.External == nil) {
+		return nil, errors.New("queue needs either an embedded or an external store")
+	}
+	q := &Queue{
+		names:    namesOf(cfg.Prefix),
+		log:      cfg.Logger,
+		observe:  cfg.Observe,
+		window:   newWindow(),
+		settings: cfg,
+		targets:  make(map[string]int),
+		wake:     make(chan struct{}, 1),
+		commits:  make(chan *commit, maxGroupRecords),
+	}
+	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	up, down := context.WithCancel(q.ctx)
+	q.up = up
+	q.down.Store(&down)
+	if err := q.connect(ctx); err != nil {
+		q.cancel()
+		q.disconnect()
+		return nil, err
+	}
+	q.wg.Go(q.keep)
+	q.wg.Go(func() {
+		q.commitLoop()
+		q.cancel()
+	})
+	return q, nil
+}
+
+func (q *Queue) connect(ctx context.Context) error {
+	var err error
+	if cfg := q.settings.Embedded; cfg != nil {
+		if q.server, err = startEmbedded(*cfg, q.log); err != nil {
+			return err
+		}
+		q.nc, err = q.server.connect()
+	} else {
+		q.nc, err = q.settings.External.connect(q.log,
+			nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { q.connectErr.Store(&err) }),
+			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+				q.fail() // whether what was under way is stored nobody knows
+				if err != nil {
+					q.log.Error("lost the connection to the NATS server of the queue", "error", err)
+				}
+			}))
+	}
+	if err != nil {
+		return fmt.Errorf("connecting to the store of the queue: %w", err)
+	}
+	if q.js, err = jetstream.New(q.nc); err != nil {
+		return fmt.Errorf("opening JetStream: %w", err)
+	}
+	if q.server == nil {
+		return nil
+	}
+	return q.prepare(ctx)
+}
+
+// Close writes what was submitted, then closes the store. Accept fails with
+// [ErrClosed] from then on.
+func (q *Queue) Close() error {
+	q.closing.Lock()
+	if q.closed {
+		q.closing.Unlock()
+		return nil
+	}
+	q.closed = true
+	close(q.commits)
+	q.closing.Unlock()
+	q.wg.Wait()
+	return q.disconnect()
+}
+
+func (q *Queue) disconnect() error {
+	if q.nc != nil {
+		// Acknowledgements may still be in the buffer.
+		_ = q.nc.FlushTimeout(flushTimeout)
+		q.nc.Close()
+	}
+	if q.server != nil {
+		return q.server.close()
+	}
+	return nil
+}
+
+// Reconcile applies the settings of a new configuration to the open queue:
+// MaxBytes, MaxAge and how often it syncs. Everything else is the queue's identity.
+// Writes wait meanwhile; none fails for it.
+func (q *Queue) Reconcile(ctx context.Context, cfg Config) error {
+	q.change.Lock()
+	defer q.change.Unlock()
+	old := q.settings
+	q.settings.MaxAge = cfg.MaxAge
+	reopen := q.server != nil && cfg.Embedded.Sync != old.Embedded.Sync
+	if !reopen && cfg.MaxBytes == old.MaxBytes {
+		return nil
+	}
+	q.settings.MaxBytes = cfg.MaxBytes
+	if reopen {
+		q.settings.Embedded = cfg.Embedded
+		if err := q.restart(ctx, *cfg.Embedded); err != nil {
+			return fmt.Errorf("opening the queue with its new settings: %w", err)
+		}
+	}
+	if q.server == nil && !q.nc.IsConnected() {
+		return nil // the keeper applies it when the cluster can be reached
+	}
+	return q.prepare(ctx)
+}
+
+// maxRecord is the size of the largest group the store takes, in bytes.
+func (q *Queue) maxRecord() int {
+	const headroom = 1 << 10 // subject and headers count for NATS as well
+	size := q.nc.MaxPayload()
+	if size <= 0 { // never connected so far
+		size = embeddedMaxPayload
+	}
+	return int(size) - headroom
+}
+
+func (q *Queue) isReady() bool { return q.ready.Load() }

@@ -1,0 +1,104 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestGroupRoundTrip(t *testing.T) {
+	records := []Record{
+		{Accepted: time.UnixMilli(0), Body: []byte{}},
+		numbered(1),
+		{ID: identity(math.MaxInt), Accepted: time.UnixMilli(math.MaxInt64), Body: body(300)},
+		{ID: identity(4), Accepted: time.Date(2026, 11, 23, 16, 16, 18, 123e6, time.UTC).Local(), Body: body(1 << 16)},
+	}
+	group := []byte{groupVersion}
+	size := 1
+	for i := range records {
+		group = appendRecord(group, &records[i])
+		size += records[i].maxSize()
+	}
+	require.LessOrEqual(t, len(group), size)
+	got, err := parseGroup(group)
+	require.NoError(t, err)
+	require.Equal(t, records, got)
+
+	// Who appends to a body must not write into the next record.
+	_ = append(got[1].Body, "overwritten"...)
+	again, err := parseGroup(group)
+	require.NoError(t, err)
+	require.Equal(t, records, again)
+}
+
+func TestGroupTimes(t *testing.T) {
+	for _, accepted := range []time.Time{{}, time.UnixMilli(-1), time.Unix(0, 999_999)} {
+		r := Record{Accepted: accepted}
+		got, err := parseGroup(appendRecord([]byte{groupVersion}, &r))
+		require.NoError(t, err)
+		require.True(t, got[0].Accepted.Equal(time.UnixMilli(max(accepted.UnixMilli(), 0))), "%v", got[0].Accepted)
+	}
+}
+
+func TestGroupDamaged(t *testing.T) {
+	r := numbered(1)
+	group := appendRecord([]byte{groupVersion}, &r)
+	huge := binary.AppendUvarint(append(bytes.Clone(group[:1+16]), 0), math.MaxUint64)
+	endless := append(bytes.Clone(group[:1+16]), bytes.Repeat([]byte{0xff}, 20)...)
+	for name, data := range map[string][]byte{
+		"nothing":         nil,
+		"version":         append([]byte{groupVersion + 1}, group[1:]...),
+		"size too large":  huge,
+		"endless number":  endless,
+		"more at the end": append(bytes.Clone(group), 1, 2, 3),
+	} {
+		_, err := parseGroup(data)
+		require.ErrorIs(t, err, errCorruptGroup, name)
+	}
+	for cut := 2; cut < len(group); cut++ {
+		_, err := parseGroup(group[:cut])
+		require.ErrorIs(t, err, errCorruptGroup, "cut to %d bytes", cut)
+	}
+}
+
+func FuzzParseGroup(f *testing.F) {
+	one, two := numbered(1), Record{Body: body(200)}
+	group := appendRecord(appendRecord([]byte{groupVersion}, &one), &two)
+	f.Add(group)
+	f.Add(group[:len(group)-1])
+	f.Add([]byte{groupVersion})
+	f.Add(binary.AppendUvarint(bytes.Repeat([]byte{groupVersion}, 18), math.MaxUint64))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		records, err := parseGroup(data)
+		require.Equal(t, before, data)
+		if err != nil {
+			require.ErrorIs(t, err, errCorruptGroup)
+			return
+		}
+		// Records are bounded by the data: nothing was allocated for sizes it
+		// only claims.
+		total := 1
+		for _, r := range records {
+			total += len(r.ID) + 2 + len(r.Body)
+		}
+		require.LessOrEqual(t, total, len(data))
+		again := []byte{groupVersion}
+		for i := range records {
+			if records[i].Accepted.UnixMilli() < 0 {
+				return // more milliseconds than time has: not ours
+			}
+			again = appendRecord(again, &records[i])
+		}
+		same, err := parseGroup(again)
+		require.NoError(t, err)
+		require.Equal(t, records, same)
+	})
+}

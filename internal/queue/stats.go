@@ -1,0 +1,108 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Stats is what the queue holds at one moment.
+type Stats struct {
+	// Waiting is the number of notifications some target still has to get.
+	Waiting uint64
+	// Bytes is what they take in the store.
+	Bytes uint64
+	// Oldest is when the oldest of them was stored; zero if none waits.
+	Oldest time.Time
+	// Targets tells the same for each target.
+	Targets map[string]TargetStats
+}
+
+// TargetStats is what the queue holds for one target.
+type TargetStats struct {
+	// Waiting is the number of notifications not attempted so far. While
+	// targets go at different paces it is computed from the average size of
+	// a group; 0 is always exact.
+	Waiting uint64
+	// Parked is the number of notifications waiting for another attempt.
+	Parked uint64
+	// Dead is the number of dead letters.
+	Dead uint64
+}
+
+// Stats asks the store. It costs a few requests to it, whatever the queue
+// holds.
+func (q *Queue) Stats(ctx context.Context, targets []string) (Stats, error) {
+	st := Stats{Targets: make(map[string]TargetStats, len(targets))}
+	stream, err := q.js.Stream(ctx, q.names.stream)
+	if err != nil {
+		return st, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(q.names.in+".*"))
+	if err != nil {
+		return st, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	for subject, groups := range info.State.Subjects {
+		count, err := strconv.ParseUint(strings.TrimPrefix(subject, q.names.in+"."), 10, 32)
+		if err != nil {
+			continue // not one of ours
+		}
+		st.Waiting += count * groups
+	}
+	st.Bytes = info.State.Bytes
+	if info.State.Msgs > 0 {
+		st.Oldest = info.State.FirstTime
+	}
+	parked, err := q.subjectCounts(ctx, q.names.parkedStream, q.names.park)
+	if err != nil {
+		return st, err
+	}
+	dead, err := q.subjectCounts(ctx, q.names.deadStream, q.names.dead)
+	if err != nil {
+		return st, err
+	}
+	for _, target := range targets {
+		ts := TargetStats{Parked: parked[target], Dead: dead[target]}
+		cons, err := stream.Consumer(ctx, target)
+		switch {
+		case errors.Is(err, jetstream.ErrConsumerNotFound):
+		case err != nil:
+			return st, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		default:
+			ci := cons.CachedInfo()
+			groups := unacknowledged(ci)
+			if info.State.Msgs > 0 {
+				groups = min(groups, info.State.Msgs)
+				ts.Waiting = (st.Waiting*groups + info.State.Msgs - 1) / info.State.Msgs
+			}
+		}
+		st.Targets[target] = ts
+	}
+	return st, nil
+}
+
+// subjectCounts counts the messages of a stream by what follows prefix in
+// their subjects.
+func (q *Queue) subjectCounts(ctx context.Context, stream, prefix string) (map[string]uint64, error) {
+	s, err := q.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(prefix+".*"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	counts := make(map[string]uint64, len(info.State.Subjects))
+	for subject, n := range info.State.Subjects {
+		counts[strings.TrimPrefix(subject, prefix+".")] = n
+	}
+	return counts, nil
+}

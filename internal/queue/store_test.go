@@ -1,0 +1,254 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+)
+
+// testStore is one place to keep a queue in. open may be called again after
+// the queue was closed, and finds what was stored.
+type testStore struct {
+	config Config
+}
+
+// eachStore runs a test on an embedded store and on a real NATS server.
+func eachStore(t *testing.T, test func(t *testing.T, s *testStore)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) { test(t, embeddedStore(t)) })
+	t.Run("external", func(t *testing.T) { test(t, externalStore(t)) })
+}
+
+func embeddedStore(t testing.TB) *testStore {
+	return &testStore{config: Config{
+		Embedded: &Embedded{Path: t.TempDir()}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testLogger(t),
+	}}
+}
+
+var prefixes atomic.Int32
+
+// externalStore shares one server: tests differ in the prefix.
+func externalStore(t testing.TB) *testStore {
+	return &testStore{config: Config{
+		External: &External{URLs: []string{natsServer.shared(t)}}, Prefix: fmt.Sprintf("test_%d", prefixes.Add(1)),
+		MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testLogger(t),
+	}}
+}
+
+// open opens the queue and uses targets.
+func (s *testStore) open(t testing.TB, targets ...string) *Queue {
+	t.Helper()
+	q, err := Open(t.Context(), s.config)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = q.Close() })
+	use(t, q, targets...)
+	return q
+}
+
+func use(t testing.TB, q *Queue, targets ...string) (release func()) {
+	t.Helper()
+	release, err := q.Use(t.Context(), targets)
+	require.NoError(t, err)
+	return release
+}
+
+// testLogger shows what the queue says when the test fails.
+func testLogger(t testing.TB) *slog.Logger {
+	w := &testWriter{t: t}
+	t.Cleanup(w.stop) // what a test leaves behind must not write any more
+	return slog.New(slog.NewTextHandler(w, nil))
+}
+
+type testWriter struct {
+	mu      sync.Mutex
+	t       testing.TB
+	stopped bool
+}
+
+func (w *testWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped {
+		w.t.Log(string(bytes.TrimSpace(line)))
+	}
+	return len(line), nil
+}
+
+func (w *testWriter) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+}
+
+func identity(n int) (id notification.Identity) {
+	binary.BigEndian.PutUint64(id[:], uint64(n))
+	return id
+}
+
+// numbered is a record that knows its number.
+func numbered(n int) Record {
+	return Record{ID: identity(n), Accepted: time.UnixMilli(1_700_000_000_000 + int64(n)), Body: fmt.Appendf(nil, `{"imap-uid":%d}`, n)}
+}
+
+func accept(t testing.TB, q *Queue, records ...Record) {
+	t.Helper()
+	for _, r := range records {
+		duplicate, err := q.Accept(t.Context(), r, time.Minute)
+		require.NoError(t, err)
+		require.False(t, duplicate)
+	}
+}
+
+// acceptRange accepts from..to-1, many at once.
+func acceptRange(t testing.TB, q *Queue, from, to int) {
+	t.Helper()
+	var (
+		wg   sync.WaitGroup
+		next atomic.Int64
+	)
+	next.Store(int64(from))
+	for range 32 {
+		wg.Go(func() {
+			for n := int(next.Add(1)) - 1; n < to; n = int(next.Add(1)) - 1 {
+				if _, err := q.Accept(context.Background(), numbered(n), time.Minute); err != nil {
+					t.Errorf("accepting %d: %v", n, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// next takes the next group, however long the store takes to give it out.
+func next(t testing.TB, r *Reader) *Group {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		g, err := r.Next(t.Context())
+		if errors.Is(err, ErrNoMore) && time.Now().Before(deadline) {
+			continue
+		}
+		require.NoError(t, err)
+		return g
+	}
+}
+
+func nextParked(t testing.TB, r *Reader) *Parked {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		p, err := r.NextParked(t.Context())
+		if errors.Is(err, ErrNoMore) && time.Now().Before(deadline) {
+			continue
+		}
+		require.NoError(t, err)
+		return p
+	}
+}
+
+// drain settles what waits for target, and returns how often each identity
+// came.
+func drain(t testing.TB, q *Queue, target string) map[notification.Identity]int {
+	t.Helper()
+	seen := make(map[notification.Identity]int)
+	reader := impatient(t, q.NewReader(target))
+	for {
+		g, err := reader.Next(t.Context())
+		if errors.Is(err, ErrNoMore) {
+			if waiting(t, q, target) == 0 {
+				return seen
+			}
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, g.Settle())
+		for _, r := range g.Records {
+			seen[r.ID]++
+		}
+		meta, err := g.msg.Metadata()
+		require.NoError(t, err)
+		if meta.NumPending == 0 && waiting(t, q, target) == 0 {
+			return seen
+		}
+	}
+}
+
+func waiting(t testing.TB, q *Queue, target string) int {
+	t.Helper()
+	st, err := q.Stats(t.Context(), []string{target})
+	require.NoError(t, err)
+	return int(st.Targets[target].Waiting)
+}
+
+func requireRange(t testing.TB, seen map[notification.Identity]int, from, to int) {
+	t.Helper()
+	var missing, often []int
+	for n := from; n < to; n++ {
+		switch seen[identity(n)] {
+		case 0:
+			missing = append(missing, n)
+		case 1:
+		default:
+			often = append(often, n)
+		}
+	}
+	require.Empty(t, missing, "missing")
+	require.Empty(t, often, "came more than once")
+	require.Len(t, seen, to-from, "others came as well")
+}
+
+func requireStats(t testing.TB, q *Queue, waiting int, targets map[string]TargetStats) {
+	t.Helper()
+	names := slices.Collect(maps.Keys(targets))
+	var st Stats
+	ok := func() bool { // an acknowledgement may be on its way
+		var err error
+		st, err = q.Stats(t.Context(), names)
+		require.NoError(t, err)
+		return st.Waiting == uint64(waiting) && maps.Equal(st.Targets, targets)
+	}
+	require.Eventually(t, ok, 10*time.Second, 10*time.Millisecond, "stats: %+v\nwanted: %d %+v", &st, waiting, targets)
+}
+
+func requireWaiting(t testing.TB, q *Queue, target string, want int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return waiting(t, q, target) == want }, 10*time.Second, 10*time.Millisecond)
+}
+
+// impatient makes the store give out again at once what r takes and neither
+// keeps nor settles.
+func impatient(t testing.TB, r *Reader) *Reader {
+	t.Helper()
+	cons, err := r.q.consumer(t.Context(), r.target, r.parked)
+	require.NoError(t, err)
+	cfg := cons.CachedInfo().Config
+	cfg.AckWait = 100 * time.Millisecond
+	stream := r.q.names.stream
+	if r.parked {
+		stream = r.q.names.parkedStream
+	}
+	r.cons, err = r.q.js.UpdateConsumer(t.Context(), stream, cfg)
+	require.NoError(t, err)
+	return r
+}
+
+func body(size int) []byte { return []byte(strings.Repeat("0123456789abcdef", size/16+1)[:size]) }
+
+func numberOf(r Record) int { return int(binary.BigEndian.Uint64(r.ID[:])) }

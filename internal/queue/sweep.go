@@ -1,0 +1,116 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// unusedSince is when a target was found without a user: metadata of its
+	// consumer, so that restarts do not start the time anew. Every queue
+	// takes it away from the targets it uses, once in a sweepInterval, so
+	// that with an external store the mark stays only where nobody does.
+	unusedSince = "dovecot-push-unused-since"
+	// abandoned is how long a mark must stay until that is certain.
+	abandoned = 10 * sweepInterval
+)
+
+// sweep gives up what is kept for targets that nobody has used for MaxAge. If
+// nothing waits for one, or the queue is full, it does so as soon as it is
+// certain that nobody uses it.
+func (q *Queue) sweep(full bool) {
+	if !q.isReady() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(q.ctx, prepareTimeout)
+	defer cancel()
+	if err := q.dropUnused(ctx, full); err != nil && q.ctx.Err() == nil {
+		q.log.Warn("could not look for targets that are no longer in use", "error", err)
+	}
+}
+
+func (q *Queue) dropUnused(ctx context.Context, full bool) error {
+	q.change.Lock() // nobody starts to use a target meanwhile
+	defer q.change.Unlock()
+	if len(q.targets) == 0 {
+		return nil // between two configurations
+	}
+	stream, err := q.js.Stream(ctx, q.names.stream)
+	if err != nil {
+		return err
+	}
+	list := stream.ListConsumers(ctx)
+	for info := range list.Info() {
+		if err := q.sweepTarget(ctx, stream, info, full); err != nil {
+			return err
+		}
+	}
+	return list.Err()
+}
+
+func (q *Queue) sweepTarget(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, full bool) error {
+	since, err := time.Parse(time.RFC3339, info.Config.Metadata[unusedSince])
+	marked := err == nil
+	if q.targets[info.Name] > 0 {
+		if marked {
+			_, err := q.makeConsumer(ctx, info.Name, false)
+			return err
+		}
+		return nil
+	}
+	parked, err := q.js.Consumer(ctx, q.names.parkedStream, info.Name)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return err
+	}
+	groups, records := unacknowledged(info), uint64(0)
+	if err == nil {
+		records = unacknowledged(parked.CachedInfo())
+	}
+	// Nobody but us can use what is embedded.
+	certain := q.server != nil || marked && time.Since(since) > abandoned
+	switch {
+	case certain && (full || groups+records == 0), marked && time.Since(since) > q.settings.MaxAge:
+		if err := q.drop(ctx, stream, info.Name); err != nil {
+			return err
+		}
+		q.log.Warn("gave up a target that is no longer configured",
+			"target", info.Name, "groups_dropped", groups, "parked_dropped", records)
+	case !marked:
+		cfg := info.Config
+		cfg.Metadata = maps.Clone(cfg.Metadata)
+		if cfg.Metadata == nil {
+			cfg.Metadata = make(map[string]string)
+		}
+		cfg.Metadata[unusedSince] = time.Now().UTC().Format(time.RFC3339)
+		_, err := stream.UpdateConsumer(ctx, cfg)
+		return err
+	}
+	return nil
+}
+
+func unacknowledged(info *jetstream.ConsumerInfo) uint64 {
+	return info.NumPending + uint64(max(info.NumAckPending, 0))
+}
+
+func (q *Queue) drop(ctx context.Context, stream jetstream.Stream, target string) error {
+	parked, err := q.js.Stream(ctx, q.names.parkedStream)
+	if err != nil {
+		return err
+	}
+	if err := parked.Purge(ctx, jetstream.WithPurgeSubject(q.names.park+"."+target)); err != nil {
+		return err
+	}
+	for _, s := range []jetstream.Stream{parked, stream} {
+		if err := s.DeleteConsumer(ctx, target); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return err
+		}
+	}
+	return nil
+}

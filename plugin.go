@@ -1,0 +1,14 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package dovecotpush makes the dovecot_push modules known to Caddy: import
+// it for its side effects, or name it to xcaddy:
+//
+//	xcaddy build --with github.com/dovecotpush/caddy-dovecot-push
+//
+// The modules themselves are in the package caddymodule.
+package dovecotpush
+
+import (
+	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule"
+)

@@ -1,0 +1,161 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dovecotpush_test
+
+import (
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/dovecotpush/caddy-dovecot-push"
+
+// layers are the rooms of the repository from the bottom to the top. A
+// package imports only what is below it, or belongs to its own room.
+var layers = []string{
+	"internal/notification",
+	"internal/queue",
+	"internal/delivery",
+	"handlers",
+	"caddymodule",
+	"", // the package for xcaddy
+	"cmd",
+}
+
+// testKits may import anything, and only tests and benchmarks import them.
+var testKits = []string{"internal/caddytestkit", "internal/dovecottest", "internal/endtoend", "bench"}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	packages := listPackages(t)
+	require.NotEmpty(t, packages)
+	for _, p := range packages {
+		room, known := roomOf(p.ImportPath)
+		if !assert.True(t, known, "%s belongs to no room: add it to the layers of this test and to the map in CONTRIBUTING.md", p.ImportPath) || room < 0 {
+			continue
+		}
+		for _, imported := range p.Imports {
+			other, own := roomOf(imported)
+			switch {
+			case own && other < 0:
+				assert.Fail(t, "production code imports a test kit", "%s imports %s", p.ImportPath, imported)
+			case own:
+				assert.LessOrEqual(t, other, room, "%s imports %s, which is above it", p.ImportPath, imported)
+			case strings.HasPrefix(imported, "github.com/caddyserver/"):
+				assert.GreaterOrEqual(t, room, indexOf("caddymodule"), "%s imports Caddy (%s); only caddymodule and cmd may", p.ImportPath, imported)
+			case room == indexOf("internal/notification"):
+				assert.NotContains(t, imported, ".", "%s imports %s; it uses the standard library only", p.ImportPath, imported)
+			}
+		}
+	}
+}
+
+// roomOf returns the index of the layer that a package is in, or -1 for a test
+// kit; known is false for a package that is not in this repository, or in no
+// room of it.
+func roomOf(importPath string) (room int, known bool) {
+	path, own := strings.CutPrefix(importPath+"/", module+"/")
+	if !own {
+		return 0, false
+	}
+	for _, kit := range testKits {
+		if strings.HasPrefix(path, kit+"/") {
+			return -1, true
+		}
+	}
+	for i, layer := range layers {
+		if layer == "" && path == "" || layer != "" && strings.HasPrefix(path, layer+"/") {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func indexOf(layer string) int {
+	for i, l := range layers {
+		if l == layer {
+			return i
+		}
+	}
+	panic("no layer " + layer)
+}
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	require.NoError(t, err)
+	var packages []goPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		require.NoError(t, err)
+		packages = append(packages, p)
+	}
+}
+
+func TestEveryFileNamesItsLicense(t *testing.T) {
+	eachGoFile(t, func(path string, source []byte) {
+		assert.True(t, strings.HasPrefix(string(source),
+			"// Copyright The caddy-dovecot-push Authors\n// SPDX-License-Identifier: Apache-2.0\n\n"), path)
+	})
+}
+
+func TestEveryPackageIsDocumentedOnce(t *testing.T) {
+	docs := make(map[string][]string)
+	eachGoFile(t, func(path string, source []byte) {
+		if strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, source, parser.PackageClauseOnly|parser.ParseComments)
+		require.NoError(t, err)
+		dir := filepath.Dir(path)
+		if _, ok := docs[dir]; !ok {
+			docs[dir] = nil
+		}
+		if file.Doc != nil {
+			docs[dir] = append(docs[dir], path)
+		}
+	})
+	for dir, files := range docs {
+		assert.Len(t, files, 1, "package documentation of %s", dir)
+	}
+}
+
+func eachGoFile(t *testing.T, visit func(path string, source []byte)) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "bin" || entry.Name() == "run"):
+			return filepath.SkipDir
+		case filepath.Ext(path) != ".go":
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		visit(path, source)
+		return nil
+	}))
+}
