@@ -125,12 +125,8 @@ func clientIP(r *http.Request) (netip.Addr, bool) {
 
 func warnAboutTrustedProxies(ctx caddy.Context, log *slog.Logger, path string) {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	switch {
-	case !ok:
-	case server.TrustedProxiesRaw == nil:
-		log.Warn("client_ip is the peer of the connection, because the server has no trusted_proxies", "path", path)
-	case server.TrustedProxiesStrict == 0:
+	if ok && server.TrustedProxiesStrict == 0 {
 		log.Warn("client_ip can be forged: without trusted_proxies_strict Caddy believes the left-most address of X-Forwarded-For, "+
-			"which the client itself can write; set trusted_proxies_strict in the servers option", "path", path)
+			"which the client itself can write; set trusted_proxies and trusted_proxies_strict in the servers option", "path", path)
 	}
 }

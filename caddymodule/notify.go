@@ -111,6 +111,7 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 		Accept:          app.accept,
 		MaxBody:         n.MaxBody,
 		ReadTimeout:     time.Duration(n.ReadTimeout),
+		Peer:            n.gate.guard.Peer,
 		Logger:          ctx.Slogger(),
 		Observe: func(result notify.Result, took time.Duration) {
 			observeNotify(result, took)

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"sync"
 )
 
@@ -22,25 +23,31 @@ const maxKnown = 1024
 // never leaves this process and is made anew for each Verifier: what one
 // configuration accepted says nothing to another.
 type known struct {
-	secret [sha256.Size]byte
+	macs sync.Pool // of hash.Hash, keyed; whoever takes one has it alone
 
 	mu   sync.RWMutex
 	keys map[digest]struct{}
 }
 
 func newKnown() *known {
-	k := &known{keys: make(map[digest]struct{})}
-	_, _ = rand.Read(k.secret[:]) // never fails (Go 1.24)
-	return k
+	secret := make([]byte, sha256.Size)
+	_, _ = rand.Read(secret) // never fails (Go 1.24)
+	return &known{
+		macs: sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }},
+		keys: make(map[digest]struct{}),
+	}
 }
 
-// key returns what the credentials are remembered by. Everything it writes to
-// is its own: buffers shared by requests once made wrong passwords pass.
+// key returns what the credentials are remembered by. It writes to nothing
+// that another request has: shared buffers are how wrong passwords come to pass
+// for right ones.
 func (k *known) key(username, password string) (key digest) {
 	text := make([]byte, 0, 128)
 	text = appendText(text, username)
 	text = appendText(text, password)
-	mac := hmac.New(sha256.New, k.secret[:])
+	mac := k.macs.Get().(hash.Hash)
+	defer k.macs.Put(mac)
+	mac.Reset()
 	mac.Write(text)
 	mac.Sum(key[:0])
 	return key

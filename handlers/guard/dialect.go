@@ -6,7 +6,6 @@ package guard
 import (
 	"iter"
 	"slices"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -122,8 +121,11 @@ func (d dialect) appendForms(todo []rune, c rune, used *dialect) []rune {
 	for len(form) > 0 {
 		c, n := utf8.DecodeRune(form)
 		form = form[n:]
-		if c = asciiForm(c); c != removable {
+		c = asciiForm(c)
+		if c != removable {
 			*used |= forms
+		} else if len(todo) > begin && todo[len(todo)-1] == removable {
+			continue
 		}
 		todo = append(todo, c)
 	}
@@ -134,17 +136,16 @@ func (d dialect) appendForms(todo []rune, c rune, used *dialect) []rune {
 	return todo
 }
 
-// asciiForm is the ASCII character that c is for some, or removable.
+// asciiForm is the ASCII character that c, which has no parts, is for some, or
+// removable.
 func asciiForm(c rune) rune {
-	// To upper and then to lower case is what Java compares: ı becomes i.
-	c = unicode.ToLower(unicode.ToUpper(c))
 	switch {
 	case c < utf8.RuneSelf:
 		return c
+	case c == '\u0131': // ı, the one whose capital is an ASCII letter
+		return 'i'
 	case c == '\u2044' || c == '\u2215' || c == '\u2216': // fraction slash, division slash, set minus
 		return maybe
-	case unicode.IsSpace(c) && !unicode.IsControl(c):
-		return blank
 	}
 	return removable
 }

@@ -26,7 +26,8 @@ import "math"
 // When the last segment of g is complete, the answer is there. What follows
 // does not matter, because there are readings in which it takes nothing away.
 func (g *guarded) hasReading(s spelling) bool {
-	w := walk{segments: g.segments, levels: make([]level, len(g.segments))}
+	var few [4]level
+	w := walk{segments: g.segments, levels: few[:0]}
 	w.begin()
 	for _, c := range s {
 		if ends(c) && w.arrived() {
@@ -81,8 +82,8 @@ const (
 
 // begin is the state before the first character: nothing but the root.
 func (w *walk) begin() {
-	for i := range w.levels {
-		w.levels[i] = level{foreign: never, within: never, behind: never}
+	for range w.segments {
+		w.levels = append(w.levels, level{foreign: never, within: never, behind: never})
 	}
 	w.levels[0].foreign = 0
 	w.first = true

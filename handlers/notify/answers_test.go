@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -145,6 +146,10 @@ func TestThrottled(t *testing.T) {
 	require.Equal(t, Throttled, e.result(t))
 	message, _ := problem(t, got.body)
 	require.Equal(t, "too many wrong credentials came from this address: wait 1 s", message)
+
+	require.Equal(t, 1, roundUp(1))
+	require.Equal(t, 1, roundUp(time.Second))
+	require.Equal(t, 2, roundUp(time.Second+1))
 
 	got = e.send(t, c, put(body))
 	require.Equal(t, 200, got.status, "the mail server at the same address gets in")

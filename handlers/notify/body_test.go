@@ -4,7 +4,6 @@
 package notify
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,11 +11,10 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
 // padded returns a good body of this many bytes.
@@ -56,6 +54,18 @@ func TestDefaultMaxBody(t *testing.T) {
 	c.head(t, "Content-Length: 1048577")
 	require.Equal(t, 413, c.answer(t).StatusCode, "before the body came")
 	c.requireClosed(t)
+}
+
+// A body without an end is not waited for either.
+func TestEndlessBody(t *testing.T) {
+	e := serve(t, func(h *Handler) { h.MaxBody, h.ReadTimeout = 1<<10, time.Hour })
+	c := e.dial(t)
+	c.head(t, "Transfer-Encoding: chunked")
+	fmt.Fprintf(c, "%x\r\n%s\r\n", 300<<10, padded(300<<10))
+	res := c.answer(t)
+	require.Equal(t, 413, res.StatusCode)
+	require.True(t, res.Close)
+	require.Equal(t, TooLarge, e.result(t))
 }
 
 // What is refused before it is read is not waited for, if it is large.
@@ -130,25 +140,29 @@ func TestCutBody(t *testing.T) {
 	}
 }
 
-// The deadline for the body ends nothing but the body.
-func TestReadDeadlineIsCleared(t *testing.T) {
-	const timeout = 500 * time.Millisecond
-	e := handler(t, func(h *Handler) {
-		h.ReadTimeout = timeout
-		accept := h.Accept
-		h.Accept = func(ctx context.Context, r queue.Record, window time.Duration) (bool, error) {
-			time.Sleep(2 * timeout)
-			return accept(ctx, r, window)
-		}
+// deadlines notes the read deadlines that are set.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+func TestReadDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := handler(t, nil)
+		limit := time.Now().Add(DefaultReadTimeout)
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		e.ServeHTTP(w, put(body))
+		require.Equal(t, []time.Time{limit, {}}, w.set, "the deadline is for the body alone")
+
+		w = &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		e.ServeHTTP(w, put(body, func(r *http.Request) { r.Method = "POST" }))
+		require.Equal(t, []time.Time{limit}, w.set, "the server reads the rest of what was refused")
 	})
-	ended := make(chan error, 1)
-	e.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		e.ServeHTTP(w, r)
-		ended <- r.Context().Err()
-	}))
-	t.Cleanup(e.server.Close)
-	require.Equal(t, 200, e.send(t, client(t), put(body)).status)
-	require.NoError(t, <-ended, "the server believes that the peer is there")
 }
 
 // A limit that somebody set in front of the handler is one as well.

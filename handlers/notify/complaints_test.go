@@ -58,6 +58,10 @@ func TestComplaintsAreSeldom(t *testing.T) {
 		lines = e.lines(t)
 		require.Len(t, lines, 4)
 		require.EqualValues(t, 4, lines[3]["not_logged_since"])
+
+		time.Sleep(complaintInterval)
+		send("192.0.2.1:1003", put("{"))
+		require.EqualValues(t, 0, e.lines(t)[4]["not_logged_since"])
 	})
 }
 

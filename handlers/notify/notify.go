@@ -117,9 +117,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve decides about the request. It answers nothing, and refuses as much as
 // it can before it reads the body.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, source netip.Addr) (Result, *refusal) {
-	// It bounds what we read, and what net/http reads for us: the rest of a
-	// body of up to 256 KiB that was refused, so that Dovecot can go on using
-	// its connection. Without support for it the server's own limits remain.
+	// The deadline bounds what we read, and what net/http reads after us: the
+	// body of a refused request, up to 256 KiB, so that Dovecot can go on
+	// using its connection. Where there is none, the server's limits remain.
 	controller := http.NewResponseController(w)
 	if r.ContentLength != 0 {
 		_ = controller.SetReadDeadline(time.Now().Add(orDefault(h.ReadTimeout, DefaultReadTimeout)))
@@ -137,8 +137,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, source netip.Add
 	if refusal != nil {
 		return "", refusal
 	}
-	// The server watches the connection from now on, and would take the
-	// deadline for the end of it.
+	// It was for the body alone; not every server forgets it by itself.
 	_ = controller.SetReadDeadline(time.Time{})
 	return h.store(r, body)
 }

@@ -118,7 +118,7 @@ func blocked(ctx context.Context, _ queue.Record, _ time.Duration) (bool, error)
 }
 
 func TestWaitTimeout(t *testing.T) {
-	for want, configured := range map[time.Duration]time.Duration{DefaultWaitTimeout: 0, 300 * time.Millisecond: 300 * time.Millisecond} {
+	for want, configured := range map[time.Duration]time.Duration{1800 * time.Millisecond: 0, 300 * time.Millisecond: 300 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
 			e := handler(t, func(h *Handler) { h.Accept, h.WaitTimeout = blocked, configured })
 			start := time.Now()

@@ -70,7 +70,9 @@ func New(t testing.TB, env ...string) *Caddy {
 	t.Cleanup(func() {
 		c.Kill()
 		if t.Failed() {
-			t.Logf("log of Caddy:\n%s", c.Log())
+			const enough = 16 << 10
+			log := c.Log()
+			t.Logf("end of the log of Caddy:\n%s", log[max(0, len(log)-enough):])
 		}
 	})
 	return c

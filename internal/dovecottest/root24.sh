@@ -47,6 +47,8 @@ if ! $as_root debootstrap --variant=minbase --include=dovecot-core,dovecot-imapd
 	echo "$0: debootstrap failed, see $root/debootstrap/debootstrap.log" >&2
 	exit 1
 fi
+# Dovecot looks up the names in the URLs of its drivers.
+[ -s "$root/etc/hosts" ] || echo '127.0.0.1 localhost' | $as_root tee "$root/etc/hosts" >/dev/null
 case $(release) in
 2.4.*) echo "$root has Dovecot $(release)" ;;
 *)

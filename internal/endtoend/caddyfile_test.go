@@ -27,9 +27,6 @@ type front struct {
 const caddyfile = `{
 	auto_https disable_redirects
 	skip_install_trust
-	log {
-		level DEBUG
-	}
 	dovecot_push {
 		queue embedded {
 			QUEUE

@@ -25,6 +25,7 @@ type sender struct {
 
 	mu           sync.Mutex
 	acknowledged map[uint32]bool
+	failures     []string // what the first ones were
 }
 
 func newSender(address string) *sender {
@@ -40,12 +41,16 @@ func (s *sender) run(ctx context.Context, workers int) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				uid := s.next.Add(1)
-				status, _, err := put(client, s.address, notification(uid))
+				status, answer, err := put(client, s.address, notification(uid))
+				s.mu.Lock()
 				if err != nil || status != http.StatusOK {
 					s.failed.Add(1)
+					if len(s.failures) < 5 {
+						s.failures = append(s.failures, fmt.Sprint(status, " ", answer, err))
+					}
+					s.mu.Unlock()
 					continue
 				}
-				s.mu.Lock()
 				s.acknowledged[uid] = true
 				s.mu.Unlock()
 			}
@@ -85,14 +90,25 @@ func notification(uid uint32) string {
 		`"imap-uid":%d,"from":"Alice <alice@example.net>","subject":"number %d","snippet":"Hello","unseen":1}`, uid, uid)
 }
 
-// put sends one notification and returns the answer.
+// put sends one notification and returns the answer. When the connection is
+// lost it sends the same once more, as Dovecot does: a server may close an idle
+// connection just when a request is on its way.
 func put(client *http.Client, address, body string) (status int, answer string, err error) {
+	date := time.Now().UTC().Format(http.TimeFormat)
+	status, answer, err = attempt(client, address, body, date)
+	if err != nil {
+		status, answer, err = attempt(client, address, body, date)
+	}
+	return status, answer, err
+}
+
+func attempt(client *http.Client, address, body, date string) (status int, answer string, err error) {
 	r, err := http.NewRequest(http.MethodPut, "http://"+address+notifyPath, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
-	r.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	r.Header.Set("Date", date)
 	r.SetBasicAuth(notifyUser, notifyPassword)
 	resp, err := client.Do(r)
 	if err != nil {

@@ -38,12 +38,14 @@ func TestReloadUnderLoad(t *testing.T) {
 	}()
 	for i := range 9 {
 		time.Sleep(200 * time.Millisecond)
+		begin := time.Now()
 		require.NoError(t, f.Reload(others[(i+1)%len(others)]), f.Log())
+		t.Logf("reload %d took %v", i+1, time.Since(begin).Round(time.Millisecond))
 	}
 	time.Sleep(200 * time.Millisecond)
 	cancel()
 	<-done
-	assert.Zero(t, s.failed.Load(), "requests that were not answered with 200")
+	assert.Zero(t, s.failed.Load(), "requests that were not answered with 200, such as %q", s.failures)
 	require.Positive(t, s.count())
 
 	var missing, again int

@@ -17,6 +17,7 @@ import (
 // A process that is killed under load, again and again on the same directory,
 // loses nothing that it acknowledged.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	const rounds = 10
 	s := embeddedStore(t)
 	delivered := make(map[int]bool)
@@ -44,6 +45,7 @@ func TestKilled(t *testing.T) {
 
 // A directory belongs to one process.
 func TestLocked(t *testing.T) {
+	t.Parallel()
 	s := embeddedStore(t)
 	q := s.open(t)
 	out, err := child(t, "open", s.config.Embedded.Path, 0).Output()

@@ -44,6 +44,7 @@ func halfDelivered(t *testing.T) *testStore {
 // A crash while the settings of a stream or a target change can leave them and
 // their checksum different; the notifications are all there nevertheless.
 func TestDamagedSettings(t *testing.T) {
+	t.Parallel()
 	for _, pattern := range []string{"meta.sum", "meta.inf", "obs/fast/meta.sum", "obs/slow/meta.sum", "obs/fast/meta.inf"} {
 		t.Run(strings.ReplaceAll(pattern, "/", " "), func(t *testing.T) {
 			s := halfDelivered(t)
@@ -65,6 +66,7 @@ func TestDamagedSettings(t *testing.T) {
 // A file that was being replaced when the machine crashed may be empty. What
 // was delivered before may come again then, and nothing is missing.
 func TestEmptyPosition(t *testing.T) {
+	t.Parallel()
 	s := halfDelivered(t)
 	for _, file := range storeFiles(t, s, "obs/*/o.dat") {
 		require.NoError(t, os.Truncate(file, 0))
@@ -81,6 +83,7 @@ func TestEmptyPosition(t *testing.T) {
 // that was cut, and nothing before it. With "sync always" that group was never
 // acknowledged.
 func TestTruncatedStore(t *testing.T) {
+	t.Parallel()
 	for _, cut := range []int64{1, 20, 60} {
 		for _, index := range []string{"", "index.db"} {
 			t.Run(fmt.Sprintf("%d bytes, lost %s", cut, index), func(t *testing.T) {

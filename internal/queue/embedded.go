@@ -23,8 +23,12 @@ import (
 // ErrLocked means that another process has the directory of the queue open.
 var ErrLocked = errors.New("queue directory is in use by another process")
 
-// embeddedMaxPayload is the largest message the embedded server takes.
-const embeddedMaxPayload = 8 << 20
+const (
+	// embeddedMaxPayload is the largest message the embedded server takes.
+	embeddedMaxPayload = 8 << 20
+	// probeSize is how much room the disk must have again after it was full.
+	probeSize = 1 << 20
+)
 
 // Embedded is a store in this process.
 type Embedded struct {
@@ -133,6 +137,22 @@ func (e *embeddedServer) healthy(streams ...string) bool {
 		}
 	}
 	return true
+}
+
+// probe fails while the disk takes no writes: to open the store anew would
+// help for one write at most.
+func (e *embeddedServer) probe() (err error) {
+	f, err := os.Create(filepath.Join(filepath.Dir(e.lock.Path()), "probe"))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}()
+	if _, err := f.Write(make([]byte, probeSize)); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 func (e *embeddedServer) connect() (*nats.Conn, error) {

@@ -5,7 +5,9 @@ package queue
 
 import (
 	"crypto/tls"
+	"errors"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 
@@ -56,5 +58,10 @@ func (e *External) connect(log *slog.Logger, opts ...nats.Option) (*nats.Conn, e
 	if e.TLS != nil {
 		opts = append(opts, nats.Secure(e.TLS))
 	}
-	return nats.Connect(strings.Join(e.URLs, ","), opts...)
+	nc, err := nats.Connect(strings.Join(e.URLs, ","), opts...)
+	var bad *url.Error
+	if errors.As(err, &bad) {
+		err = bad.Err // without the URL, which may hold a password
+	}
+	return nc, err
 }

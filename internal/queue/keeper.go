@@ -8,15 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
-	keepInterval   = time.Second
-	sweepInterval  = time.Minute
-	prepareTimeout = 10 * time.Second
-	flushTimeout   = time.Second
+	keepInterval  = time.Second
+	sweepInterval = time.Minute
+	flushTimeout  = time.Second
 )
 
 // keep brings the store back whenever it went away: the disk was full and has
@@ -88,14 +85,15 @@ func (q *Queue) reopen() error {
 	}
 	q.change.Lock()
 	defer q.change.Unlock()
-	ctx, cancel := context.WithTimeout(q.ctx, prepareTimeout)
-	defer cancel()
 	if q.server != nil && !q.healthy() {
-		if err := q.restart(ctx, *q.settings.Embedded); err != nil {
+		if err := q.server.probe(); err != nil {
+			return err
+		}
+		if err := q.restart(q.ctx, *q.settings.Embedded); err != nil {
 			return err
 		}
 	}
-	return q.prepare(ctx)
+	return q.prepare(q.ctx)
 }
 
 // restart opens the embedded store anew. q.change is held.
@@ -108,7 +106,14 @@ func (q *Queue) restart(ctx context.Context, cfg Embedded) error {
 	if err := q.nc.ForceReconnect(); err != nil {
 		return err
 	}
-	return q.awaitConnection(ctx)
+	for !q.nc.IsConnected() {
+		select {
+		case <-ctx.Done():
+			return q.notConnected()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
 }
 
 func (q *Queue) wakeKeeper() {
@@ -116,75 +121,6 @@ func (q *Queue) wakeKeeper() {
 	case q.wake <- struct{}{}:
 	default:
 	}
-}
-
-// prepare makes the streams and the consumers of the targets in use, or gives
-// those that exist their settings. Nothing may be accepted before: JetStream
-// would drop a notification that no consumer is interested in.
-func (q *Queue) prepare(ctx context.Context) error {
-	replicas := 1
-	if e := q.settings.External; e != nil && e.Replicas > 0 {
-		replicas = e.Replicas
-	}
-	streams := []jetstream.StreamConfig{
-		{
-			Name:        q.names.stream,
-			Description: "accepted notifications of Dovecot, in groups",
-			Subjects:    []string{q.names.in + ".*"},
-			Retention:   jetstream.InterestPolicy,
-			Discard:     jetstream.DiscardNew,
-			MaxBytes:    q.settings.MaxBytes,
-		},
-		{
-			Name:        q.names.parkedStream,
-			Description: "notifications waiting for their next attempt",
-			Subjects:    []string{q.names.park + ".*"},
-			Retention:   jetstream.WorkQueuePolicy,
-			Discard:     jetstream.DiscardNew,
-			MaxBytes:    q.settings.MaxBytes,
-		},
-		{
-			Name:        q.names.deadStream,
-			Description: "notifications a target gave up on",
-			Subjects:    []string{q.names.dead + ".*"},
-			Discard:     jetstream.DiscardOld,
-			MaxBytes:    q.settings.MaxBytes,
-			MaxAge:      deadLetterAge,
-		},
-	}
-	for _, cfg := range streams {
-		cfg.Storage = jetstream.FileStorage
-		cfg.Replicas = replicas
-		cfg.Duplicates = 100 * time.Millisecond // no message has an ID to compare
-		if _, err := q.js.CreateOrUpdateStream(ctx, cfg); err != nil {
-			return fmt.Errorf("preparing the stream %s: %w", cfg.Name, err)
-		}
-	}
-	for target := range q.targets {
-		for _, parked := range []bool{false, true} {
-			if _, err := q.makeConsumer(ctx, target, parked); err != nil {
-				return err
-			}
-		}
-	}
-	if q.up.Err() != nil {
-		up, end := context.WithCancel(q.ctx)
-		q.up = up
-		q.down.Store(&end)
-	}
-	q.ready.Store(true)
-	return nil
-}
-
-func (q *Queue) awaitConnection(ctx context.Context) error {
-	for !q.nc.IsConnected() {
-		select {
-		case <-ctx.Done():
-			return q.notConnected()
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	return nil
 }
 
 func (q *Queue) notConnected() error {

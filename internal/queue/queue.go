@@ -215,6 +215,7 @@ func (q *Queue) connect(ctx context.Context) error {
 			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 				q.fail() // whether what was under way is stored nobody knows
 				if err != nil {
+					q.connectErr.Store(&err)
 					q.log.Error("lost the connection to the NATS server of the queue", "error", err)
 				}
 			}))
@@ -222,7 +223,7 @@ func (q *Queue) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connecting to the store of the queue: %w", err)
 	}
-	if q.js, err = jetstream.New(q.nc); err != nil {
+	if q.js, err = jetstream.New(q.nc, jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
 		return fmt.Errorf("opening JetStream: %w", err)
 	}
 	if q.server == nil {

@@ -32,8 +32,15 @@ type testStore struct {
 // eachStore runs a test on an embedded store and on a real NATS server.
 func eachStore(t *testing.T, test func(t *testing.T, s *testStore)) {
 	t.Helper()
-	t.Run("embedded", func(t *testing.T) { test(t, embeddedStore(t)) })
-	t.Run("external", func(t *testing.T) { test(t, externalStore(t)) })
+	t.Parallel()
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, embeddedStore(t))
+	})
+	t.Run("external", func(t *testing.T) {
+		t.Parallel()
+		test(t, externalStore(t))
+	})
 }
 
 func embeddedStore(t testing.TB) *testStore {

@@ -29,8 +29,8 @@ func (q *Queue) sweep(full bool) {
 	if !q.isReady() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(q.ctx, prepareTimeout)
-	defer cancel()
+	ctx, cancel := context.WithCancel(q.ctx)
+	defer cancel() // of a list that was not read to its end
 	if err := q.dropUnused(ctx, full); err != nil && q.ctx.Err() == nil {
 		q.log.Warn("could not look for targets that are no longer in use", "error", err)
 	}
@@ -60,7 +60,7 @@ func (q *Queue) sweepTarget(ctx context.Context, stream jetstream.Stream, info *
 	marked := err == nil
 	if q.targets[info.Name] > 0 {
 		if marked {
-			_, err := q.makeConsumer(ctx, info.Name, false)
+			_, err := q.ensureConsumer(ctx, info.Name, false)
 			return err
 		}
 		return nil

@@ -11,14 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	// maxHeldGroups bounds what all readers of one target hold together.
-	maxHeldGroups = 1000
-	// maxHeldParked is how many parked records of one target the server
-	// watches the due time of; those beyond wait for their turn.
-	maxHeldParked = 10_000
-)
-
 // Use makes the queue keep everything that is accepted from now on until each
 // of the targets has it. The function it returns ends that.
 //
@@ -46,7 +38,6 @@ func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err 
 	case err == nil:
 	case q.server == nil:
 		q.ready.Store(false)
-		q.wakeKeeper()
 	default:
 		q.unuse(targets)
 		return nil, err
@@ -76,31 +67,5 @@ func (q *Queue) consumer(ctx context.Context, target string, parked bool) (jetst
 	if !q.isReady() {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)
 	}
-	return q.makeConsumer(ctx, target, parked)
-}
-
-func (q *Queue) makeConsumer(ctx context.Context, target string, parked bool) (jetstream.Consumer, error) {
-	stream := q.names.stream
-	cfg := jetstream.ConsumerConfig{
-		Durable:       target,
-		Description:   "what this target still has to get",
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       AckWait,
-		MaxDeliver:    -1,
-		MaxAckPending: maxHeldGroups,
-		// A new target starts with what waits for the others: the same rule
-		// as after the loss of a reader's position.
-		DeliverPolicy: jetstream.DeliverAllPolicy,
-	}
-	if parked {
-		stream = q.names.parkedStream
-		cfg.Description = "notifications waiting for their next attempt"
-		cfg.FilterSubject = q.names.park + "." + target
-		cfg.MaxAckPending = maxHeldParked
-	}
-	cons, err := q.js.CreateOrUpdateConsumer(ctx, stream, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("%w: preparing target %s: %w", ErrUnavailable, target, err)
-	}
-	return cons, nil
+	return q.ensureConsumer(ctx, target, parked)
 }

@@ -117,6 +117,7 @@ func TestSweepBetweenConfigurations(t *testing.T) {
 
 // Where nothing waits for an unused target, nothing new is kept for it either.
 func TestSweepUnneeded(t *testing.T) {
+	t.Parallel()
 	q := embeddedStore(t).open(t, "a")
 	use(t, q, "gone")()
 	q.sweep(false)
@@ -127,6 +128,7 @@ func TestSweepUnneeded(t *testing.T) {
 
 // A full queue gives up what nobody uses at once.
 func TestSweepWhenFull(t *testing.T) {
+	t.Parallel()
 	s := embeddedStore(t)
 	s.config.MaxBytes = 100 << 10
 	q := s.open(t, "a")
@@ -145,6 +147,7 @@ func TestSweepWhenFull(t *testing.T) {
 // On an external store the target that we do not use may be another Caddy's:
 // it is given up neither by age nor for room while that one lives.
 func TestSweepTwoQueues(t *testing.T) {
+	t.Parallel()
 	s := externalStore(t)
 	s.config.MaxBytes = 100 << 10
 	ours, theirs := s.open(t, "ours"), s.open(t, "theirs")

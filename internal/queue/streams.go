@@ -1,0 +1,149 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// requestTimeout is how long JetStream may take to answer a request. A
+	// cluster that elects a leader does not answer at all.
+	requestTimeout = 3 * time.Second
+	// maxHeldGroups bounds what all readers of one target hold together.
+	maxHeldGroups = 1000
+	// maxHeldParked is how many parked records of one target the server
+	// watches the due time of; those beyond wait for their turn.
+	maxHeldParked = 10_000
+)
+
+// prepare makes the streams and the consumers of the targets in use, or gives
+// those that exist their settings. Nothing may be accepted before: JetStream
+// would drop a notification that no consumer is interested in.
+//
+// What has its settings already is left alone: each change rewrites files, and
+// needs the leader of the whole cluster. q.change is held.
+func (q *Queue) prepare(ctx context.Context) error {
+	replicas := 1
+	if e := q.settings.External; e != nil && e.Replicas > 0 {
+		replicas = e.Replicas
+	}
+	for _, cfg := range []jetstream.StreamConfig{
+		{
+			Name:        q.names.stream,
+			Description: "accepted notifications of Dovecot, in groups",
+			Subjects:    []string{q.names.in + ".*"},
+			Retention:   jetstream.InterestPolicy,
+			Discard:     jetstream.DiscardNew,
+		},
+		{
+			Name:        q.names.parkedStream,
+			Description: "notifications waiting for their next attempt",
+			Subjects:    []string{q.names.park + ".*"},
+			Retention:   jetstream.WorkQueuePolicy,
+			Discard:     jetstream.DiscardNew,
+		},
+		{
+			Name:        q.names.deadStream,
+			Description: "notifications a target gave up on",
+			Subjects:    []string{q.names.dead + ".*"},
+			Discard:     jetstream.DiscardOld,
+			MaxAge:      deadLetterAge,
+		},
+	} {
+		cfg.Storage = jetstream.FileStorage
+		cfg.MaxBytes = q.settings.MaxBytes
+		cfg.Replicas = replicas
+		cfg.Duplicates = 100 * time.Millisecond // no message has an ID to compare
+		if err := q.ensureStream(ctx, cfg); err != nil {
+			return fmt.Errorf("preparing the stream %s: %w", cfg.Name, err)
+		}
+	}
+	for target := range q.targets {
+		for _, parked := range []bool{false, true} {
+			if _, err := q.ensureConsumer(ctx, target, parked); err != nil {
+				return err
+			}
+		}
+	}
+	if q.up.Err() != nil {
+		up, end := context.WithCancel(q.ctx)
+		q.up = up
+		q.down.Store(&end)
+	}
+	q.ready.Store(true)
+	return nil
+}
+
+func (q *Queue) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {
+	stream, err := q.js.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = q.js.CreateStream(ctx, cfg)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	is := stream.CachedInfo().Config
+	want := is // with what an operator may have added: placement, compression
+	want.Description, want.Subjects = cfg.Description, cfg.Subjects
+	want.Retention, want.Discard = cfg.Retention, cfg.Discard
+	want.MaxBytes, want.MaxAge = cfg.MaxBytes, cfg.MaxAge
+	want.Replicas, want.Duplicates = cfg.Replicas, cfg.Duplicates
+	if reflect.DeepEqual(want, is) {
+		return nil
+	}
+	_, err = q.js.UpdateStream(ctx, want)
+	return err
+}
+
+// ensureConsumer makes the position of a target, or finds it.
+func (q *Queue) ensureConsumer(ctx context.Context, target string, parked bool) (jetstream.Consumer, error) {
+	stream := q.names.stream
+	cfg := jetstream.ConsumerConfig{
+		Durable:       target,
+		Description:   "what this target still has to get",
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		MaxDeliver:    -1,
+		MaxAckPending: maxHeldGroups,
+		// A new target starts with what waits for the others: the same rule
+		// as after the loss of a reader's position.
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+	}
+	if parked {
+		stream = q.names.parkedStream
+		cfg.Description = "notifications waiting for their next attempt"
+		cfg.FilterSubject = q.names.park + "." + target
+		cfg.MaxAckPending = maxHeldParked
+	}
+	cons, err := q.js.Consumer(ctx, stream, target)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		cons, err = q.js.CreateConsumer(ctx, stream, cfg)
+	case err == nil:
+		is := cons.CachedInfo().Config
+		want := is
+		want.Description, want.FilterSubject = cfg.Description, cfg.FilterSubject
+		want.AckWait, want.MaxDeliver, want.MaxAckPending = cfg.AckWait, cfg.MaxDeliver, cfg.MaxAckPending
+		if _, marked := want.Metadata[unusedSince]; marked {
+			want.Metadata = maps.Clone(want.Metadata)
+			delete(want.Metadata, unusedSince)
+		}
+		if !reflect.DeepEqual(want, is) {
+			cons, err = q.js.UpdateConsumer(ctx, stream, want)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: preparing target %s: %w", ErrUnavailable, target, err)
+	}
+	return cons, nil
+}
