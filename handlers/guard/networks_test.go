@@ -171,6 +171,19 @@ func TestNetworksLen(t *testing.T) {
 	require.Equal(t, 8, networks.Len()) // 10/8 four times, 10.1/16, five more private ones, 2001:db8::/32
 }
 
+func TestNetworksOfMappedPrefixes(t *testing.T) {
+	t.Parallel()
+	networks := guard.NetworksOf([]netip.Prefix{netip.MustParsePrefix("::ffff:192.0.2.99/120")})
+	require.True(t, networks.Contains(netip.MustParseAddr("192.0.2.1")))
+	require.False(t, networks.Contains(netip.MustParseAddr("192.0.3.1")))
+
+	// Of this one IPv4 is a part, but it is not one of IPv4 networks.
+	networks = guard.NetworksOf([]netip.Prefix{netip.MustParsePrefix("::ffff:0.0.0.0/90")})
+	require.True(t, networks.Contains(netip.MustParseAddr("::ffd0:1:2")))
+	require.False(t, networks.Contains(netip.MustParseAddr("192.0.2.1")))
+	require.False(t, networks.Contains(netip.MustParseAddr("::ffff:192.0.2.1")))
+}
+
 // A table says the same as a look at each prefix.
 func TestNetworksContainLikePrefixes(t *testing.T) {
 	t.Parallel()

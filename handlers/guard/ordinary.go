@@ -9,7 +9,7 @@ type class uint8
 const (
 	odd   class = iota // has more than one reading
 	text               // stands for itself
-	slash              // must not stand before itself or a dot
+	slash              // must not stand behind itself
 	dot                // must not stand at the end of a segment
 )
 
@@ -36,7 +36,7 @@ func ordinary(path string) bool {
 	last := text
 	for i := range len(path) {
 		c := classes[path[i]]
-		if c == odd || last == slash && (c == slash || c == dot) || last == dot && c == slash {
+		if c == odd || c == slash && (last == slash || last == dot) {
 			return false
 		}
 		last = c

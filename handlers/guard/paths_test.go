@@ -36,7 +36,7 @@ var tricks = []string{
 	// dots
 	"/./preliminary", "/../preliminary", "/../../../preliminary", "/x/../preliminary", "/x/y/../../preliminary", "/x/./../preliminary", "/./././preliminary/./x",
 	"/x/%2e%2e/preliminary", "/x/.%2e/preliminary", "/x/%2E./preliminary", "/%2e/preliminary", "/x/%252e%252e/preliminary", "/x%2f..%2fpreliminary", "/x%2f%2e%2e%2fpreliminary",
-	"/x%252f%252e%252e%252fpreliminary", "/x%2fy/../preliminary", "/x%2fy/%2e%2e/preliminary", "/x/..%2fpreliminary", "/x%2f../preliminary", "/x/y%2f..%2f../preliminary",
+	"/x%252f%252e%252e%252fpreliminary", "/x%2fy/../preliminary", "/x%2fy%2fz/../preliminary", "/x%2fy/%2e%2e/preliminary", "/x/..%2fpreliminary", "/x%2f../preliminary", "/x/y%2f..%2f../preliminary",
 	"/preliminary/%2e%2e/x/..%2f", "/x/../preliminary/../y", "/x/..//preliminary", "/x/%u002e%u002e/preliminary", "/x/%25u002e%25u002e/preliminary", "/x/../y/../preliminary",
 
 	// parameters
@@ -50,7 +50,7 @@ var tricks = []string{
 
 	// what some take out
 	"/prelim%00inary", "/%00preliminary", "/pre%01lim%7finary", "/prelim%0ainary", "/pre%09liminary", "/x/.%00./preliminary", "/x/..%00/preliminary", "/x/%00../preliminary", "/%0a/preliminary",
-	"/prelim%e2%80%8binary", "/prelim\u00adinary", "/prelim%ffinary", "/prelim%c3inary", "/prelim%80inary", "/prelim%e2%80inary", "/prelimiéary/..%00;/../preliminary",
+	"/prelim%e2%80%8binary", "/prelim\u00adinary", "/prelim%ffinary", "/prelim%c3inary", "/prelim%80inary", "/prelim%e2%80inary", "/p%e2%80%7f%80reliminary", "/prelimiéary/..%00;/../preliminary",
 	"/%7%000reliminary", "/%2%0057%00%30reliminary", "/preliminary%2%00fx", "/%7%ff0reliminary",
 
 	// dots and blanks at the end of a segment
@@ -69,7 +69,7 @@ var tricks = []string{
 // elsewhere are request targets that no server takes for it.
 var elsewhere = []string{
 	"/", "/x", "/preliminaryx", "/preliminaryx/preliminary", "/xpreliminary", "/preliminar", "/preliminarry", "/x/preliminary", "/api/preliminary", "/x/preliminary/..", "/x/./preliminary", "/x//preliminary",
-	"/x/y/../preliminary", "/x%2fpreliminary", "/x%5cpreliminary", "/x;/preliminary", "/x/;a/preliminary", "/x/%2e/preliminary", "/x/y/%2e%2e/preliminary", "/x/../y/preliminary",
+	"/x/y/../preliminary", "/x%2fpreliminary", "/x%2fy/preliminary", "/x%5cpreliminary", "/x;/preliminary", "/x/;a/preliminary", "/x/%2e/preliminary", "/x/y/%2e%2e/preliminary", "/x/../y/preliminary",
 	"/preliminary-x", "/preliminary_x", "/preliminary:x", "/preliminary,x", "/preliminary=x", "/preliminary@x", "/preliminary.x", "/preliminary.json", "/preliminary%2ex", "/preliminary%20x", "/preliminary%25", "/preliminary%2570",
 	"/pre/liminary", "/pre%2fliminary", "/pre;liminary", "/pre.liminary", "/pre%20liminary", "/%3fpreliminary", "/x%3f/preliminary", "/%25/preliminary", "/%/preliminary", "/%u/preliminary", "/.x/preliminary", "/..x/preliminary",
 	"/mail/%20list", "/mail/INBOX%2fWork/..%2f1", "/mail/Entw%c3%bcrfe", "/mail/Entwürfe;v=1", "/caf%c3%a9/preliminary", "/caf\xe9/preliminary", "/ajax/login?action=login&path=/preliminary", "/x#/preliminary",

@@ -19,15 +19,16 @@ import "math"
 //   - A segment that is, without dots and blanks around it, the next of g: one
 //     more of g, if there are no foreign ones.
 //   - An empty segment, or one of dots and blanks, may go away: none more.
-//   - One with two dots or more may take away the segment before it.
+//   - One with two dots or more may take away the segment before it: one less.
+//     If that is one of g, then there is another reading, in which it came as a
+//     foreign one.
 //   - What follows an empty segment at the root may be a host, as in
 //     //host/path: none more.
 //
 // When the last segment of g is complete, the answer is there. What follows
 // does not matter, because there are readings in which it takes nothing away.
 func (g *guarded) hasReading(s spelling) bool {
-	var few [4]level
-	w := walk{segments: g.segments, levels: few[:0]}
+	w := walk{segments: g.segments, levels: make([]level, len(g.segments))}
 	w.begin()
 	for _, c := range s {
 		if ends(c) && w.arrived() {
@@ -82,8 +83,8 @@ const (
 
 // begin is the state before the first character: nothing but the root.
 func (w *walk) begin() {
-	for range w.segments {
-		w.levels = append(w.levels, level{foreign: never, within: never, behind: never})
+	for i := range w.levels {
+		w.levels[i] = level{foreign: never, within: never, behind: never}
 	}
 	w.levels[0].foreign = 0
 	w.first = true
@@ -160,13 +161,8 @@ func (w *walk) end() {
 		if !w.other {
 			l.next = min(l.next, l.foreign)
 		}
-		if !w.other && w.dots >= 2 && l.foreign < never {
-			switch {
-			case l.foreign > 0:
-				l.next = min(l.next, l.foreign-1)
-			case i > 0:
-				w.levels[i-1].next = 0
-			}
+		if !w.other && w.dots >= 2 && l.foreign > 0 {
+			l.next = min(l.next, l.foreign-1)
 		}
 		if w.completes(i) && i+1 < len(w.levels) {
 			w.levels[i+1].next = 0

@@ -4,11 +4,13 @@
 package endtoend
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,8 +61,29 @@ http://HTTP {
 func startFront(t testing.TB, middleware string, replacements ...string) *front {
 	t.Helper()
 	f := newFront(t, middleware, replacements...)
-	require.NoError(t, f.Run(f.config), f.Log())
+	f.start(t)
 	return f
+}
+
+// start runs Caddy and waits until it has the certificates, which it gets
+// after it has started.
+func (f *front) start(t testing.TB) {
+	t.Helper()
+	require.NoError(t, f.Run(f.config), f.Log())
+	awaitCertificate(t, f.https)
+}
+
+func awaitCertificate(t testing.TB, address string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			// A server that wants a client certificate has one itself.
+			return strings.Contains(err.Error(), "certificate required")
+		}
+		conn.Close()
+		return true
+	}, waitTimeout, 20*time.Millisecond, "certificate of %s", address)
 }
 
 func newFront(t testing.TB, middleware string, replacements ...string) *front {

@@ -23,7 +23,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	f := newFront(t, ox.addr)
 	s := newSender(f.http)
 	for round := range rounds {
-		require.NoError(t, f.Run(f.config), f.Log())
+		f.start(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
 		go func() {
@@ -37,7 +37,7 @@ func TestKilledUnderLoad(t *testing.T) {
 		cancel()
 		<-done
 	}
-	require.NoError(t, f.Run(f.config), f.Log())
+	f.start(t)
 	require.Positive(t, s.count())
 
 	var missing, again int

@@ -166,7 +166,7 @@ func TestMiddlewareDown(t *testing.T) {
 
 	// Also over a restart of Caddy.
 	f.Stop()
-	require.NoError(t, f.Run(f.config), f.Log())
+	f.start(t)
 	ox.up()
 	var subjects []string
 	for _, n := range ox.wait(mails) {

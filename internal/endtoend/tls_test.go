@@ -33,8 +33,9 @@ func TestInternalCAForAName(t *testing.T) {
 		address := freeAddress(t)
 		_, port, err := net.SplitHostPort(address)
 		require.NoError(t, err)
-		f := startFront(t, ox.addr, "https://HTTPS", "https://localhost:"+port)
+		f := newFront(t, ox.addr, "https://HTTPS", "https://localhost:"+port)
 		f.https = "localhost:" + port
+		f.start(t)
 		dovecot := startDovecot(t, version, f, dovecottest.Config{Users: users(1)}, f.url("https"))
 		deliver(t, dovecot, "by name", "user0@example.com")
 		ox.wait(1)
@@ -94,7 +95,7 @@ https://localhost:`+caPort+` {
 			disable_tlsalpn_challenge
 		}
 	}`, 1)
-	require.NoError(t, f.Run(f.config), f.Log())
+	f.start(t)
 	certificates := filepath.Join(f.Dir, "data", "caddy", "certificates")
 	require.Eventually(t, func() bool {
 		found, _ := filepath.Glob(filepath.Join(certificates, "*", "localhost", "localhost.crt"))
@@ -128,7 +129,7 @@ func TestClientCertificate(t *testing.T) {
 			t.Run(mode, func(t *testing.T) {
 				ox := startMiddleware(t)
 				f := newFront(t, ox.addr, "NOTIFY\n", "client_certificate "+mode+"\n", "tls internal", clientAuth)
-				require.NoError(t, f.Run(f.config), f.Log())
+				f.start(t)
 				url := f.url("https")
 				if mode == "sufficient" {
 					url = "https://" + f.https + notifyPath // without credentials

@@ -1,0 +1,154 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package endtoend
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+)
+
+// secrets are what the documents take from the environment.
+var secrets = []string{
+	"NOTIFY_PASSWORD=try-it", "NOTIFY_PASSWORD_BEFORE=before", "OX_LOGIN=login", "OX_PASSWORD=secret",
+	"NATS_USER=nats", "NATS_PASSWORD=secret",
+}
+
+func read(t *testing.T, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(append([]string{caddytestkit.Repository()}, path...)...))
+	require.NoError(t, err)
+	return string(content)
+}
+
+// Every Caddyfile in the documents is one that Caddy takes.
+func TestCaddyfilesOfTheDocuments(t *testing.T) {
+	block := regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
+	found := 0
+	check := func(name, caddyfile string) {
+		t.Run(name, func(t *testing.T) {
+			found++
+			c := caddytestkit.New(t, append(secrets, "NATS_CA_FILE="+newAuthority(t).file)...)
+			require.NoError(t, writeFile(c.Dir, "Caddyfile", caddyfile))
+			out, err := c.Command("validate", "--config", filepath.Join(c.Dir, "Caddyfile"), "--adapter", "caddyfile")
+			assert.NoError(t, err, out)
+		})
+	}
+	pages, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), "*", "*.md"))
+	require.NoError(t, err)
+	deeper, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), "examples", "*", "*.md"))
+	require.NoError(t, err)
+	for _, page := range append(append(pages, deeper...), filepath.Join(caddytestkit.Repository(), "README.md")) {
+		name, err := filepath.Rel(caddytestkit.Repository(), page)
+		require.NoError(t, err)
+		for _, m := range block.FindAllStringSubmatch(read(t, name), -1) {
+			caddyfile := m[1]
+			if strings.Contains(caddyfile, "dovecot_push_notify") && !strings.Contains(caddyfile, "dovecot_push {") {
+				caddyfile = "{\n\tdovecot_push\n}\n" + caddyfile // the page explains the two parts one by one
+			}
+			check(name, caddyfile)
+		}
+	}
+	check("Caddyfile.example", read(t, "Caddyfile.example"))
+	check("examples/instead-of-apache/Caddyfile", read(t, "examples", "instead-of-apache", "Caddyfile"))
+	assert.GreaterOrEqual(t, found, 6)
+}
+
+// What "make run" starts does what the README says about it, with the very
+// curl call that stands there.
+func TestTryIt(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("there is no curl")
+	}
+	example := read(t, "Caddyfile.example")
+	var pairs []string
+	for _, port := range []string{"8009", "8008", "8010"} {
+		pairs = append(pairs, ":"+port, strings.TrimPrefix(freeAddress(t), "127.0.0.1"))
+	}
+	ports := strings.NewReplacer(pairs...)
+	c := caddytestkit.Start(t, ports.Replace(example), "NOTIFY_PASSWORD=try-it")
+	awaitCertificate(t, ports.Replace("localhost:8009"))
+
+	call := regexp.MustCompile(`(?s)\ncurl -i --cacert.*?/notify\n`).FindString(read(t, "README.md"))
+	require.NotEmpty(t, call)
+	call = ports.Replace(call)
+	call = strings.Replace(call, "run/caddy/pki/authorities/local/root.crt", c.RootCA(), 1)
+	curl := func(call string) string {
+		out, err := exec.Command("sh", "-c", call).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return string(out)
+	}
+	out := curl(call)
+	assert.Contains(t, out, " 200 ")
+	assert.Contains(t, out, `{"success":true}`)
+	assert.Eventually(t, func() bool { return strings.Contains(c.Log(), `"accepted":1`) }, waitTimeout, waitTimeout/1000)
+
+	assert.Contains(t, curl(strings.Replace(call, "dovecot:try-it", "dovecot:wrong", 1)), " 401 ")
+	out = curl(strings.Replace(call, `"imap-uid":1,`, "", 1))
+	assert.Contains(t, out, " 400 ")
+	assert.Contains(t, out, "imap-uid")
+	out = curl(strings.Replace(call, "/v1/notify\n", "/v1/notfy\n", 1))
+	assert.Contains(t, out, " 404 ")
+	metrics, err := c.Metrics()
+	require.NoError(t, err)
+	assert.Contains(t, metrics, `caddy_dovecot_push_notify_requests_total{result="accepted"} 1`)
+}
+
+// The modules build with xcaddy, as xcaddy.md says.
+func TestXcaddy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("building takes a while")
+	}
+	binary := filepath.Join(t.TempDir(), "caddy")
+	build := exec.Command("go", "run", "github.com/caddyserver/xcaddy/cmd/xcaddy@v0.4.5",
+		"build", "v2.11.9", "--output", binary, "--with", "github.com/dovecotpush/caddy-dovecot-push="+caddytestkit.Repository())
+	build.Dir = t.TempDir()
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	out, err = exec.Command(binary, "list-modules").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	list := read(t, "xcaddy.md")
+	list = list[strings.Index(list, "dovecot_push\n"):]
+	for _, id := range strings.Fields(list[:strings.Index(list, "```")]) {
+		assert.Contains(t, strings.Fields(string(out)), id)
+	}
+}
+
+// A hash works as well as a plain password, and a wrong password does not.
+func TestHashedPassword(t *testing.T) {
+	ox := startMiddleware(t)
+	for _, algorithm := range []string{"bcrypt", "argon2id"} {
+		t.Run(algorithm, func(t *testing.T) {
+			f := newFront(t, ox.addr)
+			args := []string{"hash-password", "--algorithm", algorithm, "--plaintext", notifyPassword}
+			if algorithm == "bcrypt" {
+				args = append(args, "--bcrypt-cost", "5")
+			}
+			hash, err := f.Command(args...)
+			require.NoError(t, err, hash)
+			lines := strings.Split(strings.TrimSpace(hash), "\n")
+			f.config = strings.Replace(f.config, "{env.NOTIFY_PASSWORD}", lines[len(lines)-1], 1)
+			f.start(t)
+			status, answer, err := put(http.DefaultClient, f.http, notification(1))
+			require.NoError(t, err)
+			assert.Equal(t, http.StatusOK, status, answer)
+			r, err := http.NewRequest(http.MethodPut, "http://"+f.http+notifyPath, strings.NewReader(notification(2)))
+			require.NoError(t, err)
+			r.SetBasicAuth(notifyUser, "wrong")
+			resp, err := http.DefaultClient.Do(r)
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+		})
+	}
+}
