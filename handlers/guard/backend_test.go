@@ -22,15 +22,6 @@ type step struct {
 	do   func(path string) string
 }
 
-// backends are the steps that go together. They differ in what they do with
-// characters that are not ASCII, which one server does in one way.
-var backends = map[string][]step{
-	"UTF-8, only ASCII is left":          slices.Concat(steps, strictSteps, asciiSteps),
-	"UTF-8, forms of letters":            slices.Concat(steps, strictSteps, formSteps),
-	"careless UTF-8, only ASCII is left": slices.Concat(steps, carelessSteps, asciiSteps),
-	"careless UTF-8, forms of letters":   slices.Concat(steps, carelessSteps, formSteps),
-}
-
 var steps = []step{
 	{"decode", func(p string) string { return decode(p, func(byte) bool { return true }) }},
 	{"decode", func(p string) string { return decode(p, func(byte) bool { return true }) }},
@@ -88,9 +79,6 @@ var steps = []step{
 		}
 		return p
 	}},
-}
-
-var strictSteps = []step{
 	{"remove what is not UTF-8", func(p string) string { return strings.ToValidUTF8(p, "") }},
 	{"cut at what is not UTF-8", func(p string) string {
 		for i, r := range p {
@@ -100,23 +88,14 @@ var strictSteps = []step{
 		}
 		return p
 	}},
-}
-
-var carelessSteps = []step{
 	{"decode overlong", decodeOverlong},
-}
-
-var asciiSteps = []step{
-	{"remove what is not ASCII", func(p string) string {
-		return string(slices.DeleteFunc([]byte(p), func(c byte) bool { return c >= 0x80 }))
-	}},
 	{"lower", lower},
-}
-
-var formSteps = []step{
-	{"lower", strings.ToLower},
+	{"lower of Unicode", strings.ToLower},
 	{"upper and lower", func(p string) string { return strings.ToLower(strings.ToUpper(p)) }},
 	{"compatible", norm.NFKC.String},
+	{"decomposed", norm.NFKD.String},
+	{"remove what is not ASCII", ascii},
+	{"decomposed in ASCII", func(p string) string { return ascii(norm.NFKD.String(p)) }},
 }
 
 // below says whether a backend whose steps made path of a request routes it to
@@ -124,6 +103,10 @@ var formSteps = []step{
 func below(path, guarded string) bool {
 	path = lower("/" + strings.TrimPrefix(path, "/"))
 	return path == guarded || strings.HasPrefix(path, guarded+"/")
+}
+
+func ascii(p string) string {
+	return string(slices.DeleteFunc([]byte(p), func(c byte) bool { return c >= 0x80 }))
 }
 
 // lower is for ASCII alone.

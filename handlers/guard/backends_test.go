@@ -4,11 +4,9 @@
 package guard_test
 
 import (
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,42 +48,40 @@ var guardedPaths = []string{"/preliminary", "/push/preliminary", "/push/push/x"}
 // by finding none, and so is how many are not matched.
 func TestPathsMatchAnyBackend(t *testing.T) {
 	t.Parallel()
-	rounds := 10_000
+	rounds := 30_000
 	if testing.Short() {
 		rounds = 1000
 	}
-	for _, name := range slices.Sorted(maps.Keys(backends)) {
-		for _, guarded := range guardedPaths {
-			t.Run(name+guarded, func(t *testing.T) {
-				t.Parallel()
-				paths := newPaths(t, guarded)
-				choose := rand.New(rand.NewPCG(8291, 8292)).IntN
-				seen, reached, clear := 0, 0, 0
-				for range rounds {
-					hostile, undo := disguised(guarded+one(choose, []string{"", "/", "/x"}), backends[name], choose)
-					if checkBackend(t, paths, guarded, hostile, undo) {
-						seen++
-					}
-					path := randomPath(guarded, choose)
-					if !paths.Match(&url.URL{Path: path}) {
-						clear++
-					}
-					for range 4 {
-						if checkBackend(t, paths, guarded, path, randomBackend(backends[name], choose)) {
-							reached++
-						}
+	for _, guarded := range guardedPaths {
+		t.Run(guarded, func(t *testing.T) {
+			t.Parallel()
+			paths := newPaths(t, guarded)
+			choose := rand.New(rand.NewPCG(8291, 8292)).IntN
+			seen, reached, clear := 0, 0, 0
+			for range rounds {
+				hostile, undo := disguised(guarded+one(choose, []string{"", "/", "/x"}), choose)
+				if checkBackend(t, paths, guarded, hostile, undo) {
+					seen++
+				}
+				path := randomPath(guarded, choose)
+				if !paths.Match(&url.URL{Path: path}) {
+					clear++
+				}
+				for range 4 {
+					if checkBackend(t, paths, guarded, path, randomBackend(choose)) {
+						reached++
 					}
 				}
-				t.Logf("guarded: %d of %d in disguise, %d of %d random ones; not matched: %d", seen, rounds, reached, 4*rounds, clear)
-				require.Greater(t, seen, rounds/2)
-				require.Greater(t, reached, rounds/4)
-				require.Greater(t, clear, rounds/20)
-			})
-		}
+			}
+			t.Logf("guarded: %d of %d in disguise, %d of %d random ones; not matched: %d", seen, rounds, reached, 4*rounds, clear)
+			require.Greater(t, seen, rounds/2)
+			require.Greater(t, reached, rounds/4)
+			require.Greater(t, clear, rounds/20)
+		})
 	}
 }
 
-func randomBackend(steps []step, choose choose) (backend []step) {
+func randomBackend(choose choose) (backend []step) {
 	for range 1 + choose(10) {
 		backend = append(backend, one(choose, steps))
 	}
@@ -135,12 +131,11 @@ func FuzzPathsMatch(f *testing.F) {
 		choose := chooseBytes(recipe)
 		guarded := one(choose, guardedPaths)
 		paths := newPaths(t, guarded)
-		steps := backends[one(choose, slices.Sorted(maps.Keys(backends)))]
 
-		checkBackend(t, paths, guarded, path, randomBackend(steps, choose))
-		hostile, undo := disguised(guarded, steps, choose)
+		checkBackend(t, paths, guarded, path, randomBackend(choose))
+		hostile, undo := disguised(guarded, choose)
 		checkBackend(t, paths, guarded, hostile, undo)
-		checkBackend(t, paths, guarded, randomPath(guarded, choose), randomBackend(steps, choose))
+		checkBackend(t, paths, guarded, randomPath(guarded, choose), randomBackend(choose))
 
 		for _, u := range []*url.URL{{Path: path}, {RawPath: path}, {Path: "/x", RawPath: path}, {Opaque: path}} {
 			_ = paths.Match(u)

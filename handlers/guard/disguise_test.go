@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // choose gives a number from 0 to n-1. It is a random generator or the input of
@@ -49,6 +51,9 @@ var disguises = []disguise{
 	{"fullwidth", func(p string, choose choose) string {
 		return eachByte(p, choose, "", func(c byte) string { return string(rune(c) + 0xFEE0) })
 	}, "compatible"},
+	{"accents", func(p string, choose choose) string {
+		return eachByte(p, choose, "aceinrsuy", func(c byte) string { return norm.NFC.String(string(c) + "\u0301") }) + "\u0301"
+	}, "decomposed in ASCII"},
 	{"case", func(p string, choose choose) string {
 		return eachByte(p, choose, "abcdefghijklmnopqrstuvwxyz", func(c byte) string {
 			if c == 'i' {
@@ -93,17 +98,14 @@ var disguises = []disguise{
 	{"fragment", func(p string, choose choose) string { return p + one(choose, []string{"#", "#x", "#/../.."}) }, "cut at #"},
 }
 
-// disguised puts a few disguises of the backend on path and gives the steps
-// that take them off again.
-func disguised(path string, backend []step, choose choose) (hostile string, undo []step) {
+// disguised puts a few disguises on path and gives the steps of a backend that
+// take them off again.
+func disguised(path string, choose choose) (hostile string, undo []step) {
 	for range 1 + choose(6) {
 		d := one(choose, disguises)
-		i := slices.IndexFunc(backend, func(s step) bool { return s.name == d.undo })
-		if i < 0 {
-			continue
-		}
+		i := slices.IndexFunc(steps, func(s step) bool { return s.name == d.undo })
 		path = d.do(path, choose)
-		undo = append(undo, backend[i])
+		undo = append(undo, steps[i])
 	}
 	slices.Reverse(undo)
 	return path, undo

@@ -6,12 +6,18 @@ package guard
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxPath bounds the paths that are read closely, in bytes. No common server
 // takes a longer one (Apache 8190, nginx and Tomcat 8192 by default).
 const maxPath = 16 << 10
+
+// maxSegment bounds the segments of guarded paths: a bit for each character and
+// one for the end.
+const maxSegment = 63
 
 // Paths are the paths that a guard stands in front of. They do not change and
 // may be used by any number of goroutines at once.
@@ -24,8 +30,14 @@ type Paths struct {
 
 // guarded is one path with everything below it, in small letters.
 type guarded struct {
-	path     string   // /push/api
-	segments []string // push, api
+	path     string
+	segments []segment
+}
+
+// segment is one segment of a guarded path.
+type segment struct {
+	places   [utf8.RuneSelf]uint64 // by character: bit n is set if it is at n
+	complete uint64                // the bit behind the last character
 }
 
 // NewPaths reads patterns of the form
@@ -39,8 +51,8 @@ type guarded struct {
 // Caddy's directives.
 //
 // A pattern is written as it is meant, not as a client may spell it: from
-// letters, digits and -._~!$&'(),=:@ alone, without escapes, empty segments and
-// segments that end in a dot. Everything else, other wildcards too, is an error
+// letters, digits and -._~!$&'(),=:@ alone, without escapes, empty segments,
+// segments that end in a dot and ones of more than 63 characters. Everything else, other wildcards too, is an error
 // that names the pattern.
 func NewPaths(patterns ...string) (*Paths, error) {
 	paths := new(Paths)
@@ -76,12 +88,21 @@ func newGuarded(pattern string) (guarded, error) {
 		reason = "it has an empty segment"
 	case strings.Contains(path+"/", "./"):
 		reason = "it has a segment that ends in a dot"
+	case slices.ContainsFunc(strings.Split(path, "/"), func(text string) bool { return len(text) > maxSegment }):
+		reason = fmt.Sprintf("it has a segment of more than %d characters", maxSegment)
 	}
 	if reason != "" {
 		return guarded{}, fmt.Errorf("path %q: %s; understood are /path and /path/* (the same: the path and everything below it) and * (everything)", pattern, reason)
 	}
-	path = strings.ToLower(path)
-	return guarded{path: path, segments: strings.Split(path[1:], "/")}, nil
+	g := guarded{path: strings.ToLower(path)}
+	for text := range strings.SplitSeq(g.path[1:], "/") {
+		segment := segment{complete: 1 << len(text)}
+		for i, c := range text {
+			segment.places[c] |= 1 << i
+		}
+		g.segments = append(g.segments, segment)
+	}
+	return g, nil
 }
 
 // Match says whether u leads to a guarded path by any reading that a server
@@ -143,11 +164,20 @@ func (p *Paths) anyReading(path string) bool {
 	if len(path) > maxPath {
 		return true
 	}
-	for s := range spellings(path) {
-		for i := range p.guarded {
-			if p.guarded[i].hasReading(s) {
-				return true
-			}
+	// Arrays that are long enough for what is not hostile.
+	var (
+		spelled [128]rune
+		begun   [128]begun
+		solid   [128]int
+	)
+	speller := speller{spelled: spelled[:0], begun: begun[:0], solid: solid[:0]}
+	spelling, ok := speller.spell(path)
+	if !ok {
+		return true
+	}
+	for i := range p.guarded {
+		if p.guarded[i].hasReading(spelling) {
+			return true
 		}
 	}
 	return false

@@ -8,40 +8,37 @@ import "math"
 // hasReading says whether s has a reading that is g or below it.
 //
 // The readings are not listed: there are too many. It is one walk over the
-// spelling that keeps, for all of them together, what is best for getting to
-// the guarded path. A server that resolves a path has a stack of segments.
-// Those at the bottom are some of g, on top of them are foreign ones. So what
-// there is to keep is, for each number of segments of g, the fewest foreign
-// ones that any reading has on top of them. Fewer are always better: whatever
-// leads from more of them to the guarded path leads there from fewer as well.
+// spelling with all of them together, as a finite automaton does it. A server
+// that resolves a path has a stack of segments. Those at the bottom are the
+// first ones of g, on top of them are foreign ones. What there is to keep of
+// them is, for each number of segments of g, the fewest foreign ones that any
+// reading has on top of them: whatever leads from more of them to the guarded
+// path leads there from fewer as well. Each segment can be
 //
-//   - Any segment may be foreign: one more.
-//   - A segment that is, without dots and blanks around it, the next of g: one
-//     more of g, if there are no foreign ones.
-//   - An empty segment, or one of dots and blanks, may go away: none more.
-//   - One with two dots or more may take away the segment before it: one less.
-//     If that is one of g, then there is another reading, in which it came as a
-//     foreign one.
-//   - What follows an empty segment at the root may be a host, as in
-//     //host/path: none more.
+//   - foreign: one more,
+//   - the next one of g, when there are no foreign ones: one more of g,
+//   - nothing, if there are no more than dots and blanks in it: none more,
+//   - what takes away the segment before it, if it has two dots or more: one
+//     less. If that is one of g, there is another reading, in which it came as
+//     a foreign one,
+//   - a host, if it follows an empty one at the root, as in //host/path: none more.
 //
 // When the last segment of g is complete, the answer is there. What follows
 // does not matter, because there are readings in which it takes nothing away.
 func (g *guarded) hasReading(s spelling) bool {
-	w := walk{segments: g.segments, levels: make([]level, len(g.segments))}
-	w.begin()
+	w := walk{guarded: g, levels: make([]level, len(g.segments))}
+	for i := range w.levels {
+		w.levels[i] = nobody
+	}
+	w.levels[0] = begin(0)
 	for _, c := range s {
-		if ends(c) && w.arrived() {
-			return true
+		if c <= removable || c&optional != 0 || ends(c) {
+			if w.arrived() {
+				return true
+			}
 		}
-		switch {
-		case c <= removable:
-		case c == separator || c == maybe:
-			w.separate(c == maybe)
-		case c == ';':
-			w.parameters()
-		default:
-			w.text(c)
+		if c > removable {
+			w.step(c&^optional, c&optional != 0)
 		}
 	}
 	return w.arrived()
@@ -50,122 +47,124 @@ func (g *guarded) hasReading(s spelling) bool {
 // ends says whether there is a reading in which the segment, or the whole path,
 // ends before c.
 func ends(c rune) bool {
-	return c <= removable || c == separator || c == maybe || c == ';' || c == '?' || c == '#'
+	return c == separator || c == maybe || c == ';' || c == '?' || c == '#'
 }
 
 // walk is where all readings together are.
 type walk struct {
-	segments []string
-	levels   []level
-
-	// The present segment, in the readings in which each separator was one.
-	dots  int
-	other bool // has more than dots and blanks
-	bare  bool // had nothing else when its parameters began
-	first bool // has no separator before it
+	guarded *guarded
+	levels  []level // by how many segments of guarded are at the bottom of the stack
+	begun   bool    // there was a separator
+	emptied bool    // in a reading that is in the parameters of an empty segment at the root
 }
 
-// level is about the readings with a certain number of segments of the guarded
-// path. The counts are the fewest foreign segments; never when there is no such
-// reading.
+// level are the readings with a certain number of segments of the guarded path
+// at the bottom of the stack. Its counts are the fewest foreign segments on top
+// of them, before the present one, by what the present segment is so far.
 type level struct {
-	foreign int // before the present segment
-	spelled int // how much of the next guarded segment the present one is, or no
-	within  int // before the present segment, in readings in which it began before the last maybe
-	behind  int // with the present segment, in readings that are in its parameters, or in a host
-	next    int // with the present segment
+	dots    [3]int // no more than blanks and no, one, two or more dots
+	text    int    // more than that
+	behind  int    // something to leave out: parameters, with their segment counted, or a host
+	spelled uint64 // without foreign segments: bit n is set if it is n characters of the next guarded one
 }
 
-const (
-	never = math.MaxInt / 2
-	no    = -1
-)
+// never is the count if there is no such reading.
+const never = math.MaxInt / 2
 
-// begin is the state before the first character: nothing but the root.
-func (w *walk) begin() {
-	for i := range w.levels {
-		w.levels[i] = level{foreign: never, within: never, behind: never}
+var nobody = level{dots: [3]int{never, never, never}, text: never, behind: never}
+
+// begin is a level at the beginning of a segment.
+func begin(foreign int) level {
+	l := nobody
+	l.dots[0] = foreign
+	if foreign == 0 {
+		l.spelled = 1
 	}
-	w.levels[0].foreign = 0
-	w.first = true
+	return l
 }
 
-// arrived says whether the guarded path is complete if the present segment ends here.
+// join adds the readings of other to those of l.
+func (l *level) join(other level) {
+	for i := range l.dots {
+		l.dots[i] = min(l.dots[i], other.dots[i])
+	}
+	l.text = min(l.text, other.text)
+	l.behind = min(l.behind, other.behind)
+	l.spelled |= other.spelled
+}
+
+// with is l after c as a character of the present segment.
+func (l level) with(c rune, segment *segment) level {
+	next := level{dots: nobody.dots, text: l.text, behind: l.behind, spelled: l.spelled & segment.places[c] << 1}
+	switch c {
+	case '.':
+		next.dots[1], next.dots[2] = l.dots[0], min(l.dots[1], l.dots[2])
+		next.spelled |= l.spelled & segment.complete
+	case blank:
+		next.dots = l.dots
+		next.spelled |= l.spelled & (segment.complete | 1)
+	default:
+		next.text = min(l.text, l.bare())
+	}
+	return next
+}
+
+// bare is the count of readings in which the present segment can be nothing.
+func (l *level) bare() int {
+	return min(l.dots[0], l.dots[1], l.dots[2])
+}
+
+// ended is the count if the present segment ends here and is not a guarded one.
+func (l *level) ended() int {
+	count := min(l.text+1, l.bare(), l.behind)
+	if l.dots[2] > 0 {
+		count = min(count, l.dots[2]-1)
+	}
+	return count
+}
+
+// arrived says whether there is a reading in which the guarded path is complete
+// if the present segment ends here.
 func (w *walk) arrived() bool {
-	return w.completes(len(w.levels) - 1)
+	last := len(w.levels) - 1
+	return w.levels[last].spelled&w.guarded.segments[last].complete != 0
 }
 
-// completes says whether the present segment, if it ends here, is the guarded one of level i.
-func (w *walk) completes(i int) bool {
-	return w.levels[i].foreign == 0 && w.levels[i].spelled == len(w.segments[i])
-}
+// step goes over c in each of its meanings. If it is left out too, then all
+// that was before it stays.
+func (w *walk) step(c rune, optional bool) {
+	separates, complete := c == separator || c == maybe, false
+	emptied := w.emptied || w.begun && w.levels[0].bare() == 0
+	for i := range w.levels {
+		l, segment := w.levels[i], &w.guarded.segments[i]
+		ended := l.ended()
+		if complete {
+			ended = 0
+		}
+		complete = l.spelled&segment.complete != 0
 
-// text adds a character that is not special to the present segment.
-func (w *walk) text(c rune) {
-	if c == '.' {
-		w.dots++
-	} else if c != blank {
-		w.other = true
-	}
-	for i := range w.levels {
-		l, segment := &w.levels[i], w.segments[i]
-		switch {
-		case l.spelled == no:
-		case l.spelled < len(segment) && rune(segment[l.spelled]) == c:
-			l.spelled++
-		case l.spelled == len(segment) && (c == '.' || c == blank):
-		case l.spelled == 0 && c == blank:
-		default:
-			l.spelled = no
+		next := &w.levels[i]
+		if !optional {
+			*next = nobody
+		}
+		if c != separator {
+			next.join(l.with(c, segment))
+		}
+		if c == ';' {
+			next.behind = min(next.behind, ended)
+		}
+		if separates {
+			next.join(begin(ended))
 		}
 	}
-}
-
-// parameters begins the parameters of the present segment. It may be text too.
-func (w *walk) parameters() {
-	w.end()
-	for i := range w.levels {
-		l := &w.levels[i]
-		l.behind = min(l.behind, l.next)
-	}
-	w.bare = w.bare || !w.other
-	w.text(';')
-}
-
-// separate ends the present segment and begins another one. After a maybe the
-// present segment, or its parameters, go on as well.
-func (w *walk) separate(maybe bool) {
-	w.end()
-	host := !w.first && (w.bare || !w.other) && w.levels[0].foreign == 0
-	for i := range w.levels {
-		l := &w.levels[i]
-		within, behind := never, never
-		if maybe {
-			within, behind = min(l.within, l.foreign), l.behind
+	switch {
+	case separates:
+		if emptied {
+			w.levels[0].behind = 0
 		}
-		*l = level{foreign: min(l.next, l.within+1, l.behind), within: within, behind: behind}
-	}
-	if host {
-		w.levels[0].behind = 0
-	}
-	w.dots, w.other, w.bare, w.first = 0, false, false, false
-}
-
-// end counts next: what there is if the present segment ends here.
-func (w *walk) end() {
-	for i := range w.levels {
-		w.levels[i].next = w.levels[i].foreign + 1
-	}
-	for i := range w.levels {
-		l := &w.levels[i]
-		if !w.other {
-			l.next = min(l.next, l.foreign)
-		}
-		if !w.other && w.dots >= 2 && l.foreign > 0 {
-			l.next = min(l.next, l.foreign-1)
-		}
-		if w.completes(i) && i+1 < len(w.levels) {
-			w.levels[i+1].next = 0
-		}
+		w.begun = true
+		w.emptied = c == maybe && w.emptied
+	case c == ';':
+		w.emptied = emptied
 	}
 }

@@ -5,20 +5,25 @@ package guard
 
 import "unicode/utf8"
 
-// spelling is a path in ASCII with all its escapes decoded, however deep they
-// are nested. Its characters are themselves, in small letters, but for these.
-// Whatever is 0 or less is removable.
+// spelling is a path with all its escapes decoded, however deep they are
+// nested, in ASCII. Its elements are the characters themselves, in small
+// letters, but for the ones below.
 type spelling []rune
 
 const (
 	separator = '/'  // a plain slash: separates segments
 	maybe     = '\\' // separates segments, or is a character like others
 	blank     = ' '
-	removable = 0 // some take it out, some take it for the end of the path
+
+	// Some take it out, some take it for the end of the path. So is every
+	// negative one, which is a UTF-8 sequence that misses bytes.
+	removable = 0
+
+	// With this flag it is the character, or removable.
+	optional = 1 << 24
 )
 
-// spell reads path and appends it to s, which should be empty. It says what of
-// the dialect was used: without the rest of it, the spelling would be the same.
+// speller makes a spelling.
 //
 // A slash that was encoded becomes a maybe, so that the reading in which it
 // stayed encoded is not lost. For other characters nothing is lost: an escape
@@ -29,37 +34,40 @@ const (
 // before it, and when it completes an escape, then what the escape stands for
 // takes its place and may complete another one. Escapes do not overlap, so the
 // order in which they are decoded does not matter. The number of steps is in
-// proportion to the length of path, and so is the length of the spelling.
-func (d dialect) spell(s spelling, path string) (_ spelling, used dialect) {
-	var array [32]rune
-	todo := array[:0] // what to put next, the last one first
-	for i := range len(path) {
+// proportion to the length of the path.
+type speller struct {
+	spelled spelling
+	begun   []begun // the escapes that are begun and not complete behind each element of spelled
+	solid   []int   // where in spelled the characters are that are neither removable nor optional
+	todo    []rune  // what to put next, the last one first: see octet; ASCII may be optional
+	torn    bool    // there is an escape that may have an optional character in it
+}
+
+// spell makes the spelling of path. There is none if path has an escape that
+// may have an optional character in it: what else there is of such a path
+// depends on which of them are taken out, when and by whom.
+func (s *speller) spell(path string) (_ spelling, ok bool) {
+	for i := 0; i < len(path) && !s.torn; i++ {
 		if path[i] == separator {
-			s = append(s, separator)
+			s.put(separator)
 			continue
 		}
-		todo = append(todo, octet(path[i]))
-		for len(todo) > 0 {
-			c := todo[len(todo)-1]
-			todo = todo[:len(todo)-1]
-			complete := true
-			if c < 0 {
-				s, c, complete = d.sequence(s, byte(-c), &used)
-			}
+		s.todo = append(s.todo[:0], octet(path[i]))
+		for len(s.todo) > 0 {
+			c := s.todo[len(s.todo)-1]
+			s.todo = s.todo[:len(s.todo)-1]
 			switch {
-			case !complete:
-			case c >= utf8.RuneSelf:
-				todo = d.appendForms(todo, c, &used)
+			case c < 0:
+				s.sequence(byte(-c))
+			case c&optional == 0 && c >= utf8.RuneSelf:
+				s.forms(c)
 			default:
-				s = s.put(c)
-				if start, value, ok := s.escape(); ok {
-					s = s[:start]
-					todo = append(todo, value)
-				}
+				s.put(simple(c&^optional) | c&optional)
+				s.decode()
 			}
 		}
 	}
-	return s, used
+	return s.spelled, !s.torn
 }
 
 // octet is a byte on its way into a spelling: ASCII as it is, a byte of a UTF-8
@@ -71,64 +79,37 @@ func octet(b byte) rune {
 	return -rune(b)
 }
 
-// put appends the ASCII character c in the form that it has in a spelling. One
-// removable at a place is enough.
-func (s spelling) put(c rune) spelling {
+// simple is the element for the ASCII character c.
+func simple(c rune) rune {
 	switch {
 	case 'A' <= c && c <= 'Z':
-		c += 'a' - 'A'
+		return c + 'a' - 'A'
 	case c == '/':
-		c = maybe
+		return maybe
 	case c == '+': // as in the encoding of forms
-		c = blank
+		return blank
 	case c < ' ' || c == 0x7F:
+		return removable
+	}
+	return c
+}
+
+// put appends c. One removable at a place is enough.
+func (s *speller) put(c rune) {
+	top := len(s.spelled) - 1
+	if c&^optional == removable {
 		c = removable
-		if len(s) > 0 && s[len(s)-1] == removable {
-			return s
+		if top >= 0 && s.spelled[top] == removable {
+			return
 		}
 	}
-	return append(s, c)
-}
-
-// escape says whether s ends in an escape: %70, or %u0070 as Microsoft and old
-// JavaScript have it. It gives where that starts and what it stands for.
-// Removable characters within do not hide it.
-func (s spelling) escape() (start int, value rune, ok bool) {
-	at := len(s) - 1
-	for digits := range 4 {
-		digit := s.hexDigit(at)
-		if digit < 0 {
-			return 0, 0, false
-		}
-		value |= digit << (4 * digits)
-		at = s.before(at)
-		if digits == 1 && at >= 0 && s[at] == '%' {
-			return at, octet(byte(value)), true
-		}
+	var begun begun
+	if top >= 0 {
+		begun = s.begun[top]
 	}
-	if at < 0 || s[at] != 'u' {
-		return 0, 0, false
+	s.begun = append(s.begun, begun.with(c))
+	if c > removable && c&optional == 0 {
+		s.solid = append(s.solid, len(s.spelled))
 	}
-	at = s.before(at)
-	return at, value, at >= 0 && s[at] == '%'
-}
-
-// before is the place of the character before the one at i that is not
-// removable, or -1. There are never more than three between two others.
-func (s spelling) before(i int) int {
-	for i--; i >= 0 && s[i] <= removable; i-- {
-	}
-	return i
-}
-
-// hexDigit is the value of s[i], or -1.
-func (s spelling) hexDigit(i int) rune {
-	switch {
-	case i < 0:
-	case '0' <= s[i] && s[i] <= '9':
-		return s[i] - '0'
-	case 'a' <= s[i] && s[i] <= 'f':
-		return s[i] - 'a' + 10
-	}
-	return -1
+	s.spelled = append(s.spelled, c)
 }

@@ -38,10 +38,13 @@ func newGate() *gate { return &gate{changed: make(chan struct{})} }
 // followed by one leave or abandon.
 func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 		g.mu.Lock()
 		if !g.down {
 			g.mu.Unlock()
-			return false, ctx.Err()
+			return false, nil
 		}
 		wait := time.Until(g.reopen)
 		if !g.probing && wait <= 0 {

@@ -8,16 +8,17 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
+// graceful is how long an attempt that is under way may still take when the
+// engine stops.
+var graceful = 5 * time.Second
+
 const (
-	// graceful is how long an attempt that is under way may still take when
-	// the engine stops.
-	graceful = 5 * time.Second
 	// breath is how long a lane waits when the queue itself fails.
 	breath = time.Second
 	// maxPostpone bounds how long the queue keeps a parked notification for
@@ -37,13 +38,10 @@ type lane struct {
 	jobs chan job
 
 	mu   sync.Mutex
-	held map[keeper]struct{}
-}
-
-// keeper is what a lane holds of the queue: a group or a parked record.
-type keeper interface {
-	Keep() error
-	Settle() error
+	held map[*holding]struct{}
+	// settled are notifications of groups that could not be settled as a
+	// whole: those groups come again.
+	settled map[notification.Identity]struct{}
 }
 
 // job is one attempt to be made.
@@ -53,13 +51,6 @@ type job struct {
 	from     *holding
 }
 
-// holding counts the jobs of a keeper that are still to be settled.
-type holding struct {
-	keeper
-	open atomic.Int64
-	lost atomic.Bool // one could not be settled: the queue must give it out again
-}
-
 func newLane(l Lane, cfg Config) *lane {
 	observe := cfg.Observe
 	if observe == nil {
@@ -67,10 +58,11 @@ func newLane(l Lane, cfg Config) *lane {
 	}
 	return &lane{
 		Lane: l, queue: cfg.Queue, maxAge: cfg.MaxAge, observe: observe,
-		log:  cfg.Logger.With("target", l.Name),
-		gate: newGate(),
-		jobs: make(chan job),
-		held: make(map[keeper]struct{}),
+		log:     cfg.Logger.With("target", l.Name),
+		gate:    newGate(),
+		jobs:    make(chan job),
+		held:    make(map[*holding]struct{}),
+		settled: make(map[notification.Identity]struct{}),
 	}
 }
 
@@ -113,11 +105,21 @@ func (l *lane) readAccepted(ctx context.Context) {
 		h := l.hold(group, len(group.Records))
 		for i := range group.Records {
 			j := job{record: &group.Records[i], from: h}
+			if l.isSettled(j.record.ID) {
+				l.settle(j, true)
+				continue
+			}
 			select {
 			case l.jobs <- j:
+				continue
 			case <-ctx.Done():
-				l.settle(j, l.giveBack(j))
 			}
+			if i == 0 { // nothing of it was attempted
+				l.release(h)
+				_ = group.Return()
+				break
+			}
+			l.settle(j, l.giveBack(j))
 		}
 	}
 }
@@ -141,7 +143,7 @@ func (l *lane) readParked(ctx context.Context) {
 		select {
 		case l.jobs <- j:
 		case <-ctx.Done():
-			l.settle(j, false) // it is parked already
+			l.settle(j, l.giveBack(j))
 		}
 	}
 }
@@ -162,7 +164,7 @@ func (l *lane) pause(ctx context.Context, err error) {
 // queue may forget this copy of the notification.
 func (l *lane) work(stop, attempts context.Context, j job) bool {
 	if l.expired(j) {
-		return l.bury(j, "expired", Attempt{Target: l.Name, Result: Result{Reason: "expired"}})
+		return l.bury(j, Result{Reason: "expired"}, 0)
 	}
 	probe, err := l.gate.enter(stop)
 	if err != nil {
@@ -170,7 +172,7 @@ func (l *lane) work(stop, attempts context.Context, j job) bool {
 	}
 	if l.expired(j) {
 		l.gate.abandon(probe)
-		return l.bury(j, "expired", Attempt{Target: l.Name, Result: Result{Reason: "expired"}})
+		return l.bury(j, Result{Reason: "expired"}, 0)
 	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(attempts, l.Timeout)
@@ -181,17 +183,22 @@ func (l *lane) work(stop, attempts context.Context, j job) bool {
 		return l.giveBack(j) // we ended it, the target is not to blame
 	}
 	l.report(l.gate.leave(probe, result.Outcome))(result)
-	attempt := Attempt{Target: l.Name, Result: result, Took: time.Since(start), Age: time.Since(j.record.Accepted)}
+	took := time.Since(start)
+	j.attempts++
 	switch result.Outcome {
 	case Delivered:
-		l.observe(attempt)
+		l.tell(j, result, took, false)
 		return true
 	case Refused:
-		return l.bury(j, result.Reason, attempt)
+		return l.bury(j, result, took)
 	default:
-		l.observe(attempt)
-		return l.park(j, j.attempts+1, nextAttempt(j.attempts+1, result.After), result.Reason)
+		l.tell(j, result, took, false)
+		return l.park(j, nextAttempt(j.attempts, result.After), result.Reason)
 	}
+}
+
+func (l *lane) tell(j job, r Result, took time.Duration, dead bool) {
+	l.observe(Attempt{Target: l.Name, Result: r, Took: took, Age: time.Since(j.record.Accepted), Dead: dead})
 }
 
 func (l *lane) expired(j job) bool { return time.Since(j.record.Accepted) > l.maxAge }
@@ -211,31 +218,31 @@ func (l *lane) report(t transition, down time.Duration) func(Result) {
 	}
 }
 
-func (l *lane) bury(j job, reason string, a Attempt) bool {
-	a.Dead = true
+func (l *lane) bury(j job, r Result, took time.Duration) bool {
 	ok := l.store(func(ctx context.Context) error {
-		return l.queue.Bury(ctx, l.Name, queue.Parked{Record: *j.record, Attempts: j.attempts + 1, Due: time.Now(), Reason: reason})
+		return l.queue.Bury(ctx, l.Name, queue.Parked{Record: *j.record, Attempts: j.attempts, Due: time.Now(), Reason: r.Reason})
 	})
 	if ok {
-		l.observe(a)
-		l.log.Warn("gave up on a notification: it is a dead letter now", "id", j.record.ID, "reason", reason, "error", a.Result.Err)
+		l.tell(j, r, took, true)
+		l.log.Warn("gave up on a notification: it is a dead letter now", "id", j.record.ID, "reason", r.Reason, "error", r.Err)
 	}
 	return ok
 }
 
-func (l *lane) park(j job, attempts int, wait time.Duration, reason string) bool {
+func (l *lane) park(j job, wait time.Duration, reason string) bool {
 	return l.store(func(ctx context.Context) error {
-		return l.queue.Park(ctx, l.Name, queue.Parked{Record: *j.record, Attempts: attempts, Due: time.Now().Add(wait), Reason: reason})
+		return l.queue.Park(ctx, l.Name, queue.Parked{Record: *j.record, Attempts: j.attempts, Due: time.Now().Add(wait), Reason: reason})
 	})
 }
 
 // giveBack parks a notification that was not attempted, so that the rest of
 // its group can be settled and nothing is delivered twice without need.
 func (l *lane) giveBack(j job) bool {
-	if _, parked := j.from.keeper.(*queue.Parked); parked {
+	if p, parked := j.from.keeper.(*queue.Parked); parked {
+		_ = p.Return()
 		return false
 	}
-	return l.park(j, 0, 0, "interrupted")
+	return l.park(j, 0, "interrupted")
 }
 
 // store writes what must not be lost. Where the queue cannot take it, the
@@ -248,56 +255,4 @@ func (l *lane) store(write func(context.Context) error) bool {
 		return false
 	}
 	return true
-}
-
-func (l *lane) hold(k keeper, jobs int) *holding {
-	h := &holding{keeper: k}
-	h.open.Store(int64(jobs))
-	l.mu.Lock()
-	l.held[h] = struct{}{}
-	l.mu.Unlock()
-	return h
-}
-
-// settle ends j; the last job of a group settles the group.
-func (l *lane) settle(j job, settled bool) {
-	h := j.from
-	if !settled {
-		h.lost.Store(true)
-	}
-	if h.open.Add(-1) > 0 {
-		return
-	}
-	l.mu.Lock()
-	delete(l.held, h)
-	l.mu.Unlock()
-	if h.lost.Load() {
-		return
-	}
-	if err := h.Settle(); err != nil {
-		l.log.Debug("an acknowledgement was lost: some notifications will be delivered again", "error", err)
-	}
-}
-
-// keepHeld tells the queue that what the lane holds is still worked on, also
-// while the gate is closed for hours.
-func (l *lane) keepHeld(done <-chan struct{}) {
-	tick := time.NewTicker(queue.AckWait / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case <-tick.C:
-		}
-		l.mu.Lock()
-		held := make([]keeper, 0, len(l.held))
-		for k := range l.held {
-			held = append(held, k)
-		}
-		l.mu.Unlock()
-		for _, k := range held {
-			_ = k.Keep()
-		}
-	}
 }

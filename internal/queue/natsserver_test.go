@@ -26,8 +26,9 @@ type natsBinary struct {
 	path  string
 	err   error
 
-	start sync.Once
-	proc  *natsProcess
+	start    sync.Once
+	proc     *natsProcess
+	startErr error
 }
 
 func (b *natsBinary) binary(t testing.TB) string {
@@ -52,9 +53,9 @@ func (b *natsBinary) shared(t testing.TB) string {
 	path := b.binary(t)
 	b.start.Do(func() {
 		b.proc = &natsProcess{path: path, dir: b.dir, addr: freeAddr(t)}
-		b.err = b.proc.start()
+		b.startErr = b.proc.start()
 	})
-	require.NoError(t, b.err)
+	require.NoError(t, b.startErr)
 	return b.proc.url()
 }
 

@@ -1,0 +1,117 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// good is a configuration without a mistake. Each test makes one.
+const good = `{
+	skip_install_trust
+	dovecot_push {
+		queue embedded {
+			path QUEUE
+		}
+		deliver middleware {
+			credentials login {env.TEST_OX_PASSWORD}
+			reverse_proxy ox1:8009
+		}
+	}
+}
+http://127.0.0.1:18008 {
+	dovecot_push_guard /internal/* {
+		allow private_ranges
+	}
+	dovecot_push_notify {
+		allow private_ranges
+		credentials dovecot {env.TEST_NOTIFY_PASSWORD}
+	}
+}
+`
+
+// validate does what "caddy validate" does.
+func validate(t *testing.T, caddyfile string) error {
+	t.Helper()
+	caddyfile = strings.ReplaceAll(caddyfile, "QUEUE", filepath.Join(t.TempDir(), "queue"))
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
+	require.NoError(t, err)
+	var cfg caddy.Config
+	require.NoError(t, json.Unmarshal(adapted, &cfg))
+	return caddy.Validate(&cfg)
+}
+
+func TestMistakes(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("TEST_NOTIFY_PASSWORD", "notify-secret")
+	t.Setenv("TEST_OX_PASSWORD", "ox-secret")
+	t.Setenv("TEST_NETWORKS", "10.0.0.0/8 192.168.0.")
+	secretFile := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secretFile, []byte("from-a-file\n"), 0o600))
+
+	for _, test := range []struct{ name, old, mistake, want string }{
+		{"none", "", "", ""},
+		{"a secret in a file is none", "{env.TEST_NOTIFY_PASSWORD}", "{file." + secretFile + "}", ""},
+		{"networks from the environment are none", "allow private_ranges", "allow {env.TEST_NETWORKS}", ""},
+		{"literal password", "{env.TEST_NOTIFY_PASSWORD}", "swordfish", "a secret must come from {env.NAME}"},
+		{"password replaced too early", "{env.TEST_NOTIFY_PASSWORD}", "{$TEST_NOTIFY_PASSWORD}", "{$NAME} is replaced too early"},
+		{"empty variable", "{env.TEST_NOTIFY_PASSWORD}", "{env.TEST_NO_SUCH_VARIABLE}", "empty or cannot be read: {env.TEST_NO_SUCH_VARIABLE}"},
+		{"missing file", "{env.TEST_NOTIFY_PASSWORD}", "{file./no/such/file}", "empty or cannot be read"},
+		{"broken hash", "{env.TEST_NOTIFY_PASSWORD}", "$2a$14$short", "hash"},
+		{"literal password of the middleware", "{env.TEST_OX_PASSWORD}", "swordfish", "a secret must come from"},
+		{"no credentials", "credentials dovecot {env.TEST_NOTIFY_PASSWORD}", "", "asks for nothing: add credentials or client_certificate, or write unauthenticated"},
+		{"unauthenticated with credentials", "allow private_ranges\n\t\tcredentials", "unauthenticated\n\t\tcredentials", "contradicts"},
+		{"certificate mode", "allow private_ranges\n\t\tcredentials", "client_certificate maybe\n\t\tcredentials", "sufficient or required"},
+		{"bad network", "allow private_ranges", "allow 10.0.0.0/33", "10.0.0.0/33"},
+		{"host name as network", "allow private_ranges", "allow mail.example.com", "mail.example.com"},
+		{"path with a wildcard", "dovecot_push_notify {", "dovecot_push_notify /x/* {", "one plain path"},
+		{"body larger than the queue takes", "allow private_ranges\n\t\tcredentials", "max_body 64MiB\n\t\tcredentials", "max_body must be at most"},
+		{"two targets of one name", "deliver middleware {", "deliver middleware {\nreverse_proxy ox9\n}\ndeliver middleware {", "two targets are named middleware"},
+		{"target name", "deliver middleware {", "deliver middleware a.b {", "must be 1 to 64"},
+		{"credentials in a NATS URL", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://u:p@n1", "cannot hold credentials"},
+		{"NATS CA file", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nca_file /no/such/file\n}", "ca_file"},
+		{"NATS prefix", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nprefix a.b\n}", "prefix"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := validate(t, strings.Replace(good, test.old, test.mistake, 1))
+			if test.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), test.want)
+			for _, secret := range []string{"swordfish", "notify-secret", "ox-secret"} {
+				assert.NotContains(t, err.Error(), secret)
+			}
+		})
+	}
+}
+
+// An endpoint without the app, and so without a queue, is a mistake.
+func TestEndpointWithoutApp(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	err := validate(t, "http://127.0.0.1:18008 {\ndovecot_push_notify {\nunauthenticated\n}\n}\n")
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "needs the global option dovecot_push")
+}
+
+// Validating opens nothing: not even the directory of the queue is made.
+func TestValidateOpensNothing(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("TEST_NOTIFY_PASSWORD", "notify-secret")
+	t.Setenv("TEST_OX_PASSWORD", "ox-secret")
+	dir := filepath.Join(t.TempDir(), "queue")
+	require.NoError(t, validate(t, strings.ReplaceAll(good, "QUEUE", dir)))
+	assert.NoDirExists(t, dir)
+	require.NoError(t, validate(t, strings.Replace(good, "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://127.0.0.1:1", 1)))
+}
