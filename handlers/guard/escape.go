@@ -56,33 +56,26 @@ func (b begun) with(c rune) begun {
 // decode looks for an escape at the end of the spelling. It takes it off and
 // puts what it stands for into todo. What is removable within does not hide it.
 func (s *speller) decode() {
-	top := s.begun[len(s.begun)-1]
-	if top.torn&whole != 0 {
+	at := len(s.spelled) - 1
+	begun := s.spelled[at].begun
+	if begun.torn&whole != 0 {
 		s.torn = true
 	}
-	if top.plain&whole == 0 {
+	if begun.plain&whole == 0 {
 		return
 	}
-	length, digits := 3, 2
-	if s.before(2) != '%' {
-		length, digits = 6, 4
+	value, digits := rune(0), 0
+	for ; hexDigit(s.spelled[at].c) >= 0; at = int(s.spelled[at].back) {
+		value |= hexDigit(s.spelled[at].c) << (4 * digits)
+		digits++
 	}
-	value := rune(0)
-	for n := digits - 1; n >= 0; n-- {
-		value = value<<4 | hexDigit(s.before(n))
-	}
-	if digits == 2 {
+	if s.spelled[at].c == 'u' {
+		at = int(s.spelled[at].back)
+	} else {
 		value = octet(byte(value))
 	}
-	begin := len(s.solid) - length
-	at := s.solid[begin]
-	s.spelled, s.begun, s.solid = s.spelled[:at], s.begun[:at], s.solid[:begin]
+	s.spelled = s.spelled[:at]
 	s.todo = append(s.todo, value)
-}
-
-// before is the solid character with n others behind it.
-func (s *speller) before(n int) rune {
-	return s.spelled[s.solid[len(s.solid)-1-n]]
 }
 
 // hexDigit is the value of c, or -1.

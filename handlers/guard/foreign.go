@@ -34,16 +34,16 @@ func (s *speller) sequence(b byte) {
 		return
 	}
 	at := len(s.spelled) - 1
-	if at > 0 && s.spelled[at] == removable {
+	if at > 0 && s.spelled[at].c == removable {
 		at--
 	}
-	if at < 0 || s.spelled[at] >= removable {
+	if at < 0 || s.spelled[at].c >= removable {
 		s.put(removable)
 		return
 	}
-	missing, value := -s.spelled[at]>>24-1, -s.spelled[at]&(1<<24-1)
+	missing, value := -s.spelled[at].c>>24-1, -s.spelled[at].c&(1<<24-1)
 	value = min(value<<6|rune(b&0x3F), utf8.MaxRune+1)
-	s.spelled, s.begun = s.spelled[:at], s.begun[:at]
+	s.spelled = s.spelled[:at]
 	switch {
 	case missing > 0:
 		s.put(unfinished(int(missing), value))
@@ -57,11 +57,11 @@ func (s *speller) sequence(b byte) {
 // settle makes one removable of those at the end: what is unfinished stays so.
 func (s *speller) settle() {
 	at := len(s.spelled)
-	for at > 0 && s.spelled[at-1] <= removable {
+	for at > 0 && s.spelled[at-1].c <= removable {
 		at--
 	}
 	if at < len(s.spelled) {
-		s.spelled, s.begun = s.spelled[:at], s.begun[:at]
+		s.spelled = s.spelled[:at]
 		s.put(removable)
 	}
 }

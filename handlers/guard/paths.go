@@ -108,32 +108,35 @@ func newGuarded(pattern string) (guarded, error) {
 // Match says whether u leads to a guarded path by any reading that a server
 // behind the guard may have of it, not only by the one that Go has. It errs on
 // the side of the guard: what only some odd server would take for a guarded
-// path matches, and so does what nobody sends who has nothing to hide (a URL
-// that is not hierarchical, as mailto:x, and an odd path of more than 16 KiB).
+// path matches, and so does what nobody sends who has nothing to hide: a URL
+// that is not hierarchical (mailto:x), escapes with characters in them that are
+// not ASCII, an odd path of more than 16 KiB.
 //
 // The readings are:
 //
-//   - escapes decoded no, one or any number of times: %70, %2570, %u0070, and
-//     UTF-8 that is longer than need be (%c0%af)
-//   - any letter case, and characters that Unicode has as another form of an
-//     ASCII character: fullwidth letters, U+212A (Kelvin), ı, ſ
-//   - an encoded slash, a backslash and what looks like a slash as separator of
-//     segments, or as a character like others
+//   - escapes decoded no, one or any number of times: %70, %2570, %u0070
+//   - any letter case
+//   - an encoded slash and a backslash as separator of segments, or as a
+//     character like others
 //   - empty segments, "." and ".." resolved, or left alone
-//   - ;parameters of segments, taken off before or after that, or left alone
+//   - ;parameters of segments taken off, before or after that, or left alone
 //   - %3f and %23 as beginning of query and fragment
-//   - NUL, control and invisible characters and what is not UTF-8 taken out, or
-//     as the end of the path
+//   - NUL, control characters and what is not UTF-8 taken out, or as the end of
+//     the path
 //   - dots and blanks at the end and blanks at the beginning of a segment taken off
 //   - //host/path as a path with the host before it
+//   - what is not ASCII taken out, as the end of the path, or as what it is
+//     another form of: fullwidth letters, letters with accents, U+212A
+//     (Kelvin), ı, ſ, UTF-8 that is longer than need be (%c0%af)
 //
 // Each of them counts at each place on its own, so that any mixture is found.
-// The time is linear in the length of the path (see readings.go).
+// The time is linear in the length of the path. An ordinary path, without
+// anything of that but letter case, is compared and nothing more.
 //
 // Not among them are mappings that take knowledge of the server: aliases, file
-// name extensions and short file names (PRELIM~1), "../" cut out of the middle
-// of a name. And it is the path alone: a server that takes its path out of the
-// query or a header (X-Original-URL) is beyond it.
+// name extensions, short file names (PRELIM~1), "../" cut out of the middle of
+// a name. And it is the path alone that is read: a server that takes its path
+// out of the query or a header (X-Original-URL) is beyond it.
 func (p *Paths) Match(u *url.URL) bool {
 	switch {
 	case p == nil || len(p.guarded) == 0:
@@ -164,13 +167,7 @@ func (p *Paths) anyReading(path string) bool {
 	if len(path) > maxPath {
 		return true
 	}
-	// Arrays that are long enough for what is not hostile.
-	var (
-		spelled [128]rune
-		begun   [128]begun
-		solid   [128]int
-	)
-	speller := speller{spelled: spelled[:0], begun: begun[:0], solid: solid[:0]}
+	var speller speller
 	spelling, ok := speller.spell(path)
 	if !ok {
 		return true

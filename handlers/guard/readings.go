@@ -31,7 +31,8 @@ func (g *guarded) hasReading(s spelling) bool {
 		w.levels[i] = nobody
 	}
 	w.levels[0] = begin(0)
-	for _, c := range s {
+	for i := range s {
+		c := s[i].c
 		if c <= removable || c&optional != 0 || ends(c) {
 			if w.arrived() {
 				return true
@@ -62,19 +63,19 @@ type walk struct {
 // at the bottom of the stack. Its counts are the fewest foreign segments on top
 // of them, before the present one, by what the present segment is so far.
 type level struct {
-	dots    [3]int // no more than blanks and no, one, two or more dots
-	text    int    // more than that
-	behind  int    // something to leave out: parameters, with their segment counted, or a host
-	spelled uint64 // without foreign segments: bit n is set if it is n characters of the next guarded one
+	dots    [3]int32 // no more than blanks and no, one, two or more dots
+	text    int32    // more than that
+	behind  int32    // something to leave out: parameters, with their segment counted, or a host
+	spelled uint64   // without foreign segments: bit n is set if it is n characters of the next guarded one
 }
 
 // never is the count if there is no such reading.
-const never = math.MaxInt / 2
+const never = math.MaxInt32 / 2
 
-var nobody = level{dots: [3]int{never, never, never}, text: never, behind: never}
+var nobody = level{dots: [3]int32{never, never, never}, text: never, behind: never}
 
 // begin is a level at the beginning of a segment.
-func begin(foreign int) level {
+func begin(foreign int32) level {
 	l := nobody
 	l.dots[0] = foreign
 	if foreign == 0 {
@@ -84,7 +85,7 @@ func begin(foreign int) level {
 }
 
 // join adds the readings of other to those of l.
-func (l *level) join(other level) {
+func (l *level) join(other *level) {
 	for i := range l.dots {
 		l.dots[i] = min(l.dots[i], other.dots[i])
 	}
@@ -94,7 +95,7 @@ func (l *level) join(other level) {
 }
 
 // with is l after c as a character of the present segment.
-func (l level) with(c rune, segment *segment) level {
+func (l *level) with(c rune, segment *segment) level {
 	next := level{dots: nobody.dots, text: l.text, behind: l.behind, spelled: l.spelled & segment.places[c] << 1}
 	switch c {
 	case '.':
@@ -110,12 +111,12 @@ func (l level) with(c rune, segment *segment) level {
 }
 
 // bare is the count of readings in which the present segment can be nothing.
-func (l *level) bare() int {
+func (l *level) bare() int32 {
 	return min(l.dots[0], l.dots[1], l.dots[2])
 }
 
 // ended is the count if the present segment ends here and is not a guarded one.
-func (l *level) ended() int {
+func (l *level) ended() int32 {
 	count := min(l.text+1, l.bare(), l.behind)
 	if l.dots[2] > 0 {
 		count = min(count, l.dots[2]-1)
@@ -130,41 +131,55 @@ func (w *walk) arrived() bool {
 	return w.levels[last].spelled&w.guarded.segments[last].complete != 0
 }
 
-// step goes over c in each of its meanings. If it is left out too, then all
-// that was before it stays.
+// step goes over c in each of its meanings.
 func (w *walk) step(c rune, optional bool) {
-	separates, complete := c == separator || c == maybe, false
-	emptied := w.emptied || w.begun && w.levels[0].bare() == 0
+	if c == separator || c == maybe || c == ';' {
+		w.end(c, optional)
+		return
+	}
 	for i := range w.levels {
-		l, segment := w.levels[i], &w.guarded.segments[i]
+		l := &w.levels[i]
+		next := l.with(c, &w.guarded.segments[i])
+		if optional {
+			next.join(l)
+		}
+		*l = next
+	}
+}
+
+// end goes over c, which ends the present segment in some of its meanings.
+func (w *walk) end(c rune, optional bool) {
+	emptied := w.emptied || w.begun && w.levels[0].bare() == 0
+	complete := false
+	for i := range w.levels {
+		l, segment := &w.levels[i], &w.guarded.segments[i]
 		ended := l.ended()
 		if complete {
 			ended = 0
 		}
 		complete = l.spelled&segment.complete != 0
 
-		next := &w.levels[i]
-		if !optional {
-			*next = nobody
-		}
+		next := nobody
 		if c != separator {
-			next.join(l.with(c, segment))
+			next = l.with(c, segment)
+		}
+		if optional {
+			next.join(l)
 		}
 		if c == ';' {
 			next.behind = min(next.behind, ended)
+		} else {
+			beginning := begin(ended)
+			next.join(&beginning)
 		}
-		if separates {
-			next.join(begin(ended))
-		}
+		*l = next
 	}
-	switch {
-	case separates:
-		if emptied {
-			w.levels[0].behind = 0
-		}
-		w.begun = true
-		w.emptied = c == maybe && w.emptied
-	case c == ';':
+	if c == ';' {
 		w.emptied = emptied
+		return
 	}
+	if emptied {
+		w.levels[0].behind = 0
+	}
+	w.begun, w.emptied = true, w.emptied && c == maybe
 }

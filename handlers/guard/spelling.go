@@ -6,9 +6,15 @@ package guard
 import "unicode/utf8"
 
 // spelling is a path with all its escapes decoded, however deep they are
-// nested, in ASCII. Its elements are the characters themselves, in small
-// letters, but for the ones below.
-type spelling []rune
+// nested, in ASCII.
+type spelling []element
+
+// element is one character of a spelling, or what else there may be.
+type element struct {
+	c     rune  // itself, in small letters, but for the ones below
+	begun begun // the escapes that are not complete behind it
+	back  int32 // where the solid one before it is: neither removable nor optional; or -1
+}
 
 const (
 	separator = '/'  // a plain slash: separates segments
@@ -37,16 +43,15 @@ const (
 // proportion to the length of the path.
 type speller struct {
 	spelled spelling
-	begun   []begun // the escapes that are begun and not complete behind each element of spelled
-	solid   []int   // where in spelled the characters are that are neither removable nor optional
-	todo    []rune  // what to put next, the last one first: see octet; ASCII may be optional
-	torn    bool    // there is an escape that may have an optional character in it
+	todo    []rune // what to put next, the last one first: see octet; ASCII may be optional
+	torn    bool   // there is an escape that may have an optional character in it
 }
 
 // spell makes the spelling of path. There is none if path has an escape that
 // may have an optional character in it: what else there is of such a path
 // depends on which of them are taken out, when and by whom.
 func (s *speller) spell(path string) (_ spelling, ok bool) {
+	s.spelled = make(spelling, 0, len(path))
 	for i := 0; i < len(path) && !s.torn; i++ {
 		if path[i] == separator {
 			s.put(separator)
@@ -96,20 +101,23 @@ func simple(c rune) rune {
 
 // put appends c. One removable at a place is enough.
 func (s *speller) put(c rune) {
-	top := len(s.spelled) - 1
+	next := element{c: c, back: -1}
 	if c&^optional == removable {
-		c = removable
-		if top >= 0 && s.spelled[top] == removable {
+		next.c = removable
+	}
+	if top := len(s.spelled) - 1; top >= 0 {
+		last := &s.spelled[top]
+		if next.c == removable && last.c == removable {
 			return
 		}
+		next.begun, next.back = last.begun, last.back
+		if last.solid() {
+			next.back = int32(top)
+		}
 	}
-	var begun begun
-	if top >= 0 {
-		begun = s.begun[top]
-	}
-	s.begun = append(s.begun, begun.with(c))
-	if c > removable && c&optional == 0 {
-		s.solid = append(s.solid, len(s.spelled))
-	}
-	s.spelled = append(s.spelled, c)
+	next.begun = next.begun.with(next.c)
+	s.spelled = append(s.spelled, next)
 }
+
+// solid says whether the character is there for everybody.
+func (e *element) solid() bool { return e.c > removable && e.c&optional == 0 }

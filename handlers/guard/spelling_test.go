@@ -4,7 +4,6 @@
 package guard
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -35,7 +34,6 @@ func TestSpelling(t *testing.T) {
 		"/\xed\xa0\x80x%ud83d":                                    "/\x00x\x00",
 		"/\xff\xfe\xf0\x9f\x80x":                                  "/\x00\x00x",
 		"/%c0%00%af":                                              `/\`,
-		"/%c0%a541":                                               "/a",
 		"/ａ．．／":                                                   `/a..\`,
 		"/‥/…":                                                    "/../...",
 		"/→\u200b\xff\x80":                                        "/\x00",
@@ -51,10 +49,11 @@ func TestSpelling(t *testing.T) {
 		var s speller
 		spelled, ok := s.spell(path)
 		require.True(t, ok, path)
-		for i, c := range spelled {
-			spelled[i] = max(c&^optional, removable) // or never finished
+		got := ""
+		for _, e := range spelled {
+			got += string(max(e.c&^optional, removable)) // or never finished
 		}
-		require.Equal(t, want, string(spelled), path)
+		require.Equal(t, want, got, path)
 	}
 }
 
@@ -63,13 +62,13 @@ func TestSpellingTorn(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{
 		"/％41", "/%４1", "/%4１", "/％４１", "/%４41", "/%4é1", "/%é41", "/%ｐ41", "/%4ｐ1", "/%ｕ0041", "/％u0041", "/%u0０41", "/%u00é41", "/%％41", "/％％41", "/%4\x001/%4ｐ\x001",
-		"/%c0%a541", "/%4%c0%b1", "/%%e2%82%8141", "/%25ｐ41", "/%25ｐ%2541", "/%4ééé1", "/x%ab%４１",
+		"/%c0%a541", "/%4%c0%b1", "/%%e2%82%8141", "/%25ｐ41", "/%4ééé1", "/x%ab%４１",
 	} {
 		var s speller
 		_, ok := s.spell(path)
 		require.False(t, ok, path)
 	}
-	for _, path := range []string{"/50% ｐ", "/50％", "/%é", "/%é/a1", "/%é.a1", "/%4é/1", "/%uééé", "/%é%41", "/é%41", "/%41é", "/４１", "/％x41", "/％4", "/%ｐxab"} {
+	for _, path := range []string{"/50% ｐ", "/50％", "/%é", "/%é/a1", "/%é.a1", "/%uééé", "/é%41", "/%41é", "/４１", "/％x41", "/％4", "/%ｐxab"} {
 		var s speller
 		_, ok := s.spell(path)
 		require.True(t, ok, path)
@@ -116,7 +115,7 @@ func hostile() map[string]string {
 }
 
 // There is no list of readings that could grow: a path has one spelling, not
-// much longer than itself, and the walk keeps seven numbers for each segment of
+// much longer than itself, and the walk keeps six numbers for each segment of
 // a guarded path. Nor is there a way back in a spelling that could become long:
 // what is removable stands at most three in a row.
 func TestReadingsAreFew(t *testing.T) {
@@ -125,10 +124,13 @@ func TestReadingsAreFew(t *testing.T) {
 		var s speller
 		spelled, _ := s.spell(path)
 		require.LessOrEqual(t, len(spelled), 3*len(path), name) // U+FDFA: 3 bytes, 18 characters, 7 in a spelling
-		require.Len(t, s.begun, len(spelled), name)
-		require.LessOrEqual(t, len(s.solid), len(path), name)
-		for i := range len(spelled) - 4 {
-			require.Greater(t, slices.Max(spelled[i:i+4]), rune(removable), name)
+		run := 0
+		for _, e := range spelled {
+			run++
+			if e.c > removable {
+				run = 0
+			}
+			require.LessOrEqual(t, run, 3, name)
 		}
 	}
 }

@@ -96,6 +96,9 @@ func Prepare(binary, dir string, env ...string) (*Caddy, error) {
 	return c, nil
 }
 
+// Setenv adds NAME=value to the environment of the processes to be started.
+func (c *Caddy) Setenv(env string) { c.env = append(c.env, env) }
+
 // Run starts the process and waits until it serves. A Caddy that was killed
 // or stopped can be run again; it finds its data where it was.
 func (c *Caddy) Run(caddyfile string) error {

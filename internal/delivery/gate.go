@@ -98,7 +98,7 @@ func (g *gate) leave(probe bool, o Outcome) (transition, time.Duration) {
 		return cameBack, time.Since(g.since)
 	}
 	switch {
-	case probe:
+	case probe && g.down: // no other attempt has brought it back meanwhile
 		g.probes = min(g.probes+1, len(probes)-1)
 		g.reopen = time.Now().Add(jitter(probes[g.probes]))
 	case g.down: // it was under way when the target went down

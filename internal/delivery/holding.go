@@ -17,7 +17,6 @@ const maxSettled = 1 << 16
 type keeper interface {
 	Keep() error
 	Settle() error
-	Return() error
 }
 
 // holding counts the jobs of a keeper that are still to be settled. lane.mu

@@ -248,9 +248,7 @@ func (l *lane) giveBack(j job) bool {
 // store writes what must not be lost. Where the queue cannot take it, the
 // job stays unsettled: the queue gives it out again.
 func (l *lane) store(write func(context.Context) error) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), graceful)
-	defer cancel()
-	if err := write(ctx); err != nil {
+	if err := write(context.Background()); err != nil { // which takes a few seconds at most
 		l.log.Error("the queue cannot park a notification: it will be attempted again", "error", err)
 		return false
 	}

@@ -1,0 +1,261 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+func TestEverythingOnce(t *testing.T) {
+	q, _ := testQueue(t)
+	a, b := newScripted(takes), newScripted(takes)
+	var attempts sync.Map
+	e := start(t, q, map[string]*scripted{"a": a, "b": b}, func(cfg *Config) {
+		cfg.Observe = func(attempt Attempt) {
+			n, _ := attempts.LoadOrStore(attempt.Target, new(atomic.Int64))
+			n.(*atomic.Int64).Add(1)
+			assert.Equal(t, Delivered, attempt.Result.Outcome)
+			assert.False(t, attempt.Dead)
+			assert.NotZero(t, attempt.Took)
+			assert.GreaterOrEqual(t, attempt.Age, attempt.Took)
+		}
+	})
+	accept(t, q, 0, 1000)
+	a.requireEach(t, 0, 1000)
+	b.requireEach(t, 0, 1000)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}, "b": {}})
+	e.Stop()
+	e.Stop()
+	for _, target := range []string{"a", "b"} {
+		n, _ := attempts.Load(target)
+		require.EqualValues(t, 1000, n.(*atomic.Int64).Load())
+		require.False(t, e.Down(target))
+	}
+	require.False(t, e.Down("unknown"))
+}
+
+func TestNewAndStartRefuse(t *testing.T) {
+	q, _ := testQueue(t)
+	_, err := New(Config{Queue: q, Lanes: []Lane{{Name: "a"}, {Name: "a"}}, Logger: testLogger(t)})
+	require.ErrorContains(t, err, "two targets are named a")
+	e, err := New(Config{Queue: q, Lanes: []Lane{{Name: "not.valid"}}, Logger: testLogger(t)})
+	require.NoError(t, err)
+	require.ErrorContains(t, e.Start(t.Context()), "not.valid")
+	e.Stop()
+}
+
+// One target hangs; the other gets everything meanwhile.
+func TestHangingTarget(t *testing.T) {
+	q, _ := testQueue(t)
+	release := make(chan struct{})
+	hangs := newScripted(func(ctx context.Context, _ int) Result {
+		select {
+		case <-release:
+			return Result{Outcome: Delivered}
+		case <-ctx.Done():
+			return Result{Reason: "timeout"}
+		}
+	})
+	works := newScripted(takes)
+	start(t, q, map[string]*scripted{"hangs": hangs, "works": works})
+	accept(t, q, 0, 500)
+	works.requireEach(t, 0, 500)
+	require.Empty(t, hangs.got())
+	require.LessOrEqual(t, hangs.tried(), DefaultWorkers)
+	close(release)
+	hangs.requireEach(t, 0, 500)
+	requireStats(t, q, map[string]queue.TargetStats{"hangs": {}, "works": {}})
+}
+
+// A timeout ends the attempt, not the notification.
+func TestTimeout(t *testing.T) {
+	q, _ := testQueue(t)
+	var first atomic.Bool
+	target := newScripted(func(ctx context.Context, n int) Result {
+		if n == 3 && first.CompareAndSwap(false, true) {
+			<-ctx.Done()
+			assert.ErrorIs(t, ctx.Err(), context.DeadlineExceeded)
+			return Result{Reason: "timeout", Err: ctx.Err()}
+		}
+		return Result{Outcome: Delivered}
+	})
+	start(t, q, map[string]*scripted{"a": target}, func(cfg *Config) { cfg.Lanes[0].Timeout = 30 * time.Millisecond })
+	accept(t, q, 0, 10)
+	target.requireEach(t, 0, 10)
+	require.Equal(t, 11, target.tried())
+}
+
+// A notification that fails is parked, does not hold up those behind it, and
+// is delivered later.
+func TestFailingNotification(t *testing.T) {
+	withSchedule(t, 200*time.Millisecond)
+	q, _ := testQueue(t)
+	var failures atomic.Int64
+	target := newScripted(func(_ context.Context, n int) Result {
+		if n == 0 && failures.Add(1) <= 3 {
+			return Result{Reason: "status_503"}
+		}
+		return Result{Outcome: Delivered}
+	})
+	start(t, q, map[string]*scripted{"a": target})
+	accept(t, q, 0, 1)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {Parked: 1}})
+	accept(t, q, 1, 200)
+	target.requireEach(t, 0, 200)
+	require.EqualValues(t, 4, failures.Load(), "three that failed and the one that did not")
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
+}
+
+// The number of attempts survives, so that the distances grow over restarts.
+func TestAttemptsAreKept(t *testing.T) {
+	withSchedule(t, time.Millisecond, time.Millisecond, time.Hour)
+	q, cfg := testQueue(t)
+	target := newScripted(func(_ context.Context, n int) Result {
+		if n == 0 {
+			return Result{Reason: "status_503"}
+		}
+		return Result{Outcome: Delivered}
+	})
+	e := start(t, q, map[string]*scripted{"a": target})
+	accept(t, q, 0, 1)
+	require.Eventually(t, func() bool { return target.tried() == 3 }, 10*time.Second, time.Millisecond)
+	accept(t, q, 1, 2) // opens the gate again if it closed: three in a row
+	target.requireEach(t, 1, 2)
+	e.Stop()
+	require.NoError(t, q.Close())
+
+	q = openQueue(t, cfg)
+	start(t, q, map[string]*scripted{"a": target})
+	accept(t, q, 2, 3)
+	target.requireEach(t, 1, 3)
+	require.Equal(t, 3, target.attempts[0], "the next attempt is due in an hour")
+	requireStats(t, q, map[string]queue.TargetStats{"a": {Parked: 1}})
+}
+
+func TestRefusedIsDead(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newScripted(func(_ context.Context, n int) Result {
+		if n%2 == 0 {
+			return Result{Outcome: Refused, Reason: "status_400"}
+		}
+		return Result{Outcome: Delivered}
+	})
+	var dead atomic.Int64
+	start(t, q, map[string]*scripted{"a": target}, func(cfg *Config) {
+		cfg.Observe = func(a Attempt) {
+			assert.Equal(t, a.Result.Outcome == Refused, a.Dead)
+			if a.Dead {
+				dead.Add(1)
+			}
+		}
+	})
+	accept(t, q, 0, 20)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {Dead: 10}})
+	require.EqualValues(t, 10, dead.Load())
+	require.Len(t, target.got(), 10)
+	require.Equal(t, 20, target.tried(), "once each")
+}
+
+// What is too old is not attempted any more, parked or not.
+func TestExpiredIsDead(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newScripted(takes)
+	var dead atomic.Int64
+	e := start(t, q, map[string]*scripted{"a": target}, func(cfg *Config) {
+		cfg.MaxAge = time.Minute
+		cfg.Observe = func(a Attempt) {
+			if a.Dead {
+				dead.Add(1)
+				assert.Equal(t, "expired", a.Result.Reason)
+				assert.NotEqual(t, Delivered, a.Result.Outcome)
+				assert.Greater(t, a.Age, time.Minute)
+			}
+		}
+	})
+	old := numbered(0)
+	old.Accepted = time.Now().Add(-61 * time.Second)
+	_, err := q.Accept(t.Context(), old, 0)
+	require.NoError(t, err)
+	old.ID[0]++
+	require.NoError(t, q.Park(t.Context(), "a", queue.Parked{Record: old, Attempts: 7, Due: time.Now()}))
+	accept(t, q, 2, 4)
+	target.requireEach(t, 2, 4)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {Dead: 2}})
+	e.Stop()
+	require.EqualValues(t, 2, dead.Load())
+	require.Equal(t, 2, target.tried())
+}
+
+// A target that refuses us pauses; nothing is thrown away, and everything goes
+// when that is mended.
+func TestMisconfiguredPauses(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newScripted(answers(Misconfigured))
+	works := newScripted(takes)
+	e := start(t, q, map[string]*scripted{"a": target, "b": works})
+	accept(t, q, 0, 1)
+	require.Eventually(t, func() bool { return e.Down("a") }, 10*time.Second, time.Millisecond)
+	accept(t, q, 1, 300)
+	works.requireEach(t, 0, 300)
+	require.False(t, e.Down("b"))
+	before := target.tried()
+	require.Eventually(t, func() bool { return target.tried() > before+2 }, 10*time.Second, time.Millisecond, "it is looked after")
+	require.Less(t, target.tried(), 100, "with single attempts")
+	target.become(takes)
+	target.requireEach(t, 0, 300)
+	require.False(t, e.Down("a"))
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}, "b": {}})
+}
+
+func TestDownAndBack(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newScripted(answers(TryAgain))
+	e := start(t, q, map[string]*scripted{"a": target})
+	accept(t, q, 0, 500)
+	require.Eventually(t, func() bool { return e.Down("a") }, 10*time.Second, time.Millisecond)
+	st, err := q.Stats(t.Context(), []string{"a"})
+	require.NoError(t, err)
+	require.Less(t, st.Targets["a"].Parked, uint64(50), "the backlog stays where it is")
+	target.become(takes)
+	target.requireEach(t, 0, 500)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
+}
+
+// A failing notification whose parking fails, too, comes again with its group;
+// what was delivered of the group is not delivered once more.
+func TestGroupThatComesAgain(t *testing.T) {
+	l := newLane(Lane{Name: "a", Target: newScripted(takes)}, Config{Logger: testLogger(t)})
+	group := &queue.Group{}
+	h := l.hold(group, 3)
+	records := []queue.Record{numbered(0), numbered(1), numbered(2)}
+	for i := range records {
+		l.settle(job{record: &records[i], from: h}, i != 1)
+	}
+	require.Empty(t, l.held)
+	require.True(t, l.isSettled(records[0].ID))
+	require.False(t, l.isSettled(records[1].ID), "it must be attempted again")
+	require.True(t, l.isSettled(records[2].ID))
+
+	// A parked notification is another thing than its group.
+	h = l.hold(&queue.Parked{}, 1)
+	l.settle(job{record: &records[1], from: h}, false)
+	require.False(t, l.isSettled(records[1].ID))
+
+	for n := range maxSettled + 10 {
+		r := numbered(n)
+		h := l.hold(group, 2)
+		l.settle(job{record: &r, from: h}, true)
+		l.settle(job{record: &r, from: h}, false)
+		require.LessOrEqual(t, len(l.settled), maxSettled+1)
+	}
+}

@@ -1,0 +1,239 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func inBubble(t *testing.T, test func(t *testing.T, g *gate)) {
+	t.Helper()
+	old := probes
+	probes = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
+	t.Cleanup(func() { probes = old })
+	synctest.Test(t, func(t *testing.T) { test(t, newGate()) })
+}
+
+// attempt passes the gate, and says how long that took.
+func attempt(t *testing.T, g *gate, o Outcome) (probe bool, waited time.Duration, change transition) {
+	t.Helper()
+	start := time.Now()
+	probe, err := g.enter(t.Context())
+	require.NoError(t, err)
+	waited = time.Since(start)
+	change, _ = g.leave(probe, o)
+	return probe, waited, change
+}
+
+func bringDown(t *testing.T, g *gate) {
+	t.Helper()
+	for i := range downAfter {
+		require.False(t, g.isDown())
+		probe, waited, change := attempt(t, g, TryAgain)
+		require.False(t, probe)
+		require.Zero(t, waited)
+		require.Equal(t, i == downAfter-1, change == wentDown)
+	}
+	require.True(t, g.isDown())
+}
+
+func requireWaited(t *testing.T, want, got time.Duration) {
+	t.Helper()
+	require.InDelta(t, want, got, float64(want)*0.2+float64(time.Microsecond))
+}
+
+func TestGateOpen(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gate) {
+		for range 10 { // never three in a row
+			for _, o := range []Outcome{TryAgain, TryAgain, Delivered, TryAgain, TryAgain, Refused} {
+				probe, waited, change := attempt(t, g, o)
+				require.False(t, probe)
+				require.Zero(t, waited)
+				require.Equal(t, unchanged, change)
+			}
+		}
+		require.False(t, g.isDown())
+	})
+}
+
+func TestGateDistancesGrow(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gate) {
+		for range 2 { // and start anew after the target was back
+			bringDown(t, g)
+			down := time.Now()
+			for _, want := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 5 * time.Second} {
+				probe, waited, change := attempt(t, g, TryAgain)
+				require.True(t, probe)
+				requireWaited(t, want, waited)
+				require.Equal(t, unchanged, change)
+				require.True(t, g.isDown())
+			}
+			probe, err := g.enter(t.Context())
+			require.NoError(t, err)
+			change, lasted := g.leave(probe, Delivered)
+			require.Equal(t, cameBack, change)
+			require.Equal(t, time.Since(down), lasted)
+			require.False(t, g.isDown())
+		}
+	})
+}
+
+// A receiver that refuses a single notification is there.
+func TestGateRefusedIsAnAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gate) {
+		bringDown(t, g)
+		_, _, change := attempt(t, g, Refused)
+		require.Equal(t, cameBack, change)
+	})
+}
+
+func TestGateMisconfiguredClosesAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gate) {
+		_, _, change := attempt(t, g, Misconfigured)
+		require.Equal(t, wentDown, change)
+		probe, waited, change := attempt(t, g, Misconfigured)
+		require.True(t, probe)
+		requireWaited(t, time.Second, waited)
+		require.Equal(t, unchanged, change, "it is said once")
+		_, waited, change = attempt(t, g, Delivered)
+		requireWaited(t, 2*time.Second, waited)
+		require.Equal(t, cameBack, change)
+	})
+}
+
+// While a target is down one attempt is made at a time, whoever waits; when it
+// is back everybody goes.
+func TestGateSingleProbe(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gate) {
+		bringDown(t, g)
+		entered := make(chan bool, 20)
+		for range cap(entered) {
+			go func() {
+				probe, err := g.enter(t.Context())
+				if err == nil {
+					entered <- probe
+				}
+			}()
+		}
+		for range 3 {
+			require.True(t, <-entered)
+			time.Sleep(time.Minute) // the attempt takes its time
+			synctest.Wait()
+			require.Empty(t, entered)
+			g.leave(true, TryAgain)
+			synctest.Wait()
+			require.Empty(t, entered, "not at once")
+		}
+		require.True(t, <-entered)
+		g.leave(true, Delivered)
+		synctest.Wait()
+		require.Len(t, entered, cap(entered)-4)
+		for range cap(entered) - 4 {
+			require.False(t, <-entered)
+		}
+	})
+}
+
+// Attempts that were under way when the target went down end while it is down.
+func TestGateStragglers(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gate) {
+		for range 5 {
+			_, err := g.enter(t.Context())
+			require.NoError(t, err)
+		}
+		bringDown(t, g)
+		time.Sleep(900 * time.Millisecond)
+		for range 3 { // failures are no news, and put nothing off
+			change, _ := g.leave(false, TryAgain)
+			require.Equal(t, unchanged, change)
+		}
+		change, _ := g.leave(false, Misconfigured)
+		require.Equal(t, unchanged, change)
+		start := time.Now()
+		probe, err := g.enter(t.Context())
+		require.NoError(t, err)
+		require.True(t, probe)
+		require.LessOrEqual(t, time.Since(start), 300*time.Millisecond)
+
+		// A success is: the target works, although a probe is still out.
+		change, _ = g.leave(false, Delivered)
+		require.Equal(t, cameBack, change)
+		free, waited, _ := attempt(t, g, Delivered)
+		require.False(t, free)
+		require.Zero(t, waited)
+		change, _ = g.leave(probe, TryAgain)
+		require.Equal(t, unchanged, change)
+		require.False(t, g.isDown(), "one failure is the fault of one notification")
+
+		// The probe's end counts for nothing later on.
+		_, _, change = attempt(t, g, Delivered)
+		require.Equal(t, unchanged, change)
+		bringDown(t, g)
+		for _, want := range []time.Duration{time.Second, 2 * time.Second} {
+			probe, waited, _ = attempt(t, g, TryAgain)
+			require.True(t, probe)
+			requireWaited(t, want, waited)
+		}
+	})
+}
+
+// A probe that ends nothing lets the next one go at once.
+func TestGateAbandon(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gate) {
+		g.abandon(false)
+		bringDown(t, g)
+		probe, err := g.enter(t.Context())
+		require.NoError(t, err)
+		require.True(t, probe)
+		next := make(chan bool)
+		go func() {
+			probe, _ := g.enter(t.Context())
+			next <- probe
+		}()
+		synctest.Wait()
+		start := time.Now()
+		g.abandon(probe)
+		require.True(t, <-next)
+		require.Zero(t, time.Since(start))
+		g.abandon(true)
+		require.True(t, g.isDown())
+	})
+}
+
+func TestGateContext(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gate) {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		bringDown(t, g)
+		start := time.Now()
+		_, err := g.enter(ctx) // waits for the next probe
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, 100*time.Millisecond, time.Since(start))
+
+		time.Sleep(time.Minute) // a probe is due
+		_, err = g.enter(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "nothing begins after the end")
+
+		probe, err := g.enter(t.Context())
+		require.NoError(t, err)
+		require.True(t, probe)
+		ctx, cancel = context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			_, err := g.enter(ctx) // waits for the end of the probe
+			ended <- err
+		}()
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
+		g.leave(probe, Delivered)
+		_, err = g.enter(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}

@@ -1,0 +1,187 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// scripted is a target that answers what the test tells it to, and counts what
+// it took.
+type scripted struct {
+	mu        sync.Mutex
+	answer    func(ctx context.Context, n int) Result // may be exchanged
+	attempts  map[int]int
+	delivered map[int]int
+}
+
+func newScripted(answer func(ctx context.Context, n int) Result) *scripted {
+	return &scripted{answer: answer, attempts: make(map[int]int), delivered: make(map[int]int)}
+}
+
+func takes(context.Context, int) Result { return Result{Outcome: Delivered} }
+
+// answers gives the same answer always.
+func answers(o Outcome) func(context.Context, int) Result {
+	return func(context.Context, int) Result { return Result{Outcome: o, Reason: "scripted"} }
+}
+
+func (s *scripted) Deliver(ctx context.Context, r *queue.Record) Result {
+	n := int(binary.BigEndian.Uint64(r.ID[:]))
+	s.mu.Lock()
+	answer := s.answer
+	s.attempts[n]++
+	s.mu.Unlock()
+	result := answer(ctx, n)
+	if string(r.Body) != fmt.Sprint(n) {
+		result = Result{Reason: "wrong body"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if result.Outcome == Delivered {
+		s.delivered[n]++
+	}
+	return result
+}
+
+func (s *scripted) become(answer func(context.Context, int) Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+func (s *scripted) got() map[int]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.delivered)
+}
+
+func (s *scripted) tried() (all int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.attempts {
+		all += n
+	}
+	return all
+}
+
+// requireEach waits until exactly from..to-1 were delivered, once each.
+func (s *scripted) requireEach(t *testing.T, from, to int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return len(s.got()) >= to-from }, 20*time.Second, 5*time.Millisecond,
+		"%d of %d", &s.delivered, to-from)
+	got := s.got()
+	require.Len(t, got, to-from)
+	for n := from; n < to; n++ {
+		require.Equal(t, 1, got[n], "%d", n)
+	}
+}
+
+func testQueue(t *testing.T) (*queue.Queue, queue.Config) {
+	t.Helper()
+	cfg := queue.Config{Embedded: &queue.Embedded{Path: t.TempDir()}, MaxBytes: 16 << 20, MaxAge: time.Hour, Logger: testLogger(t)}
+	return openQueue(t, cfg), cfg
+}
+
+func openQueue(t *testing.T, cfg queue.Config) *queue.Queue {
+	t.Helper()
+	q, err := queue.Open(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = q.Close() })
+	return q
+}
+
+func lanes(targets map[string]*scripted) (all []Lane) {
+	for _, name := range slices.Sorted(maps.Keys(targets)) {
+		all = append(all, Lane{Name: name, Target: targets[name], Timeout: 10 * time.Second})
+	}
+	return all
+}
+
+// start begins to deliver; change may alter the configuration.
+func start(t *testing.T, q *queue.Queue, targets map[string]*scripted, change ...func(*Config)) *Engine {
+	t.Helper()
+	cfg := Config{Queue: q, Lanes: lanes(targets), MaxAge: time.Hour, Logger: testLogger(t)}
+	for _, f := range change {
+		f(&cfg)
+	}
+	e, err := New(cfg)
+	require.NoError(t, err)
+	require.NoError(t, e.Start(t.Context()))
+	t.Cleanup(e.Stop)
+	return e
+}
+
+func numbered(n int) queue.Record {
+	r := queue.Record{Accepted: time.Now(), Body: fmt.Append(nil, n)}
+	binary.BigEndian.PutUint64(r.ID[:], uint64(n))
+	return r
+}
+
+// accept takes from..to-1 in, many at once.
+func accept(t *testing.T, q *queue.Queue, from, to int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for n := from + i; n < to; n += 16 {
+				_, err := q.Accept(context.Background(), numbered(n), time.Minute)
+				assert.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// requireStats waits until the queue holds that.
+func requireStats(t *testing.T, q *queue.Queue, want map[string]queue.TargetStats) {
+	t.Helper()
+	var got queue.Stats
+	require.Eventually(t, func() bool {
+		var err error
+		got, err = q.Stats(t.Context(), slices.Collect(maps.Keys(want)))
+		return err == nil && maps.Equal(got.Targets, want)
+	}, 10*time.Second, 10*time.Millisecond, "%+v", &got)
+}
+
+func testLogger(t *testing.T) *slog.Logger {
+	w := &testWriter{t: t}
+	t.Cleanup(w.stop) // what a test leaves behind must not write any more
+	return slog.New(slog.NewTextHandler(w, nil))
+}
+
+type testWriter struct {
+	mu      sync.Mutex
+	t       *testing.T
+	stopped bool
+}
+
+func (w *testWriter) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped {
+		w.t.Log(string(bytes.TrimSpace(line)))
+	}
+	return len(line), nil
+}
+
+func (w *testWriter) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+}
