@@ -52,8 +52,8 @@ type segment struct {
 //
 // A pattern is written as it is meant, not as a client may spell it: from
 // letters, digits and -._~!$&'(),=:@ alone, without escapes, empty segments,
-// segments that end in a dot and ones of more than 63 characters. Everything else, other wildcards too, is an error
-// that names the pattern.
+// segments that end in a dot and ones of more than 63 characters. Everything
+// else, other wildcards too, is an error that names the pattern.
 func NewPaths(patterns ...string) (*Paths, error) {
 	paths := new(Paths)
 	everything := false

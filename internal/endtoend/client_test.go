@@ -91,13 +91,16 @@ func notification(uid uint32) string {
 }
 
 // put sends one notification and returns the answer. When the connection is
-// lost it sends the same once more, as Dovecot does: a server may close an idle
-// connection just when a request is on its way.
+// lost it sends the same once more after 100 ms, as Dovecot does: a server that
+// reloads may close an idle connection just when a request is on its way, or
+// the socket that a new one was waiting at.
 func put(client *http.Client, address, body string) (status int, answer string, err error) {
 	date := time.Now().UTC().Format(http.TimeFormat)
 	status, answer, err = attempt(client, address, body, date)
 	if err != nil {
-		status, answer, err = attempt(client, address, body, date)
+		time.Sleep(100 * time.Millisecond)
+		fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: client.Timeout}
+		status, answer, err = attempt(fresh, address, body, date)
 	}
 	return status, answer, err
 }

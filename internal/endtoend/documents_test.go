@@ -111,8 +111,9 @@ func TestXcaddy(t *testing.T) {
 	}
 	binary := filepath.Join(t.TempDir(), "caddy")
 	build := exec.Command("go", "run", "github.com/caddyserver/xcaddy/cmd/xcaddy@v0.4.5",
-		"build", "v2.11.9", "--output", binary, "--with", "github.com/dovecotpush/caddy-dovecot-push="+caddytestkit.Repository())
-	build.Dir = t.TempDir()
+		"build", "v2.11.9", "--output", binary, "--with", "github.com/dovecotpush/caddy-dovecot-push=.")
+	build.Dir = caddytestkit.Repository()
+	build.Env = append(os.Environ(), "GOFLAGS=", "GOPROXY="+proxyWithoutThisModule(t))
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	out, err = exec.Command(binary, "list-modules").CombinedOutput()
@@ -151,4 +152,18 @@ func TestHashedPassword(t *testing.T) {
 			assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 		})
 	}
+}
+
+// proxyWithoutThisModule is the module proxy of the environment and, for what it
+// does not have, one that knows no version of this module: Go asks for them
+// even where the module is replaced by a directory.
+func proxyWithoutThisModule(t *testing.T) string {
+	t.Helper()
+	proxy, err := exec.Command("go", "env", "GOPROXY").Output()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	versions := filepath.Join(dir, "github.com", "dovecotpush", "caddy-dovecot-push", "@v")
+	require.NoError(t, os.MkdirAll(versions, 0o755))
+	require.NoError(t, writeFile(versions, "list", ""))
+	return strings.TrimSuffix(strings.TrimSpace(string(proxy)), ",direct") + "|file://" + dir
 }

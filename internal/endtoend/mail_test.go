@@ -36,7 +36,7 @@ func startDovecot(t *testing.T, version dovecottest.Version, f *front, cfg dovec
 	cfg.Version = version
 	cfg.SSLClientCAFile = f.RootCA()
 	for _, u := range urls {
-		cfg.Drivers = append(cfg.Drivers, dovecottest.Driver{URL: u, Timeout: 2 * time.Second, MaxAttempts: 2})
+		cfg.Drivers = append(cfg.Drivers, dovecottest.Driver{URL: u, Timeout: 10 * time.Second, MaxAttempts: 2})
 	}
 	server := dovecottest.Start(t, cfg)
 	for _, u := range server.Users() {
@@ -135,7 +135,7 @@ func TestUserFromMetadata(t *testing.T) {
 		f := startFront(t, ox.addr)
 		dovecot := dovecottest.Start(t, dovecottest.Config{
 			Version: version, Users: users(1), SSLClientCAFile: f.RootCA(),
-			Drivers: []dovecottest.Driver{{URL: f.url("https"), UserFromMetadata: true, Timeout: 2 * time.Second, MaxAttempts: 2}},
+			Drivers: []dovecottest.Driver{{URL: f.url("https"), UserFromMetadata: true, Timeout: 10 * time.Second, MaxAttempts: 2}},
 		})
 		require.NoError(t, dovecot.RegisterValue("user0@example.com", "user=17@4"))
 		deliver(t, dovecot, "for OX", "user0@example.com")

@@ -106,7 +106,7 @@ https://localhost:`+caPort+` {
 		before := len(ox.got())
 		dovecot := dovecottest.Start(t, dovecottest.Config{
 			Version: version, Users: users(1), SSLClientCAFile: ca.RootCA(),
-			Drivers: []dovecottest.Driver{{URL: f.url("https"), Timeout: 2 * time.Second, MaxAttempts: 2}},
+			Drivers: []dovecottest.Driver{{URL: f.url("https"), Timeout: 10 * time.Second, MaxAttempts: 2}},
 		})
 		require.NoError(t, dovecot.Register("user0@example.com"))
 		deliver(t, dovecot, "over ACME", "user0@example.com")

@@ -243,7 +243,9 @@ func requireWaiting(t testing.TB, q *Queue, target string, want int) {
 // keeps nor settles.
 func impatient(t testing.TB, r *Reader) *Reader {
 	t.Helper()
-	cons, err := r.q.consumer(t.Context(), r.target, r.parked)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // a cluster may have lost its leader
+	defer cancel()
+	cons, err := r.q.consumer(ctx, r.target, r.parked)
 	require.NoError(t, err)
 	cfg := cons.CachedInfo().Config
 	cfg.AckWait = 100 * time.Millisecond
@@ -251,7 +253,7 @@ func impatient(t testing.TB, r *Reader) *Reader {
 	if r.parked {
 		stream = r.q.names.parkedStream
 	}
-	r.cons, err = r.q.js.UpdateConsumer(t.Context(), stream, cfg)
+	r.cons, err = r.q.js.UpdateConsumer(ctx, stream, cfg)
 	require.NoError(t, err)
 	return r
 }
