@@ -178,7 +178,7 @@ func (a *App) observeAttempt(at delivery.Attempt) {
 // decoder reads notifications in every character set mail is written in.
 var decoder = &notification.Decoder{CharsetReader: charsetReader}
 
-// Interface guards
+// Interface guards.
 var (
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)

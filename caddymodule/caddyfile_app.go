@@ -177,5 +177,5 @@ func (m *Middleware) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Interface guard
+// Interface guard.
 var _ caddyfile.Unmarshaler = (*Middleware)(nil)

@@ -212,7 +212,7 @@ func comparerOf(s string) credentials.Comparer {
 	}
 }
 
-// Interface guards
+// Interface guards.
 var (
 	_ caddy.Provisioner           = (*Notify)(nil)
 	_ caddy.Validator             = (*Notify)(nil)

@@ -132,7 +132,7 @@ func sendUpstreamHost(proxy *reverseproxy.Handler) {
 	}
 }
 
-// Interface guards
+// Interface guards.
 var (
 	_ caddy.Provisioner = (*Middleware)(nil)
 	_ Target            = (*Middleware)(nil)

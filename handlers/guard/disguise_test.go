@@ -85,7 +85,9 @@ var disguises = []disguise{
 		return eachByte(p, choose, "", func(c byte) string { return one(choose, []string{"\xff", "\xc0", "\xe2\x80", "\x80"}) + string(c) })
 	}, "remove what is not UTF-8"},
 	{"not ASCII", func(p string, choose choose) string {
-		return eachByte(p, choose, "", func(c byte) string { return one(choose, []string{"é", "\u200b", "\xff", "ｐ"}) + string(c) })
+		return eachByte(p, choose, "", func(c byte) string {
+			return one(choose, []string{"é", "\u200b", "\xff", "ｐ", "／", "\xc0\xaf", "．", "；"}) + string(c)
+		})
 	}, "remove what is not ASCII"},
 	{"dots and blanks at the end", func(p string, choose choose) string {
 		return eachByte(p, choose, "/", func(byte) string { return one(choose, []string{"./", " /", ". ./", "%20/"}) })

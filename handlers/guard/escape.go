@@ -19,16 +19,16 @@ const (
 )
 
 // after gives what the beginnings are with c behind them.
-func (p partial) after(c rune) (next partial) {
+func (p partial) after(c rune) partial {
 	switch {
 	case c == 'u':
 		return p & percent << 2
 	case hexDigit(c) < 0:
 		return 0
 	case p&first != 0:
-		next = whole
+		return whole
 	}
-	return next | p&^first<<1
+	return p << 1
 }
 
 // begun are the escapes that are begun and not complete at a place of a spelling.

@@ -42,7 +42,7 @@ var tricks = []string{
 	// parameters
 	"/preliminary;v=1/x", "/preliminary;", "/preliminary;/", "/preliminary;a;b=c/x", "/preliminary%3bv=1/x", "/preliminary%253b/x", "/x/..;/preliminary", "/x/..;a=b/preliminary", "/;a/preliminary",
 	"/;/preliminary", "/x;/../preliminary", "/x/..%3b/preliminary", "/x/%2e%2e;/preliminary", "/x/.;/..;/preliminary", "/x;%2f../../preliminary", "/x/..;%2fpreliminary", "/.;/preliminary", "/;/x/..;/preliminary",
-	"/preliminary;%2f..%2f../x", "/x/;/../preliminary", "/x/;a/..;b/preliminary",
+	"/preliminary;%2f..%2f../x", "/x/;/../preliminary", "/x/;a/..;b/preliminary", "/;a%2fx/h/preliminary",
 
 	// ends
 	"/preliminary%3fx", "/preliminary%3Fx/../..", "/preliminary%23x", "/preliminary%253fx", "/preliminary#x", "/x%3f/../preliminary", "/x%23/../preliminary",
@@ -59,7 +59,7 @@ var tricks = []string{
 
 	// UTF-8 that is longer than need be
 	"/x%c0%af..%c0%afpreliminary", "/x/%c0%ae%c0%ae/preliminary", "/preliminary%c0%afx", "/preliminary%e0%80%afx", "/preliminary%f0%80%80%afx", "/preliminary%f8%80%80%80%afx", "/preliminary%fc%80%80%80%80%afx",
-	"/%c1%b0reliminary", "/%e0%81%b0reliminary", "/x/%c0%ae./preliminary", "/x%25c0%25af..%25c0%25afpreliminary", "/prelim%c0%aeinary", "/x/%c0%00%ae%c0%ae/preliminary", "/preliminary%c1%9cx", "/preliminary%c0%80x",
+	"/%c1%b0reliminary", "/%e0%81%b0reliminary", "/x/%c0%ae./preliminary", "/x%25c0%25af..%25c0%25afpreliminary", "/prelim%c0%aeinary", "/prelim%c0%afinary", "/prelim%c0%bbinary", "/prelim／inary", "/x/%c0%00%ae%c0%ae/preliminary", "/preliminary%c1%9cx", "/preliminary%c0%80x",
 	"/%c0%a570reliminary", "/%c0%a5%c0%b7%c0%b0reliminary", "/preliminary%c0%bbv=1/x", "/preliminary%c0%2fx", "/x/%e2%80%a5/preliminary",
 
 	// all together
@@ -69,7 +69,7 @@ var tricks = []string{
 // elsewhere are request targets that no server takes for it.
 var elsewhere = []string{
 	"/", "/x", "/preliminaryx", "/preliminaryx/preliminary", "/xpreliminary", "/preliminar", "/preliminarry", "/x/preliminary", "/api/preliminary", "/x/preliminary/..", "/x/./preliminary", "/x//preliminary",
-	"/x/y/../preliminary", "/x%2fpreliminary", "/x%2fy/preliminary", "/x%5cpreliminary", "/x;/preliminary", "/x/;a/preliminary", "/x/%2e/preliminary", "/x/y/%2e%2e/preliminary", "/x/../y/preliminary",
+	"/x/y/../preliminary", "/x%2fpreliminary", "/x%2fy/preliminary", "/x%5cpreliminary", "/x;/preliminary", "/x/;a/preliminary", "/;a/x/y/preliminary", "/x/%2e/preliminary", "/x/y/%2e%2e/preliminary", "/x/../y/preliminary",
 	"/preliminary-x", "/preliminary_x", "/preliminary:x", "/preliminary,x", "/preliminary=x", "/preliminary@x", "/preliminary.x", "/preliminary.json", "/preliminary%2ex", "/preliminary%20x", "/preliminary%25", "/preliminary%2570",
 	"/pre/liminary", "/pre%2fliminary", "/pre;liminary", "/pre.liminary", "/pre%20liminary", "/%3fpreliminary", "/x%3f/preliminary", "/%25/preliminary", "/%/preliminary", "/%u/preliminary", "/.x/preliminary", "/..x/preliminary",
 	"/mail/%20list", "/mail/INBOX%2fWork/..%2f1", "/mail/Entw%c3%bcrfe", "/mail/Entwürfe;v=1", "/caf%c3%a9/preliminary", "/caf\xe9/preliminary", "/ajax/login?action=login&path=/preliminary", "/x#/preliminary",

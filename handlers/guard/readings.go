@@ -167,7 +167,7 @@ func (w *walk) end(c rune, optional bool) {
 			next.join(l)
 		}
 		if c == ';' {
-			next.behind = min(next.behind, ended)
+			next.behind = ended // as few as before or less
 		} else {
 			beginning := begin(ended)
 			next.join(&beginning)

@@ -6,6 +6,7 @@ package guard_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -87,7 +88,7 @@ func status2(t *testing.T, address, target string) int {
 	require.NoError(t, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}))
 	for {
 		frame, err := framer.ReadFrame()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return 0
 		}
 		require.NoError(t, err, target)

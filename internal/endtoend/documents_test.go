@@ -120,7 +120,7 @@ func TestXcaddy(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	list := read(t, "xcaddy.md")
 	list = list[strings.Index(list, "dovecot_push\n"):]
-	for _, id := range strings.Fields(list[:strings.Index(list, "```")]) {
+	for id := range strings.FieldsSeq(list[:strings.Index(list, "```")]) {
 		assert.Contains(t, strings.Fields(string(out)), id)
 	}
 }

@@ -6,7 +6,6 @@ package notification
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -254,7 +253,7 @@ func TestDecodeKeepsNothingOfBody(t *testing.T) {
 
 func TestErrorsAreTold(t *testing.T) {
 	_, err := new(Decoder).Decode([]byte(`{"user":secret}`))
-	require.False(t, errors.Is(err, ErrUnusedEvent))
+	require.NotErrorIs(t, err, ErrUnusedEvent)
 	require.EqualError(t, err, "notification: not a JSON object: at byte 8: value expected")
 	_, err = new(Decoder).Decode([]byte(`{}`))
 	require.Equal(t, ErrUnusedEvent, err)

@@ -4,7 +4,6 @@
 package notification
 
 import (
-	"regexp"
 	"strings"
 	"testing"
 
@@ -124,5 +123,5 @@ func TestIdentityOfAKnownUIDNeedsNothingElse(t *testing.T) {
 func TestIdentityString(t *testing.T) {
 	require.Equal(t, "00ff0000000000000000000000000000", Identity{1: 0xff}.String())
 	id, _ := decode(t, small).Identity(nil, "")
-	require.Regexp(t, regexp.MustCompile(`^[0-9a-f]{32}$`), id.String())
+	require.Regexp(t, `^[0-9a-f]{32}$`, id.String())
 }

@@ -197,9 +197,8 @@ func storeError(err error) error {
 	if err == nil {
 		return nil
 	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		switch api.ErrorCode {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch api.ErrorCode { //nolint:exhaustive // the others are all the same to us
 		case codeInsufficientResources, codeMemoryExceeded, codeAccountResourceExceeded, codeStorageExceeded:
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		case codeStoreFailed:

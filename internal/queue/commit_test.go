@@ -5,6 +5,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -54,7 +55,7 @@ func TestStoreError(t *testing.T) {
 		got := storeError(test.err)
 		require.ErrorIs(t, got, test.want, "%v", test.err)
 		for _, other := range []error{ErrFull, ErrTooLarge, ErrUnavailable, ErrClosed} {
-			if other != test.want {
+			if !errors.Is(test.want, other) {
 				require.NotErrorIs(t, got, other, "%v", test.err)
 			}
 		}

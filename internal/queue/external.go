@@ -59,8 +59,7 @@ func (e *External) connect(log *slog.Logger, opts ...nats.Option) (*nats.Conn, e
 		opts = append(opts, nats.Secure(e.TLS))
 	}
 	nc, err := nats.Connect(strings.Join(e.URLs, ","), opts...)
-	var bad *url.Error
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*url.Error](err); ok {
 		err = bad.Err // without the URL, which may hold a password
 	}
 	return nc, err

@@ -191,8 +191,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	q.down.Store(&down)
 	if err := q.connect(ctx); err != nil {
 		q.cancel()
-		q.disconnect()
-		return nil, err
+		return nil, errors.Join(err, q.disconnect())
 	}
 	q.wg.Go(q.keep)
 	q.wg.Go(func() {

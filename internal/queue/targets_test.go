@@ -45,7 +45,7 @@ func TestJoin(t *testing.T) {
 	})
 }
 
-// age makes it look as if a target had had no user for that long.
+// age makes it look as if a target was without a user for that long.
 func age(t *testing.T, q *Queue, target string, by time.Duration) {
 	t.Helper()
 	cons, err := q.js.Consumer(t.Context(), q.names.stream, target)
