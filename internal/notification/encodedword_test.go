@@ -81,6 +81,7 @@ func TestDecodeWords(t *testing.T) {
 		"=?utf-8?Q":                                  "=?utf-8?Q",
 		"=?":                                         "=?",
 		"=??Q?abc?=":                                 "=??Q?abc?=",
+
 		"=?" + strings.Repeat("x", 65) + "?Q?abc?=": "=?" + strings.Repeat("x", 65) + "?Q?abc?=",
 	} {
 		require.Equal(t, want, string(everyCharset.decodeWords([]byte(in))), "%q", in)
