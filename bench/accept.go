@@ -4,7 +4,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -40,7 +42,11 @@ func (b *bench) accept() error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		contenders = append(contenders, &contender{name: c.name, measure: func() (result, error) {
-			return load{address: s.address, connections: front, duration: *duration}.run()
+			r, err := load{address: s.address, connections: front, duration: *duration}.run()
+			if strings.Contains(c.name, "delivering") {
+				err = errors.Join(err, s.drained()) // or it would disturb the next one
+			}
+			return r, err
 		}})
 	}
 	if err := compare(contenders); err != nil {

@@ -35,6 +35,7 @@ type part struct {
 
 func parts() []part {
 	return []part{
+		{"disk", (*bench).disk},
 		{"accept", (*bench).accept},
 		{"connections", (*bench).connections},
 		{"waiting", (*bench).waiting},

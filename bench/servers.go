@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 )
@@ -64,6 +66,21 @@ func (b *bench) caddy(binary, caddyfile string) (*server, error) {
 		return nil, fmt.Errorf("%w\n%s", err, c.Log())
 	}
 	return &server{c, address}, nil
+}
+
+// drained waits until nothing is left in the queue.
+func (s *server) drained() error {
+	for range 600 {
+		metrics, err := s.Metrics()
+		if err != nil {
+			return err
+		}
+		if strings.Contains(metrics, "\ncaddy_dovecot_push_queue_notifications 0\n") {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return errors.New("the queue did not get empty within a minute")
 }
 
 // stop ends a Caddy and removes its data.

@@ -80,11 +80,12 @@ func (s *scripted) tried() (all int) {
 	return all
 }
 
-// requireEach waits until exactly from..to-1 were delivered, once each.
+// requireEach waits until exactly from..to-1 were delivered, once each. What was
+// on its way to a reader when the store went away comes again after AckWait.
 func (s *scripted) requireEach(t *testing.T, from, to int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(s.got()) >= to-from }, 20*time.Second, 5*time.Millisecond,
-		"%d of %d", &s.delivered, to-from)
+	require.Eventually(t, func() bool { return len(s.got()) >= to-from }, 2*queue.AckWait, 5*time.Millisecond,
+		"delivered of %d", to-from)
 	got := s.got()
 	require.Len(t, got, to-from)
 	for n := from; n < to; n++ {
