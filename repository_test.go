@@ -25,6 +25,7 @@ const module = "github.com/dovecotpush/caddy-dovecot-push"
 // layers are the rooms of the repository from the bottom to the top. A
 // package imports only what is below it, or belongs to its own room.
 var layers = []string{
+	"doveadm",
 	"internal/notification",
 	"internal/queue",
 	"internal/delivery",
@@ -35,7 +36,7 @@ var layers = []string{
 }
 
 // testKits may import anything, and only tests and benchmarks import them.
-var testKits = []string{"internal/caddytestkit", "internal/dovecottest", "internal/endtoend", "bench"}
+var testKits = []string{"doveadm/doveadmtest", "internal/caddytestkit", "internal/dovecottest", "internal/endtoend", "bench"}
 
 type goPackage struct {
 	ImportPath string
