@@ -27,6 +27,7 @@ const module = "github.com/dovecotpush/caddy-dovecot-push"
 var layers = []string{
 	"doveadm",
 	"internal/notification",
+	"internal/outbound",
 	"internal/queue",
 	"internal/delivery",
 	"handlers",
