@@ -1,0 +1,63 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package notification
+
+import "time"
+
+// Content is how much of a notification is told to others than the one who
+// serves the mail.
+type Content string
+
+// The steps of content. Each has what the one before it has.
+const (
+	// Thin is user, folder, UID, event and the number of unseen messages.
+	Thin Content = "thin"
+	// Sender adds From and Subject.
+	Sender Content = "sender"
+	// Full adds the beginning of the text.
+	Full Content = "full"
+)
+
+// Valid tells whether c is one of the steps.
+func (c Content) Valid() bool { return c == Thin || c == Sender || c == Full }
+
+// Limit returns n without the members that c does not include.
+func (n Notification) Limit(c Content) Notification {
+	if c != Full {
+		n.Snippet = ""
+	}
+	if c != Full && c != Sender {
+		n.From, n.Subject = "", ""
+	}
+	return n
+}
+
+// Mail is a notification as devices and event streams get it, in JSON. It has
+// no user: whoever gets it is the user's.
+type Mail struct {
+	// Type is always "Mail"; other messages to the same receiver have others.
+	Type string `json:"@type"`
+	// ID is the identity of the notification: the same each time it comes.
+	ID          string    `json:"id"`
+	Folder      string    `json:"folder"`
+	UID         uint32    `json:"uid"`
+	UIDValidity uint32    `json:"uidValidity"`
+	Event       Event     `json:"event"`
+	Unseen      *uint32   `json:"unseen,omitempty"`
+	From        string    `json:"from,omitempty"`
+	Subject     string    `json:"subject,omitempty"`
+	Snippet     string    `json:"snippet,omitempty"`
+	Time        time.Time `json:"time"`
+}
+
+// Mail returns n for those who may know c of it. accepted is when it was taken
+// in; it is told to the second.
+func (n Notification) Mail(c Content, id Identity, accepted time.Time) Mail {
+	n = n.Limit(c)
+	return Mail{
+		Type: "Mail", ID: id.String(), Folder: n.Folder, UID: n.UID, UIDValidity: n.UIDValidity,
+		Event: n.Event, Unseen: n.Unseen, From: n.From, Subject: n.Subject, Snippet: n.Snippet,
+		Time: accepted.UTC().Truncate(time.Second),
+	}
+}
