@@ -35,11 +35,38 @@ type Target interface {
 	Deliver(ctx context.Context, r *queue.Record) Result
 }
 
+// Destination is one of several places a target delivers a notification to,
+// such as one device of its user.
+type Destination struct {
+	// Key tells it from all others of the target, and stays the same as long
+	// as the destination exists. It is kept with what waits for another
+	// attempt. At most 128 printable ASCII characters.
+	Key string
+	// Service is what this destination shares with others and fails together
+	// with them, such as the host of a push service. Default: Key.
+	Service string
+}
+
 // Lane is one target of an engine, and how it is served.
 type Lane struct {
 	// Name of the target, unique, see [queue.ValidName].
 	Name   string
 	Target Target
+	// Destinations, if set, names the destinations of one notification. Each
+	// is served on its own: attempts, outcomes and pauses of one change
+	// nothing for the others. Deliver is then called once for each, with its
+	// Key in the record's Destination. None means that there is nothing to
+	// do; an error is a passing failure.
+	//
+	// It is asked again before each later attempt: what is not named any more
+	// is gone. It is called in the way of everything else of the lane, so it
+	// answers from memory, and must not keep the record.
+	Destinations func(ctx context.Context, r *queue.Record) ([]Destination, error)
+	// Coalesce, if not 0, is how long after an attempt the next one for the
+	// same destination, user and folder waits, and only the newest of those
+	// that came meanwhile is delivered. For devices, which show what is new,
+	// and not for receivers that count.
+	Coalesce time.Duration
 	// Workers is how many attempts are made at once. Default: 16.
 	Workers int
 	// Timeout bounds one attempt. Default: 30 s.

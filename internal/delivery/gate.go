@@ -88,7 +88,7 @@ func (g *gate) leave(probe bool, o Outcome) (transition, time.Duration) {
 		g.probing = false
 		defer g.wake()
 	}
-	if o == Delivered || o == Refused { // the target answered for itself
+	if o == Delivered || o == Refused || o == Gone { // the target answered for itself
 		g.failures, g.probes = 0, 0
 		if !g.down {
 			return unchanged, 0

@@ -36,6 +36,13 @@ func (l *lane) hold(k keeper, jobs int) *holding {
 	return h
 }
 
+// more makes the group wait for further jobs.
+func (l *lane) more(h *holding, jobs int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h.open += jobs
+}
+
 func (l *lane) release(h *holding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

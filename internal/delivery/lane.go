@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,6 +103,10 @@ func (l *lane) readAccepted(ctx context.Context) {
 			l.pause(ctx, err)
 			continue
 		}
+		if ctx.Err() != nil {
+			_ = group.Return()
+			break
+		}
 		h := l.hold(group, len(group.Records))
 		for i := range group.Records {
 			j := job{record: &group.Records[i], from: h}
@@ -109,17 +114,13 @@ func (l *lane) readAccepted(ctx context.Context) {
 				l.settle(j, true)
 				continue
 			}
-			select {
-			case l.jobs <- j:
-				continue
-			case <-ctx.Done():
+			for _, j := range l.fanOut(ctx, j) {
+				select {
+				case l.jobs <- j:
+				case <-ctx.Done():
+					l.settle(j, l.giveBack(j))
+				}
 			}
-			if i == 0 { // nothing of it was attempted
-				l.release(h)
-				_ = group.Return()
-				break
-			}
-			l.settle(j, l.giveBack(j))
 		}
 	}
 }
@@ -140,12 +141,47 @@ func (l *lane) readParked(ctx context.Context) {
 			continue
 		}
 		j := job{record: &p.Record, attempts: p.Attempts, from: l.hold(p, 1)}
-		select {
-		case l.jobs <- j:
-		case <-ctx.Done():
-			l.settle(j, l.giveBack(j))
+		for _, j := range l.fanOut(ctx, j) {
+			select {
+			case l.jobs <- j:
+			case <-ctx.Done():
+				l.settle(j, l.giveBack(j))
+			}
 		}
 	}
+}
+
+// fanOut makes one job for each destination of j.
+func (l *lane) fanOut(ctx context.Context, j job) []job {
+	if l.Destinations == nil {
+		return []job{j}
+	}
+	destinations, err := l.Destinations(ctx, j.record)
+	if err != nil {
+		j.attempts++
+		r := Result{Reason: "destinations", Err: err}
+		l.tell(j, r, 0, false)
+		l.settle(j, l.park(j, nextAttempt(j.attempts, 0), r.Reason))
+		return nil
+	}
+	if only := j.record.Destination; only != "" {
+		destinations = slices.DeleteFunc(slices.Clone(destinations), func(d Destination) bool { return d.Key != only })
+		if len(destinations) == 0 {
+			l.tell(j, Result{Outcome: Gone}, 0, false)
+		}
+	}
+	if len(destinations) == 0 {
+		l.settle(j, true)
+		return nil
+	}
+	l.more(j.from, len(destinations)-1)
+	jobs := make([]job, len(destinations))
+	for i, d := range destinations {
+		r := *j.record
+		r.Destination = d.Key
+		jobs[i] = job{record: &r, attempts: j.attempts, from: j.from}
+	}
+	return jobs
 }
 
 // pause waits a moment after the queue had nothing or failed.
@@ -178,7 +214,7 @@ func (l *lane) work(stop, attempts context.Context, j job) bool {
 	ctx, cancel := context.WithTimeout(attempts, l.Timeout)
 	result := l.Target.Deliver(ctx, j.record)
 	cancel()
-	if attempts.Err() != nil && result.Outcome != Delivered {
+	if attempts.Err() != nil && result.Outcome != Delivered && result.Outcome != Gone {
 		l.gate.abandon(probe)
 		return l.giveBack(j) // we ended it, the target is not to blame
 	}
@@ -186,7 +222,7 @@ func (l *lane) work(stop, attempts context.Context, j job) bool {
 	took := time.Since(start)
 	j.attempts++
 	switch result.Outcome {
-	case Delivered:
+	case Delivered, Gone:
 		l.tell(j, result, took, false)
 		return true
 	case Refused:

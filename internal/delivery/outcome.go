@@ -25,6 +25,11 @@ const (
 	// Misconfigured: nothing will be taken until an operator changes
 	// something. The target pauses and says so; nothing is thrown away.
 	Misconfigured
+	// Gone: the destination does not exist any more, such as a device that
+	// unsubscribed. There is nothing left to do for it, and the target has
+	// seen to it that it is not asked again. For destinations within a target
+	// only (see [Lane.Destinations]).
+	Gone
 )
 
 // String is the word for logs and metrics.
@@ -36,6 +41,8 @@ func (o Outcome) String() string {
 		return "refused"
 	case Misconfigured:
 		return "misconfigured"
+	case Gone:
+		return "gone"
 	default:
 		return "try_again"
 	}

@@ -18,6 +18,8 @@ const (
 	headerAttempts = "Dovecot-Push-Attempts"
 	headerDue      = "Dovecot-Push-Due"
 	headerReason   = "Dovecot-Push-Reason"
+	// headerDestination is only there where a target has several.
+	headerDestination = "Dovecot-Push-Destination"
 )
 
 // Parked is a record waiting for its next attempt at one target.
@@ -51,6 +53,9 @@ func (q *Queue) store(ctx context.Context, stream, subject string, p Parked) err
 	msg.Header.Set(headerAttempts, strconv.Itoa(p.Attempts))
 	msg.Header.Set(headerDue, strconv.FormatInt(p.Due.UnixMilli(), 10))
 	msg.Header.Set(headerReason, p.Reason)
+	if p.Destination != "" {
+		msg.Header.Set(headerDestination, p.Destination)
+	}
 	msg.Data = appendRecord([]byte{groupVersion}, &p.Record)
 	return q.publish(ctx, stream, msg)
 }
@@ -79,6 +84,7 @@ func parseParked(msg jetstream.Msg) (*Parked, error) {
 		return nil, fmt.Errorf("%w: %d records in place of one", errCorruptGroup, len(records))
 	}
 	p := &Parked{Record: records[0], Reason: msg.Headers().Get(headerReason), msg: msg}
+	p.Destination = msg.Headers().Get(headerDestination)
 	if p.Attempts, err = strconv.Atoi(msg.Headers().Get(headerAttempts)); err != nil {
 		return nil, fmt.Errorf("%w: attempts: %w", errCorruptGroup, err)
 	}

@@ -21,6 +21,10 @@ type Record struct {
 	Accepted time.Time
 	// Body is the request body exactly as Dovecot sent it.
 	Body []byte
+	// Destination is which of a target's destinations, such as one of a
+	// user's devices, this attempt is for. It is empty where a target has
+	// only one. It belongs to an attempt: what Accept stores has none.
+	Destination string
 }
 
 // A group is what one JetStream message holds: one or more records, written
