@@ -7,6 +7,7 @@ GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 GO      ?= go
 PKG     ?= ./...
+ONLY    ?=
 LDFLAGS ?= -s -w
 
 .PHONY: run build test lint vuln bench fuzz clean help
@@ -34,8 +35,8 @@ lint: ## golangci-lint and gofumpt
 vuln: ## known vulnerabilities in what is linked in
 	$(GO) run $(GOVULNCHECK) $(PKG)
 
-bench: build ## the figures of bench/RESULTS.md
-	$(GO) run ./bench -caddy bin/caddy
+bench: build ## the figures of bench/RESULTS.md; ONLY=accept,lmtp for some of them
+	$(GO) run ./bench -caddy bin/caddy -only "$(ONLY)"
 
 fuzz: ## each fuzz test for a minute
 	@set -e; for package in $$($(GO) list ./...); do \

@@ -32,6 +32,7 @@ func (b *bench) disk() error {
 		all = append(all, time.Since(begin))
 	}
 	slices.Sort(all)
-	fmt.Printf("write and fsync of 4 KiB: p50 %.2f ms  p99 %.2f ms\n", ms(all[len(all)/2]), ms(all[len(all)*99/100]))
+	fmt.Printf("Writing 4 KiB and fsync: p50 %s, p99 %s.\n",
+		milliseconds(all[len(all)/2].Seconds()), milliseconds(all[len(all)*99/100].Seconds()))
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +21,8 @@ import (
 )
 
 const lmtpSessions = 4
+
+var mails = flag.Int("mails", 400, "how many mails one measurement of the part lmtp delivers")
 
 // lmtp compares how fast a real Dovecot delivers mail, depending on who takes
 // its notifications, all over HTTPS.
@@ -62,12 +65,13 @@ func (b *bench) lmtp() error {
 			return err
 		}
 	}
-	if err := compare(contenders); err != nil {
+	if err := compare("mails/s", contenders...); err != nil {
 		return err
 	}
-	fmt.Println()
-	ratio("LMTP deliveries/s over push to a bare server", contenders[1], contenders[0], result.rate, ">= 0.95")
-	ratio("the same while the middleware hangs", contenders[2], contenders[0], result.rate, ">= 0.95")
+	judge(
+		ratio{"mails/s over push to a bare server", contenders[1], contenders[0], result.rate, atLeast(0.95)},
+		ratio{"the same while the middleware hangs", contenders[2], contenders[0], result.rate, atLeast(0.95)},
+	)
 	return nil
 }
 

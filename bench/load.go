@@ -29,24 +29,6 @@ type load struct {
 	requests int64
 }
 
-type result struct {
-	requests, failed int64
-	took             time.Duration
-	p50, p99         time.Duration
-}
-
-func (r result) rate() float64 { return float64(r.requests-r.failed) / r.took.Seconds() }
-
-func (r result) String() string {
-	s := fmt.Sprintf("%8.0f/s  p50 %6.2f ms  p99 %6.2f ms", r.rate(), ms(r.p50), ms(r.p99))
-	if r.failed > 0 {
-		s += fmt.Sprintf("  %d FAILED", r.failed)
-	}
-	return s
-}
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
 // uid makes every notification of a run of this program another one.
 var uid atomic.Uint32
 

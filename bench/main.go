@@ -3,8 +3,8 @@
 
 // Command bench measures what the module costs and what it can do, side by
 // side with its alternatives in one run, so that the ratios hold on whatever
-// machine it runs. "make bench" runs all parts; the figures of the last run
-// are in RESULTS.md.
+// machine it runs. "make bench" runs all parts and prints what RESULTS.md
+// holds; README.md tells more.
 package main
 
 import (
@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,35 +20,27 @@ import (
 
 var (
 	binary   = flag.String("caddy", "bin/caddy", "the caddy to measure")
-	duration = flag.Duration("duration", 5*time.Second, "length of one measurement")
+	only     = flag.String("only", "", "comma-separated names of the parts to run; all if empty")
+	list     = flag.Bool("list", false, "print the names of the parts, and run none")
+	duration = flag.Duration("duration", 3*time.Second, "length of one measurement, where it has no other end")
 	rounds   = flag.Int("rounds", 5, "how often each is repeated; medians are printed")
-	only     = flag.String("only", "", "comma-separated parts to run: "+strings.Join(partNames(), ","))
-	waiting  = flag.Int64("waiting", 1_000_000, "how many notifications wait in the part of that name")
-	mails    = flag.Int("mails", 400, "how many mails one measurement of the part lmtp delivers")
 )
 
+// part is one question that is answered on its own, with servers of its own.
+// To add one, write it into a file of its name and put it into the list.
 type part struct {
-	name string
-	run  func(*bench) error
+	name  string
+	title string
+	run   func(*bench) error
 }
 
-func parts() []part {
-	return []part{
-		{"disk", (*bench).disk},
-		{"accept", (*bench).accept},
-		{"connections", (*bench).connections},
-		{"waiting", (*bench).waiting},
-		{"lmtp", (*bench).lmtp},
-		{"memory", (*bench).memory},
-	}
-}
-
-func partNames() []string {
-	var names []string
-	for _, p := range parts() {
-		names = append(names, p.name)
-	}
-	return names
+var parts = []part{
+	{"disk", "An fsync on this machine", (*bench).disk},
+	{"accept", "Accepting, 32 connections", (*bench).accept},
+	{"connections", "Accepting with `sync always`, by connections", (*bench).connections},
+	{"waiting", "Accepting while many notifications wait", (*bench).waiting},
+	{"lmtp", "Mails of a real Dovecot", (*bench).lmtp},
+	{"memory", "Memory of the idle process", (*bench).memory},
 }
 
 func main() {
@@ -61,100 +52,59 @@ func main() {
 }
 
 func run() error {
+	chosen, err := choose(*only)
+	if err != nil {
+		return err
+	}
+	if *list {
+		for _, p := range chosen {
+			fmt.Printf("%-14s%s\n", p.name, p.title)
+		}
+		return nil
+	}
 	path, err := filepath.Abs(*binary)
 	if err != nil {
 		return err
 	}
 	var failed error
-	for _, p := range parts() {
-		if *only != "" && !slices.Contains(strings.Split(*only, ","), p.name) {
-			continue
-		}
-		dir, err := os.MkdirTemp("", "bench")
-		if err != nil {
-			return err
-		}
-		b := &bench{binary: path, dir: dir}
-		fmt.Printf("\n## %s\n\n", p.name)
-		if err := p.run(b); err != nil {
+	for _, p := range chosen {
+		if err := p.on(path); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", p.name, err))
 		}
-		b.close()
-		os.RemoveAll(dir)
 	}
 	return failed
 }
 
-// contender is one of the things that a part compares.
-type contender struct {
-	name    string
-	measure func() (result, error)
-	results []result
-}
-
-// compare measures all contenders in turn, round by round, so that a machine
-// whose speed drifts treats them alike, and prints the medians.
-func compare(contenders []*contender) error {
-	for round := range *rounds + 1 {
-		for _, c := range contenders {
-			r, err := c.measure()
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			if round > 0 { // the first one warms up
-				c.results = append(c.results, r)
-			}
+// choose finds the parts by their names, in the order of the list.
+func choose(names string) ([]part, error) {
+	if names == "" {
+		return parts, nil
+	}
+	var chosen []part
+	wanted := strings.Split(names, ",")
+	for _, p := range parts {
+		if i := slices.Index(wanted, p.name); i >= 0 {
+			chosen = append(chosen, p)
+			wanted = slices.Delete(wanted, i, i+1)
 		}
 	}
-	for _, c := range contenders {
-		fmt.Printf("%-44s %v\n", c.name, c.median())
+	if len(wanted) > 0 {
+		return nil, fmt.Errorf("no part has the name %q; -list tells which there are", wanted[0])
 	}
-	return nil
+	return chosen, nil
 }
 
-func (c *contender) median() result {
-	m := result{took: time.Second}
-	m.requests = int64(c.figure(result.rate))
-	m.p50 = time.Duration(c.figure(func(r result) float64 { return float64(r.p50) }))
-	m.p99 = time.Duration(c.figure(func(r result) float64 { return float64(r.p99) }))
-	for _, r := range c.results {
-		m.failed += r.failed
+func (p part) on(binary string) error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
 	}
-	m.requests += m.failed
-	return m
-}
-
-func (c *contender) figure(of func(result) float64) float64 {
-	all := make([]float64, len(c.results))
-	for i, r := range c.results {
-		all[i] = of(r)
-	}
-	return median(all)
-}
-
-func median(all []float64) float64 {
-	all = slices.Sorted(slices.Values(all))
-	return all[len(all)/2]
-}
-
-// ratio prints how a compares with b, round by round.
-func ratio(what string, a, b *contender, of func(result) float64, wanted string) {
-	all := make([]float64, len(a.results))
-	for i := range a.results {
-		all[i] = of(a.results[i]) / of(b.results[i])
-	}
-	fmt.Printf("%-60s %6.2f  (asked for: %s)\n", what, median(all), wanted)
-}
-
-func p99(r result) float64 { return float64(r.p99) }
-
-// plainCaddy builds Caddy without this module.
-func (b *bench) plainCaddy() (string, error) {
-	path := filepath.Join(b.dir, "caddy-plain")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/caddyserver/caddy/v2/cmd/caddy")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building Caddy without the module: %w\n%s", err, out)
-	}
-	return path, nil
+	defer os.RemoveAll(dir)
+	b := &bench{binary: binary, dir: dir}
+	defer b.close()
+	fmt.Printf("\n## %s\n\n", p.title)
+	begin := time.Now()
+	err = p.run(b)
+	fmt.Fprintf(os.Stderr, "(%s took %v)\n", p.name, time.Since(begin).Round(time.Second))
+	return err
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -167,21 +166,6 @@ http://%%ADDR%% {
 	}
 }
 `, logOff, queue, target, username)
-}
-
-// residentMemory is the resident set of a process in MiB.
-func residentMemory(pid int) (float64, error) {
-	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, err := strconv.ParseFloat(strings.Fields(value)[0], 64)
-			return kb / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("no VmRSS of process %d", pid)
 }
 
 // internalTLS makes a Caddyfile serve HTTPS with a certificate of Caddy's
