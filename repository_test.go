@@ -26,6 +26,8 @@ const module = "github.com/dovecotpush/caddy-dovecot-push"
 // package imports only what is below it, or belongs to its own room.
 var layers = []string{
 	"doveadm",
+	"internal/proven",
+	"internal/throttle",
 	"internal/notification",
 	"internal/outbound",
 	"internal/queue",

@@ -4,7 +4,6 @@
 package credentials
 
 import (
-	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,16 +28,6 @@ func BenchmarkVerify(b *testing.B) {
 				}
 			})
 		})
-	}
-}
-
-func BenchmarkThrottle(b *testing.B) {
-	th := newThrottle()
-	source := netip.MustParseAddr("10.0.0.0")
-	b.ReportAllocs()
-	for b.Loop() {
-		source = source.Next()
-		th.fail(source)
 	}
 }
 

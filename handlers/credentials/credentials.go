@@ -23,6 +23,20 @@ import (
 	"net/netip"
 	"runtime"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
+)
+
+const (
+	// failuresAtOnce and failureInterval are how often a source may fail.
+	failuresAtOnce  = 10
+	failureInterval = time.Second
+	// maxSources bounds how many sources are remembered, at some 1.3 MB.
+	maxSources = 4096
+	// maxKnown bounds how many right credentials are remembered, for which a
+	// hash was computed. There are hardly more than there are pairs.
+	maxKnown = 1024
 )
 
 // Verdict is what [Verifier.Verify] makes of a request.
@@ -79,8 +93,11 @@ type Verifier struct {
 	// are computed before a password is called wrong.
 	rounds int
 
-	known    *known
-	throttle *throttle
+	// known are right credentials, so that their hash is not computed again.
+	// It is made anew for each Verifier: what one configuration accepted says
+	// nothing to another.
+	known    *proven.Set
+	failures *throttle.Throttle[netip.Addr]
 	// slots bounds how many hashes are computed at once.
 	slots chan struct{}
 }
@@ -100,8 +117,8 @@ type hashedPair struct {
 // Errors name a pair by its number, 1 being the first, and tell nothing of it.
 func New(pairs []Pair) (*Verifier, error) {
 	v := &Verifier{
-		known:    newKnown(),
-		throttle: newThrottle(),
+		known:    proven.New(maxKnown, 0),
+		failures: throttle.New[netip.Addr](throttle.Limit{AtOnce: failuresAtOnce, Every: failureInterval, Keys: maxSources}),
 		slots:    make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	hashes := make(map[digest]int)
@@ -154,11 +171,11 @@ func (v *Verifier) Verify(r *http.Request, source netip.Addr) Result {
 
 func (v *Verifier) verifyHashed(r *http.Request, source netip.Addr, username, password string) Result {
 	accepted := Result{Verdict: Accepted, Username: username}
-	key := v.known.key(username, password)
-	if v.known.has(key) {
+	key := v.known.Key(username, password)
+	if v.known.Has(key) {
 		return accepted
 	}
-	if wait := v.throttle.wait(source); wait > 0 {
+	if wait := v.failures.Wait(throttle.Source(source)); wait > 0 {
 		return Result{Verdict: Throttled, Wait: wait}
 	}
 	select {
@@ -169,24 +186,24 @@ func (v *Verifier) verifyHashed(r *http.Request, source netip.Addr, username, pa
 	}
 	// After a start a mail server comes with many connections at once. All
 	// but the first few find here what those have computed.
-	if v.known.has(key) {
+	if v.known.Has(key) {
 		return accepted
 	}
 	// Counted before it is known, for many at once must not slip through: the
 	// first success of a source costs one of its failures.
-	if wait := v.throttle.fail(source); wait > 0 {
+	if wait := v.failures.Count(throttle.Source(source)); wait > 0 {
 		return Result{Verdict: Throttled, Wait: wait}
 	}
 	if !v.isHashed(username, password) {
 		return Result{Verdict: Wrong}
 	}
-	v.known.add(key)
+	v.known.Add(key)
 	return accepted
 }
 
 // wrong counts a failure.
 func (v *Verifier) wrong(source netip.Addr) Result {
-	if wait := v.throttle.fail(source); wait > 0 {
+	if wait := v.failures.Count(throttle.Source(source)); wait > 0 {
 		return Result{Verdict: Throttled, Wait: wait}
 	}
 	return Result{Verdict: Wrong}

@@ -173,29 +173,6 @@ func TestSuccessIsComputedOnce(t *testing.T) {
 		require.Equal(t, Wrong, v.Verify(request("u", "wrong"), home).Verdict)
 	}
 	require.EqualValues(t, 6, c.count.Load(), "failures are not remembered")
-	require.Len(t, v.known.keys, 1)
-}
-
-func TestKnownIsBounded(t *testing.T) {
-	k := newKnown()
-	for i := range 3 * maxKnown {
-		key := digest{byte(i), byte(i >> 8)}
-		k.add(key)
-		require.True(t, k.has(key))
-		require.LessOrEqual(t, len(k.keys), maxKnown)
-	}
-}
-
-func TestKeysDiffer(t *testing.T) {
-	k := newKnown()
-	seen := map[digest]bool{}
-	for _, c := range [][2]string{{"a", "b"}, {"", "ab"}, {"ab", ""}, {"a", "bc"}, {"ab", "c"}, {"b", "a"}, {"a\x00", "b"}, {"a", "\x00b"}} {
-		key := k.key(c[0], c[1])
-		require.Equal(t, key, k.key(c[0], c[1]))
-		require.False(t, seen[key], c)
-		seen[key] = true
-	}
-	require.NotEqual(t, k.key("a", "b"), newKnown().key("a", "b"), "every verifier has its own secret")
 }
 
 // Only so many hashes are computed at once; who cannot wait goes away.

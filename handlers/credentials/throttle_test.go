@@ -81,45 +81,9 @@ func TestThrottledSourceGetsInWithRightCredentials(t *testing.T) {
 	})
 }
 
-func TestSourceKey(t *testing.T) {
-	tests := []struct {
-		a, b string
-		same bool
-	}{
-		{"192.0.2.1", "192.0.2.1", true},
-		{"192.0.2.1", "192.0.2.2", false},
-		{"192.0.2.1", "::ffff:192.0.2.1", true},
-		{"2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", true},
-		{"2001:db8:0:0::1", "2001:db8:0:1::1", false},
-		{"fe80::1%eth0", "fe80::1%eth1", true},
-		{"192.0.2.1", "2001:db8::1", false},
-	}
-	for _, tt := range tests {
-		a, b := sourceKey(netip.MustParseAddr(tt.a)), sourceKey(netip.MustParseAddr(tt.b))
-		require.Equal(t, tt.same, a == b, "%s %s", tt.a, tt.b)
-	}
-	require.Equal(t, netip.Addr{}, sourceKey(netip.Addr{}))
-
+func TestSourcesOfIPv6AreNetworks(t *testing.T) {
 	v := verifier(t, plain("u", "right"))
 	fail(v, netip.MustParseAddr("2001:db8::1"))
 	require.Equal(t, Throttled, v.Verify(request("u", "wrong"), netip.MustParseAddr("2001:db8::2")).Verdict)
 	require.Equal(t, Wrong, v.Verify(request("u", "wrong"), netip.Addr{}).Verdict)
-}
-
-func TestSourcesAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		th := newThrottle()
-		for range failuresAtOnce + 1 {
-			th.fail(home)
-		}
-		source := netip.MustParseAddr("198.18.0.0")
-		for range 10 * maxSources {
-			source = source.Next()
-			require.Zero(t, th.fail(source))
-			require.LessOrEqual(t, len(th.young)+len(th.old), 2*maxSources)
-			// One that keeps trying is not forgotten.
-			require.Positive(t, th.wait(home))
-		}
-		require.Zero(t, th.wait(netip.MustParseAddr("198.18.0.1")))
-	})
 }
