@@ -46,6 +46,7 @@ type App struct {
 	targets  []Target
 	log      *slog.Logger
 	activity *activity
+	events   *emitter
 
 	key    string // of the queue in the pool; empty while it is not open
 	engine *delivery.Engine
@@ -86,6 +87,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	list, _ := mods.([]any)
 	for _, mod := range list {
 		a.targets = append(a.targets, mod.(Target))
+	}
+	if a.events, err = newEmitter(ctx); err != nil {
+		return fmt.Errorf("loading the events app: %w", err)
 	}
 	return registerMetrics(ctx.GetMetricsRegistry(), a)
 }
@@ -168,6 +172,14 @@ func (a *App) accept(ctx context.Context, r queue.Record, window time.Duration) 
 		return false, fmt.Errorf("%w: it is still being opened", queue.ErrUnavailable)
 	}
 	return a.queue.Load().Accept(ctx, r, window)
+}
+
+func (a *App) targetNames() []string {
+	names := make([]string, len(a.targets))
+	for i, t := range a.targets {
+		names[i] = t.Lane().Name
+	}
+	return names
 }
 
 func (a *App) observeAttempt(at delivery.Attempt) {

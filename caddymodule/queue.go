@@ -64,7 +64,7 @@ type EmbeddedQueue struct {
 	Sync caddy.Duration `json:"sync,omitempty"`
 }
 
-// NATSQueue is a store on a NATS server or cluster (2.10 or later) with
+// NATSQueue is a store on a NATS server or cluster (2.11 or later) with
 // JetStream. What is durable there is decided by its sync_interval and by
 // the number of replicas.
 type NATSQueue struct {

@@ -52,10 +52,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if q == nil {
 		return // not started, or only validated
 	}
-	names := make([]string, len(c.app.targets))
-	for i, t := range c.app.targets {
-		names[i] = t.Lane().Name
-		gauge(targetUp, boolValue(!c.app.engine.Down(names[i])), names[i])
+	names := c.app.targetNames()
+	for _, name := range names {
+		gauge(targetUp, boolValue(!c.app.engine.Down(name)), name)
 	}
 	gauge(queueLimit, float64(c.app.Queue.MaxBytes))
 	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)

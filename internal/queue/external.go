@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// External is a store on a NATS server or cluster with JetStream (NATS 2.10
+// External is a store on a NATS server or cluster with JetStream (NATS 2.11
 // or later).
 type External struct {
 	// URLs of the servers: nats://host:4222 or tls://host:4222.

@@ -99,6 +99,9 @@ func (q *Queue) reopen() error {
 // restart opens the embedded store anew. q.change is held.
 func (q *Queue) restart(ctx context.Context, cfg Embedded) error {
 	_ = q.nc.FlushTimeout(flushTimeout) // acknowledgements on their way
+	if end := q.down.Load(); end != nil {
+		(*end)() // those who watch a table begin anew
+	}
 	if err := q.server.restart(cfg); err != nil {
 		return err
 	}

@@ -1,0 +1,156 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() {
+	caddy.RegisterModule(adminAPI{})
+}
+
+// adminPrefix is where the routes are in Caddy's admin API.
+const adminPrefix = "/dovecot_push/"
+
+// maxAdminBody bounds the body of a request to the admin API, in bytes.
+const maxAdminBody = 1 << 20
+
+// adminAPI serves what an operator, or the command caddy dovecot-push, asks of
+// the running app.
+type adminAPI struct{}
+
+// CaddyModule returns the Caddy module information.
+func (adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.dovecot_push",
+		New: func() caddy.Module { return new(adminAPI) },
+	}
+}
+
+// Routes implements caddy.AdminRouter.
+func (adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPrefix, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
+}
+
+// adminHandler answers one route. The value it returns is written as JSON; nil
+// is 204.
+type adminHandler func(a *App, r *http.Request) (any, error)
+
+// adminRoutes are all routes, in the patterns of http.ServeMux without
+// adminPrefix, such as "GET status". Each feature has its own in its own file.
+var adminRoutes = map[string]adminHandler{
+	"GET status": getStatus,
+}
+
+// adminMux finds the route. It is made once, because patterns are fixed.
+var adminMux = sync.OnceValue(func() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, handler := range adminRoutes {
+		method, path := splitPattern(pattern)
+		mux.Handle(method+" "+adminPrefix+path, handler)
+	}
+	return mux
+})
+
+func splitPattern(pattern string) (method, path string) {
+	for i := range pattern {
+		if pattern[i] == ' ' {
+			return pattern[:i], pattern[i+1:]
+		}
+	}
+	panic("admin route without method: " + pattern)
+}
+
+// adminAnswer carries what a handler returns through http.ServeMux to Caddy.
+type adminAnswer struct {
+	http.ResponseWriter
+	app *App
+	err error
+}
+
+// ServeHTTP makes an http.Handler of h.
+func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer := w.(*adminAnswer)
+	value, err := h(answer.app, r)
+	if err != nil {
+		answer.err = err
+		return
+	}
+	if value == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	answer.err = json.NewEncoder(w).Encode(value)
+}
+
+func serveAdmin(w http.ResponseWriter, r *http.Request) error {
+	if _, pattern := adminMux().Handler(r); pattern == "" {
+		// The mux knows whether another method would do.
+		adminMux().ServeHTTP(w, r)
+		return nil
+	}
+	app, err := runningApp()
+	if err != nil {
+		return err
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+	answer := &adminAnswer{ResponseWriter: w, app: app}
+	adminMux().ServeHTTP(answer, r)
+	return apiError(answer.err)
+}
+
+// runningApp is the app of the configuration that is loaded. The admin API
+// outlives configurations, so it is looked up for each request.
+func runningApp() (*App, error) {
+	mod, err := caddy.ActiveContext().AppIfConfigured("dovecot_push")
+	if err != nil {
+		return nil, caddy.APIError{
+			HTTPStatus: http.StatusServiceUnavailable,
+			Err:        fmt.Errorf("the app dovecot_push is not configured: %w", err),
+		}
+	}
+	return mod.(*App), nil
+}
+
+// apiError gives an error without a status one.
+func apiError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if api, ok := errors.AsType[caddy.APIError](err); ok {
+		return api
+	}
+	return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+}
+
+// badRequest is an error that the one who asks can mend.
+func badRequest(format string, args ...any) error {
+	return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf(format, args...)}
+}
+
+// readJSON reads the body of a request; an empty one leaves value as it is.
+func readJSON(r *http.Request, value any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	err := dec.Decode(value)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return badRequest("the body of the request is not the JSON that was expected: %w", err)
+	}
+	return nil
+}
+
+// Interface guards.
+var _ caddy.AdminRouter = (*adminAPI)(nil)

@@ -1,0 +1,110 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "dovecot-push",
+		Short: "Looks after the notifications of Dovecot in a running Caddy",
+		Long: `
+Asks a running Caddy about the notifications that it took from Dovecot, and
+tells it what to do. It talks to Caddy's admin API, whose address is that of
+the flag --address, else of the configuration given with --config, else
+localhost:2019.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.PersistentFlags().String("address", "", "The address of the admin API, such as localhost:2019 or unix//run/caddy-admin.sock")
+			cmd.PersistentFlags().StringP("config", "c", "", "The configuration file that says what the address is")
+			cmd.PersistentFlags().String("adapter", "", "The configuration adapter of that file")
+			cmd.PersistentFlags().Bool("json", false, "Print JSON")
+			for _, sub := range commands {
+				cmd.AddCommand(sub())
+			}
+		},
+	})
+}
+
+// commands make the sub-commands. Each feature has its own in its own file.
+var commands = []func() *cobra.Command{
+	statusCommand,
+}
+
+// client is what a sub-command asks the running Caddy with.
+type client struct {
+	address string
+	// json tells that the answers are for programs.
+	json bool
+	out  io.Writer
+}
+
+// errNotRunning is what commands end with when there is no Caddy to ask.
+var errNotRunning = errors.New("cannot reach the admin API of Caddy (is it running, and is that its address?)")
+
+// newClient finds out which Caddy to ask.
+func newClient(cmd *cobra.Command) (*client, error) {
+	flags := cmd.Flags()
+	address, _ := flags.GetString("address")
+	config, _ := flags.GetString("config")
+	adapter, _ := flags.GetString("adapter")
+	address, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
+	if err != nil {
+		return nil, fmt.Errorf("finding the address of the admin API: %w", err)
+	}
+	c := &client{address: address, out: cmd.OutOrStdout()}
+	c.json, _ = flags.GetBool("json")
+	return c, nil
+}
+
+// call asks the admin API: path is without its prefix, body, if not nil, is
+// sent as JSON, and the answer is read into answer, if that is not nil.
+func (c *client) call(method, path string, body, answer any) error {
+	var send io.Reader
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(encoded)
+	}
+	resp, err := caddycmd.AdminAPIRequest(c.address, method, adminPrefix+path, nil, send)
+	if resp == nil {
+		return fmt.Errorf("%w: %s: %w", errNotRunning, c.address, err)
+	}
+	defer resp.Body.Close()
+	if err != nil {
+		return err
+	}
+	if answer == nil || resp.StatusCode == http.StatusNoContent {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("reading the answer of the admin API: %w", err)
+	}
+	return nil
+}
+
+// printJSON prints value for programs.
+func (c *client) printJSON(value any) error {
+	enc := json.NewEncoder(c.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(value)
+}
+
+// isTerminal reports whether people look at f.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
