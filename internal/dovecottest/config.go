@@ -28,6 +28,7 @@ type settings struct {
 	Name                            string // of the instance; greets on LMTP and IMAP
 	APIKey                          string
 	LMTPPort, IMAPPort, DoveAdmPort int
+	MailUID, MailGID                int // of all mail
 	Drivers                         []numberedDriver
 }
 
@@ -56,6 +57,9 @@ func (c *Config) validate() error {
 		if user.Name == "" || strings.ContainsAny(user.Name+user.Password, ":\n") || strings.Contains(user.Name, "/") {
 			return errors.New("a user has an empty name, a colon or a line break in name or password, or a slash in the name")
 		}
+	}
+	if strings.ContainsAny(c.Master.Name+c.Master.Password, " =\n") {
+		return errors.New("the name or the password of the master user has a space, an equals sign or a line break")
 	}
 	for i, driver := range c.Drivers {
 		if _, err := url.Parse(driver.URL); err != nil || driver.URL == "" || strings.ContainsAny(driver.URL, " \t\r\n\"") {
@@ -108,10 +112,10 @@ func execute(w io.Writer, text string, s settings) error {
 	return tmpl.Execute(w, s)
 }
 
-// writeUsers writes the passwd-file. All mail is of one uid and gid.
-func writeUsers(w io.Writer, s settings, uid, gid int) error {
+// writeUsers writes the passwd-file.
+func writeUsers(w io.Writer, s settings) error {
 	for _, user := range s.Users {
-		_, err := fmt.Fprintf(w, "%s:{PLAIN}%s:%d:%d::%s/homes/%s::\n", user.Name, user.Password, uid, gid, s.Dir, user.Name)
+		_, err := fmt.Fprintf(w, "%s:{PLAIN}%s:%d:%d::%s/homes/%s::\n", user.Name, user.Password, s.MailUID, s.MailGID, s.Dir, user.Name)
 		if err != nil {
 			return err
 		}

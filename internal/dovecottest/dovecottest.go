@@ -69,6 +69,14 @@ type Config struct {
 	// IMAPMetadata lets users register themselves with SETMETADATA (RFC 5464).
 	// DoveAdm registers without it.
 	IMAPMetadata bool
+	// NoAttributeDict leaves METADATA without a dictionary: nobody can be
+	// registered, by no means.
+	NoAttributeDict bool
+	// NoIteration makes the user database one that cannot list its users.
+	NoIteration bool
+	// Master, if its name is set, can sign in for every user over IMAP, as
+	// Master*User or with the authorization identity of SASL.
+	Master User
 	// MailFormat defaults to SDBox.
 	MailFormat MailFormat
 	// NoDebugLog keeps debug messages out of the log, for benchmarks.

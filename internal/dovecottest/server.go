@@ -92,19 +92,19 @@ func (s *Server) prepare(cfg Config) error {
 	if err := os.Chmod(hostDir, 0o755); err != nil {
 		return err
 	}
-	uid, gid := os.Geteuid(), os.Getegid()
+	s.settings.MailUID, s.settings.MailGID = os.Geteuid(), os.Getegid()
 	homes := filepath.Join(hostDir, "homes")
 	if err := os.Mkdir(homes, 0o755); err != nil {
 		return err
 	}
-	if uid == 0 {
-		uid, gid = mailID, mailID
-		if err := os.Chown(homes, uid, gid); err != nil {
+	if s.settings.MailUID == 0 {
+		s.settings.MailUID, s.settings.MailGID = mailID, mailID
+		if err := os.Chown(homes, mailID, mailID); err != nil {
 			return err
 		}
 	}
 	var users bytes.Buffer
-	if err := writeUsers(&users, s.settings, uid, gid); err != nil {
+	if err := writeUsers(&users, s.settings); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(hostDir, "users"), users.Bytes(), 0o644); err != nil {

@@ -1,0 +1,78 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package imap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	goimap "github.com/emersion/go-imap/v2"
+)
+
+// What a call fails with.
+var (
+	// ErrCredentials means that the login is wrong: of the user, or of the
+	// master user if there is one. A user that does not exist is not told
+	// apart from a wrong password.
+	ErrCredentials = errors.New("IMAP server refused the login")
+	// ErrNoSuchUser means that the master user is who it says, but may not sign
+	// in for the user, as a rule because there is none.
+	ErrNoSuchUser = errors.New("IMAP server knows no such user")
+	// ErrNoMetadata means that the server has no METADATA for this user.
+	ErrNoMetadata = errors.New("IMAP server has no METADATA (RFC 5464)")
+	// ErrUnavailable means that the server cannot be asked right now, or
+	// cannot answer. Everything that is nothing else belongs here.
+	ErrUnavailable = errors.New("IMAP server is not available")
+)
+
+// loginError sorts what came of an authentication by its response code (RFC
+// 5530). The text is left out, since it may name the user.
+func loginError(ctx context.Context, err error) error {
+	var answer *goimap.Error
+	if !errors.As(err, &answer) {
+		return connectionError(ctx, err)
+	}
+	kind := ErrUnavailable
+	switch answer.Code {
+	case goimap.ResponseCodeAuthenticationFailed, goimap.ResponseCodeExpired, goimap.ResponseCodeNoPerm:
+		kind = ErrCredentials
+	case goimap.ResponseCodeAuthorizationFailed:
+		kind = ErrNoSuchUser
+	case "":
+		// Servers without response codes say NO to a wrong password.
+		if answer.Type == goimap.StatusResponseTypeNo {
+			kind = ErrCredentials
+		}
+	}
+	if answer.Code == "" {
+		return kind
+	}
+	return fmt.Errorf("%w [%s]", kind, answer.Code)
+}
+
+// metadataError sorts what came of a command.
+func metadataError(ctx context.Context, command string, err error) error {
+	var answer *goimap.Error
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &answer):
+		return fmt.Errorf("%s: %w", command, connectionError(ctx, err))
+	case answer.Code == goimap.ResponseCodeCannot, answer.Type == goimap.StatusResponseTypeBad:
+		// "NO [CANNOT] Mailbox attributes not enabled" without a dict.
+		return fmt.Errorf("%s: %w", command, ErrNoMetadata)
+	default:
+		return fmt.Errorf("%s: %w [%s]", command, ErrUnavailable, answer.Code)
+	}
+}
+
+// connectionError is for what was no answer of the server. When ctx ends it
+// closes the connection, and that is not what should be told.
+func connectionError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

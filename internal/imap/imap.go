@@ -1,0 +1,164 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package imap asks an IMAP server the few things that are asked here: whether
+// a mail login is right ([Server.Login]), and what a server METADATA entry
+// (RFC 5464) of a user is ([Server.Do] with a [Session]).
+//
+// In come the URL of a server and logins, out go typed errors: wrong
+// credentials, an unknown user, METADATA that is not enabled, or a server that
+// cannot be asked right now. Every call opens a connection of its own, which
+// ends with the call. The library that speaks IMAP is hidden behind it.
+package imap
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"time"
+)
+
+// Defaults of a Config.
+const (
+	DefaultConnectTimeout = 5 * time.Second
+	DefaultTimeout        = 20 * time.Second
+)
+
+// Config tells where the IMAP server is and how it is talked to.
+type Config struct {
+	// URL is imaps://host[:993] for TLS from the start, or imap://host[:143]
+	// for STARTTLS. An imap URL of a loopback address, or with Plaintext, means
+	// no TLS at all.
+	URL string
+	// CAFile is a PEM file with the certificates of the CAs that may have signed
+	// the server's. Default: those of the operating system.
+	CAFile string
+	// Plaintext sends passwords without TLS to a server that is not on a
+	// loopback address.
+	Plaintext bool
+	// ConnectTimeout bounds connecting, TLS included. Default:
+	// [DefaultConnectTimeout].
+	ConnectTimeout time.Duration
+	// Timeout bounds a whole call. Dovecot takes 2 s to refuse a login, and
+	// longer if there were several. Default: [DefaultTimeout].
+	Timeout time.Duration
+}
+
+// Server is an IMAP server. It is safe for concurrent use.
+type Server struct {
+	address                 string
+	security                security
+	tls                     *tls.Config
+	connectTimeout, timeout time.Duration
+}
+
+// security is how a connection is protected.
+type security uint8
+
+const (
+	implicitTLS security = iota
+	startTLS
+	plaintext
+)
+
+// New reads the configuration; it connects to nothing.
+func New(cfg Config) (*Server, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		return nil, errors.New("the URL of the IMAP server cannot be read") // it may hold a password
+	}
+	if u.User != nil {
+		return nil, errors.New("the URL of the IMAP server cannot hold a login")
+	}
+	if u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("the URL of the IMAP server must be imaps://host[:port] or imap://host[:port], not %q", cfg.URL)
+	}
+	s := &Server{
+		connectTimeout: cfg.ConnectTimeout, timeout: cfg.Timeout,
+		tls: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname(), NextProtos: []string{"imap"}},
+	}
+	if s.connectTimeout <= 0 {
+		s.connectTimeout = DefaultConnectTimeout
+	}
+	if s.timeout <= 0 {
+		s.timeout = DefaultTimeout
+	}
+	port := u.Port()
+	switch u.Scheme {
+	case "imaps":
+		s.security = implicitTLS
+		if port == "" {
+			port = "993"
+		}
+	case "imap":
+		s.security = startTLS
+		if cfg.Plaintext || isLoopback(u.Hostname()) {
+			s.security = plaintext
+		}
+		if port == "" {
+			port = "143"
+		}
+	default:
+		return nil, fmt.Errorf("the URL of the IMAP server must begin with imaps:// or imap://, not %q", u.Scheme)
+	}
+	s.address = net.JoinHostPort(u.Hostname(), port)
+	if cfg.CAFile != "" {
+		pem, err := os.ReadFile(cfg.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("CA file of the IMAP server: %w", err)
+		}
+		s.tls.RootCAs = x509.NewCertPool()
+		if !s.tls.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("CA file of the IMAP server: no certificate in %s", cfg.CAFile)
+		}
+	}
+	return s, nil
+}
+
+// isLoopback does not look names up: somebody else may answer for them.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Login checks the mail login of a user. The error wraps [ErrCredentials] if it
+// is wrong and [ErrUnavailable] if that could not be found out.
+func (s *Server) Login(ctx context.Context, user, password string) error {
+	return s.Do(ctx, Login{User: user, Password: password}, func(*Session) error { return nil })
+}
+
+// Login is who a session is for.
+type Login struct {
+	// User is the one whose mail it is.
+	User string
+	// Master, if set, signs in for the user with a password of its own: it is
+	// the authentication identity of SASL PLAIN (RFC 4616), and User the
+	// authorization identity. Dovecot takes that as soon as it has a passdb
+	// with master=yes. The form user*master is another one, which needs
+	// auth_master_user_separator there, and does as well: as User, with
+	// the password of the master user and no Master.
+	Master string
+	// Password is that of Master, or of User if there is none.
+	Password string
+}
+
+// Do signs in and calls f. The connection ends when f returns, at the latest
+// when ctx ends.
+func (s *Server) Do(ctx context.Context, login Login, f func(*Session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	session, err := s.open(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	defer session.close()
+	if err := session.authenticate(login); err != nil {
+		return err
+	}
+	return f(session)
+}
