@@ -1,0 +1,229 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package signin
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
+)
+
+// ErrWrong is what a check of a login fails with when the mail server says no
+// to the user name or the password. Every other error means that it could not
+// be asked.
+var ErrWrong = errors.New("wrong user name or password")
+
+// Result is what became of a login that somebody showed.
+type Result string
+
+// The results. They are metric labels.
+const (
+	// Accepted: the mail server says that it is right.
+	Accepted Result = "accepted"
+	// Known: the same login was accepted within the last minutes.
+	Known Result = "known"
+	// Wrong: the mail server says that it is wrong, or nobody can have it.
+	Wrong Result = "wrong"
+	// Throttled: too many wrong ones came for this account or from this
+	// source.
+	Throttled Result = "throttled"
+	// Busy: too many logins are being checked.
+	Busy Result = "busy"
+	// Unavailable: the mail server could not be asked.
+	Unavailable Result = "unavailable"
+)
+
+// Bounds of the checks.
+const (
+	// knownFor is how long a right login is not checked again. So long a
+	// password that was changed goes on to be accepted.
+	knownFor   = 5 * time.Minute
+	maxKnown   = 8192
+	trustedFor = 30 * 24 * time.Hour
+
+	// checksAtOnce bounds the connections to the mail server; checksWaiting
+	// bounds those who wait for one, which they do for waitForCheck at most.
+	checksAtOnce  = 16
+	checksWaiting = 64
+	waitForCheck  = 5 * time.Second
+	// checkTimeout is longer than Dovecot keeps a wrong login waiting.
+	checkTimeout = 20 * time.Second
+
+	// busyAgain is when somebody may come again who could not be served.
+	busyAgain = 5 * time.Second
+
+	// maxName and maxPassword are in bytes.
+	maxName     = 255
+	maxPassword = 1024
+
+	// dawdlers is how many refused ones are made to wait for dawdleFor.
+	dawdlers  = 256
+	dawdleFor = time.Second
+)
+
+var (
+	// bySource and byAccount are how many wrong logins come from a source or
+	// for an account before they are no longer looked at. Who has signed in
+	// from a source before is not hindered by what others do to his account.
+	bySource  = throttle.Limit{AtOnce: 10, Every: 2 * time.Second, Keys: 4096}
+	byAccount = throttle.Limit{AtOnce: 10, Every: 10 * time.Second, Keys: 4096}
+)
+
+// logins checks logins: each right one once in a while, and the wrong ones
+// only so often. It bounds what strangers can make it, and the mail server, do.
+type logins struct {
+	check func(ctx context.Context, user, password string) error
+
+	known    *proven.Set // user and password
+	trusted  *proven.Set // user and source
+	sources  *throttle.Throttle[netip.Addr]
+	accounts *throttle.Throttle[string]
+
+	slots    chan struct{}
+	waiting  atomic.Int64
+	dawdling atomic.Int64
+}
+
+func newLogins(check func(ctx context.Context, user, password string) error) *logins {
+	return &logins{
+		check:    check,
+		known:    proven.New(maxKnown, knownFor),
+		trusted:  proven.New(maxKnown, trustedFor),
+		sources:  throttle.New[netip.Addr](bySource),
+		accounts: throttle.New[string](byAccount),
+		slots:    make(chan struct{}, checksAtOnce),
+	}
+}
+
+// verdict is what [logins.verify] has to say.
+type verdict struct {
+	result Result
+	// wait is when to come again, with Throttled, Busy and Unavailable.
+	wait time.Duration
+	// err is why the mail server could not be asked, with Unavailable.
+	err error
+}
+
+// verify tells whether password is that of user, who came from source.
+func (l *logins) verify(ctx context.Context, user, password string, source netip.Addr) verdict {
+	v := l.judge(ctx, user, password, throttle.Source(source))
+	if v.result == Throttled {
+		l.dawdle(ctx)
+	}
+	return v
+}
+
+func (l *logins) judge(ctx context.Context, user, password string, source netip.Addr) verdict {
+	if !plausible(user, password) {
+		if wait := l.sources.Count(source); wait > 0 {
+			return verdict{result: Throttled, wait: wait}
+		}
+		return verdict{result: Wrong}
+	}
+	login, visitor := l.known.Key(user, password), l.trusted.Key(user, source.String())
+	if l.known.Has(login) {
+		return verdict{result: Known}
+	}
+	if wait := l.wait(user, source, visitor); wait > 0 {
+		return verdict{result: Throttled, wait: wait}
+	}
+	if !l.enter(ctx) {
+		return verdict{result: Busy, wait: busyAgain}
+	}
+	defer func() { <-l.slots }()
+	// While this one waited, others were checked.
+	if l.known.Has(login) {
+		return verdict{result: Known}
+	}
+	if wait := l.wait(user, source, visitor); wait > 0 {
+		return verdict{result: Throttled, wait: wait}
+	}
+	// Whoever hangs up does not take back what he showed.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
+	defer cancel()
+	switch err := l.check(ctx, user, password); {
+	case err == nil:
+		l.known.Add(login)
+		l.trusted.Add(visitor)
+		return verdict{result: Accepted}
+	case errors.Is(err, ErrWrong):
+		l.sources.Count(source)
+		l.accounts.Count(user)
+		return verdict{result: Wrong}
+	default:
+		return verdict{result: Unavailable, wait: busyAgain, err: err}
+	}
+}
+
+func (l *logins) wait(user string, source netip.Addr, visitor proven.Key) time.Duration {
+	wait := l.sources.Wait(source)
+	if !l.trusted.Has(visitor) {
+		wait = max(wait, l.accounts.Wait(user))
+	}
+	return wait
+}
+
+// enter waits for one of the slots.
+func (l *logins) enter(ctx context.Context) bool {
+	select {
+	case l.slots <- struct{}{}:
+		return true
+	default:
+	}
+	if l.waiting.Add(1) > checksWaiting {
+		l.waiting.Add(-1)
+		return false
+	}
+	defer l.waiting.Add(-1)
+	timer := time.NewTimer(waitForCheck)
+	defer timer.Stop()
+	select {
+	case l.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return false
+}
+
+// dawdle lets the refused wait before they are told, so that a flood of them
+// over some connections is a trickle that costs next to nothing. Only so many
+// wait: the others are told at once.
+func (l *logins) dawdle(ctx context.Context) {
+	defer l.dawdling.Add(-1)
+	if l.dawdling.Add(1) > dawdlers {
+		return
+	}
+	timer := time.NewTimer(dawdleFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// plausible tells whether a mail server could know this login at all.
+func plausible(user, password string) bool {
+	return user != "" && len(user) <= maxName && utf8.ValidString(user) && !strings.ContainsFunc(user, unicode.IsControl) &&
+		password != "" && len(password) <= maxPassword && !strings.ContainsAny(password, "\x00\r\n")
+}
+
+// canonical is the name that Dovecot knows user by, as its notifications have
+// it: in lower case, as far as ASCII has such.
+func canonical(user string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, user)
+}

@@ -1,0 +1,228 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package signin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const alice = "alice@example.com"
+
+func TestRightLoginIsCheckedOnceInAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		l := newLogins(m.check)
+		require.Equal(t, verdict{result: Accepted}, l.verify(t.Context(), alice, "wonderland", home))
+		for range 100 {
+			require.Equal(t, verdict{result: Known}, l.verify(t.Context(), alice, "wonderland", other))
+		}
+		require.Equal(t, 1, m.count())
+		m.users[alice] = "changed"
+		time.Sleep(knownFor)
+		require.Equal(t, verdict{result: Wrong}, l.verify(t.Context(), alice, "wonderland", other))
+		require.Equal(t, verdict{result: Accepted}, l.verify(t.Context(), alice, "changed", other))
+	})
+}
+
+// wrong shows wrong passwords until they are no longer looked at, and returns
+// how many were.
+func wrong(l *logins, user string, source netip.Addr) (looked int, wait time.Duration) {
+	for i := 0; ; i++ {
+		v := l.verify(context.Background(), user, fmt.Sprint("guess ", i), source)
+		if v.result != Wrong {
+			return looked, v.wait
+		}
+		looked++
+	}
+}
+
+func TestSourceIsThrottled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		l := newLogins(m.check)
+		// One for each of many accounts.
+		for i := range bySource.AtOnce {
+			require.Equal(t, Wrong, l.verify(t.Context(), fmt.Sprint("user", i), "x", home).result)
+		}
+		v := l.verify(t.Context(), alice, "wonderland", home)
+		require.Equal(t, Throttled, v.result, "right or not, nobody looks")
+		require.Positive(t, v.wait)
+		require.Equal(t, bySource.AtOnce, m.count())
+		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", other).result)
+		require.Equal(t, Known, l.verify(t.Context(), alice, "wonderland", home).result, "what is known costs nothing")
+
+		time.Sleep(bySource.Every)
+		looked, _ := wrong(l, "user", home)
+		require.Equal(t, 1, looked)
+	})
+}
+
+func TestAccountIsThrottled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		l := newLogins(m.check)
+		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result)
+		time.Sleep(knownFor)
+		asked := m.count()
+		// Many sources for one account.
+		for i := range 100 {
+			l.verify(t.Context(), alice, "x", netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+			if i < byAccount.AtOnce {
+				require.Equal(t, asked+i+1, m.count())
+			}
+		}
+		// Meanwhile some time has passed, because the refused have to wait.
+		require.Less(t, m.count()-asked, byAccount.AtOnce+12)
+		require.Equal(t, Throttled, l.verify(t.Context(), alice, "wonderland", other).result)
+		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result,
+			"whoever has signed in from there before is not locked out by others")
+		require.Equal(t, Accepted, l.verify(t.Context(), "bob@example.com", "builder", other).result)
+	})
+}
+
+func TestImplausibleLogins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		l := newLogins(m.check)
+		long := strings.Repeat("x", 1<<20)
+		for i, login := range [][2]string{
+			{"", "x"}, {alice, ""}, {long, "x"}, {alice, long}, {"a\r\nb", "x"}, {"a\x00", "x"}, {alice, "a\x00b"}, {"\xff", "x"}, {alice, "x\r\nA LOGOUT"},
+		} {
+			source := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+			require.Equal(t, Wrong, l.verify(t.Context(), login[0], login[1], source).result, i)
+			looked, _ := wrong(l, "", source)
+			require.Equal(t, bySource.AtOnce-1, looked, "they count")
+		}
+		require.Zero(t, m.count())
+	})
+}
+
+func TestChecksAreFewAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		m.holding = make(chan struct{})
+		l := newLogins(m.check)
+		const visitors = 1000
+		results := make(map[Result]int)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range visitors {
+			wg.Go(func() {
+				v := l.verify(t.Context(), fmt.Sprint("user", i), "x", netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+				mu.Lock()
+				defer mu.Unlock()
+				results[v.result]++
+			})
+		}
+		synctest.Wait()
+		require.Equal(t, checksAtOnce, m.count())
+		require.Equal(t, visitors-checksAtOnce-checksWaiting, results[Busy], "the others are told at once")
+		time.Sleep(waitForCheck)
+		synctest.Wait()
+		require.Equal(t, visitors-checksAtOnce, results[Busy])
+		close(m.holding)
+		wg.Wait()
+		require.Equal(t, checksAtOnce, results[Wrong])
+		require.Equal(t, checksAtOnce, m.most)
+
+		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result)
+	})
+}
+
+// Ten thousand wrong logins from a few hundred sources: the mail server gets
+// few of them, and few at once.
+func TestFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		l := newLogins(m.check)
+		results := make(map[Result]int)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 10_000 {
+			wg.Go(func() {
+				v := l.verify(t.Context(), fmt.Sprintf("user%d@example.com", i%50), fmt.Sprint(i), netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+				mu.Lock()
+				defer mu.Unlock()
+				results[v.result]++
+			})
+		}
+		wg.Wait()
+		require.Equal(t, 10_000, results[Wrong]+results[Throttled]+results[Busy], "%v", results)
+		require.LessOrEqual(t, m.count(), 50*byAccount.AtOnce+checksAtOnce)
+		require.LessOrEqual(t, m.most, checksAtOnce)
+		require.Zero(t, l.waiting.Load())
+		require.Zero(t, l.dawdling.Load())
+	})
+}
+
+func TestRefusedOnesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogins(newMailServer().check)
+		wrong(l, "user", home)
+		start := time.Now()
+		require.Equal(t, Throttled, l.verify(t.Context(), "user", "x", home).result)
+		require.Equal(t, dawdleFor, time.Since(start))
+
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		start = time.Now()
+		l.verify(ctx, "user", "x", home)
+		require.Zero(t, time.Since(start), "nobody waits for who has gone")
+
+		l.dawdling.Store(dawdlers)
+		l.verify(t.Context(), "user", "x", home)
+		require.Zero(t, time.Since(start), "and only so many wait")
+		require.EqualValues(t, dawdlers, l.dawdling.Load())
+	})
+}
+
+func TestMailServerDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		m.down = errors.New("connection refused")
+		l := newLogins(m.check)
+		for range 100 {
+			v := l.verify(t.Context(), alice, "wonderland", home)
+			require.Equal(t, verdict{result: Unavailable, wait: busyAgain, err: m.down}, v)
+		}
+		m.down = nil
+		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result, "nobody is to blame")
+
+		m.holding = make(chan struct{}) // it does not answer
+		start := time.Now()
+		v := l.verify(t.Context(), "bob@example.com", "builder", home)
+		require.Equal(t, Unavailable, v.result)
+		require.ErrorIs(t, v.err, context.DeadlineExceeded)
+		require.Equal(t, checkTimeout, time.Since(start))
+	})
+}
+
+// A client that hangs up before the answer comes has shown its guess all the same.
+func TestHangingUpDoesNotHelp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		m.holding = make(chan struct{})
+		l := newLogins(m.check)
+		for range 20 {
+			ctx, cancel := context.WithCancel(t.Context())
+			go l.verify(ctx, alice, "x", home)
+			synctest.Wait()
+			cancel()
+		}
+		close(m.holding)
+		synctest.Wait()
+		require.Positive(t, l.sources.Wait(home))
+		require.LessOrEqual(t, m.count(), checksAtOnce)
+	})
+}

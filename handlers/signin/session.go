@@ -1,0 +1,136 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package signin
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
+)
+
+// maxLogin bounds the body of a sign-in, in bytes.
+const maxLogin = 8 << 10
+
+// Session is what people sign in and out with: POST takes a login and answers
+// with a cookie, GET tells who is signed in, DELETE signs out.
+func (g *Gate) Session() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		methods := map[string]http.HandlerFunc{
+			http.MethodGet: g.showSession, http.MethodPost: g.signIn, http.MethodDelete: g.signOut,
+		}
+		if g.cfg.External != nil { // whoever signed the user in also signs out
+			methods = map[string]http.HandlerFunc{http.MethodGet: g.showSession}
+		}
+		handler, ok := methods[r.Method]
+		if r.Method == http.MethodHead {
+			handler, ok = g.showSession, true
+		}
+		if !ok {
+			allow := "GET, HEAD, POST, DELETE"
+			if g.cfg.External != nil {
+				allow = "GET, HEAD"
+			}
+			w.Header().Set("Allow", allow)
+			problem.Write(w, problem.Problem{Status: http.StatusMethodNotAllowed})
+			return
+		}
+		handler(w, r)
+	})
+}
+
+// answer is the JSON about a session.
+type answer struct {
+	User string `json:"user"`
+	// Expires is null where there is no session, but a login in each request.
+	Expires *time.Time `json:"expires"`
+}
+
+func writeSession(w http.ResponseWriter, user string, s *session) {
+	a := answer{User: user}
+	if s != nil {
+		expires := s.expires().UTC()
+		a.Expires = &expires
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(a)
+}
+
+func (g *Gate) showSession(w http.ResponseWriter, r *http.Request) {
+	who, refusal := g.identify(r)
+	if refusal != nil {
+		if refusal == signedOut {
+			g.clearCookie(w)
+		}
+		refusal.write(w, r)
+		return
+	}
+	if who.session != nil {
+		who.session = g.renew(w, r, who.session)
+	}
+	writeSession(w, who.user, who.session)
+}
+
+var errTrailing = errors.New("something follows the JSON object")
+
+// decode reads the one JSON object that body is.
+func decode(body io.Reader, into any) error {
+	dec := json.NewDecoder(body)
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	switch _, err := dec.Token(); {
+	case err == nil:
+		return errTrailing
+	case errors.Is(err, io.EOF):
+		return nil
+	default:
+		return err
+	}
+}
+
+func (g *Gate) signIn(w http.ResponseWriter, r *http.Request) {
+	var login struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+	}
+	err := decode(http.MaxBytesReader(w, r.Body, maxLogin), &login)
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		problem.Write(w, problem.Problem{Status: http.StatusRequestEntityTooLarge})
+		return
+	}
+	if err != nil {
+		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "the body must be a JSON object with username and password"})
+		return
+	}
+	user := canonical(login.Username)
+	if refusal := g.verify(r, user, login.Password); refusal != nil {
+		refusal.write(w, r)
+		return
+	}
+	s := newSession(user, time.Now())
+	if err := g.setCookie(w, r, &s); err != nil {
+		notNow(busyAgain).write(w, r)
+		return
+	}
+	writeSession(w, user, &s)
+}
+
+// signOut ends the session for good, wherever its cookie may have got to.
+func (g *Gate) signOut(w http.ResponseWriter, r *http.Request) {
+	s, err := g.session(r)
+	if err == nil {
+		err = g.cfg.Revoke(r.Context(), s.id, s.latest(time.Now()))
+	}
+	g.clearCookie(w)
+	if err != nil && !errors.Is(err, errNoSession) && !errors.Is(err, errToken) {
+		notNow(busyAgain).write(w, r)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
