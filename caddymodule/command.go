@@ -40,6 +40,7 @@ localhost:2019.`,
 // commands make the sub-commands. Each feature has its own in its own file.
 var commands = []func() *cobra.Command{
 	statusCommand,
+	dovecotConfigCommand,
 }
 
 // client is what a sub-command asks the running Caddy with.
