@@ -121,6 +121,15 @@ func (e *embeddedServer) close() error {
 // write that failed, because the disk was full or read-only, a stream takes no
 // further ones, and answers nothing, until it is opened anew.
 func (e *embeddedServer) healthy(streams ...string) bool {
+	return e.states(streams, func(status int) bool { return status == http.StatusOK })
+}
+
+// writable reports the same of streams that need not be there.
+func (e *embeddedServer) writable(streams []string) bool {
+	return e.states(streams, func(status int) bool { return status == http.StatusOK || status == http.StatusNotFound })
+}
+
+func (e *embeddedServer) states(streams []string, good func(status int) bool) bool {
 	s := e.server.Load()
 	if s == nil || !s.JetStreamEnabled() {
 		return false
@@ -130,7 +139,7 @@ func (e *embeddedServer) healthy(streams ...string) bool {
 		// machine must not look like a broken disk.
 		ok := false
 		for try := 0; try < 3 && !ok; try++ {
-			ok = s.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: stream}).StatusCode == http.StatusOK
+			ok = good(s.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: stream}).StatusCode)
 		}
 		if !ok {
 			return false

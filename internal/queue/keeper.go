@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -67,7 +68,22 @@ func (q *Queue) usable() bool {
 }
 
 func (q *Queue) healthy() bool {
-	return q.server.healthy(q.names.stream, q.names.parkedStream, q.names.deadStream)
+	if !q.server.healthy(q.names.stream, q.names.parkedStream, q.names.deadStream) {
+		return false
+	}
+	q.others.Lock()
+	defer q.others.Unlock()
+	return q.server.writable(q.others.streams)
+}
+
+// lookAfter makes the keeper bring a stream back as well that is not one of
+// the queue's own: that of a table or a log.
+func (q *Queue) lookAfter(stream string) {
+	q.others.Lock()
+	defer q.others.Unlock()
+	if !slices.Contains(q.others.streams, stream) {
+		q.others.streams = append(q.others.streams, stream)
+	}
 }
 
 // fail ends the writes that are under way, and lets all further ones fail

@@ -120,6 +120,12 @@ type Queue struct {
 	full     atomic.Bool // a write was refused for lack of room
 	wake     chan struct{}
 
+	// others are the streams of tables and logs in use.
+	others struct {
+		sync.Mutex
+		streams []string
+	}
+
 	commits chan *commit
 	closing sync.RWMutex
 	closed  bool

@@ -32,10 +32,6 @@ const (
 // What has its settings already is left alone: each change rewrites files, and
 // needs the leader of the whole cluster. q.change is held.
 func (q *Queue) prepare(ctx context.Context) error {
-	replicas := 1
-	if e := q.settings.External; e != nil && e.Replicas > 0 {
-		replicas = e.Replicas
-	}
 	for _, cfg := range []jetstream.StreamConfig{
 		{
 			Name:        q.names.stream,
@@ -61,7 +57,7 @@ func (q *Queue) prepare(ctx context.Context) error {
 	} {
 		cfg.Storage = jetstream.FileStorage
 		cfg.MaxBytes = q.settings.MaxBytes
-		cfg.Replicas = replicas
+		cfg.Replicas = q.replicas()
 		cfg.Duplicates = 100 * time.Millisecond // no message has an ID to compare
 		if err := q.ensureStream(ctx, cfg); err != nil {
 			return fmt.Errorf("preparing the stream %s: %w", cfg.Name, err)
@@ -81,6 +77,14 @@ func (q *Queue) prepare(ctx context.Context) error {
 	}
 	q.ready.Store(true)
 	return nil
+}
+
+// replicas is how many servers keep each stream. q.change is held.
+func (q *Queue) replicas() int {
+	if e := q.settings.External; e != nil && e.Replicas > 0 {
+		return e.Replicas
+	}
+	return 1
 }
 
 func (q *Queue) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {

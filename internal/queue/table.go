@@ -236,12 +236,8 @@ func (t *Table) open(ctx context.Context) (jetstream.KeyValue, error) {
 	}
 	kv, err := t.q.js.KeyValue(ctx, t.bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		replicas := 1
-		if e := t.q.settings.External; e != nil && e.Replicas > 0 {
-			replicas = e.Replicas
-		}
 		kv, err = t.q.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: t.bucket, Storage: jetstream.FileStorage, Replicas: replicas, LimitMarkerTTL: markerAge,
+			Bucket: t.bucket, Storage: jetstream.FileStorage, Replicas: t.q.replicas(), LimitMarkerTTL: markerAge,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) { // another one was faster
 			kv, err = t.q.js.KeyValue(ctx, t.bucket)
@@ -251,6 +247,7 @@ func (t *Table) open(ctx context.Context) (jetstream.KeyValue, error) {
 		return nil, err
 	}
 	t.kv = kv
+	t.q.lookAfter("KV_" + t.bucket)
 	return kv, nil
 }
 

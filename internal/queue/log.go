@@ -1,0 +1,187 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// LogLimits bound what a [Log] holds: what is older, and the oldest of what is
+// too much, is dropped.
+type LogLimits struct {
+	Age   time.Duration
+	Bytes int64
+}
+
+// Log is a bounded sequence of entries in the store of the queue, which all who
+// share the store read in the same order. It is made when it is first written
+// or read, and is safe for concurrent use.
+type Log struct {
+	q       *Queue
+	stream  string
+	subject string
+	limits  LogLimits
+
+	mu   sync.Mutex
+	made bool
+}
+
+// LogEntry is one entry of a [Log].
+type LogEntry struct {
+	// Seq numbers the entries of one log from 1 on. It grows, but not always
+	// by one.
+	Seq uint64
+	// Stored is when the store took the entry.
+	Stored time.Time
+	Data   []byte
+}
+
+// LogState is what a [Log] holds when somebody begins to read it.
+type LogState struct {
+	// Made tells this log from one of the same name that was lost with the
+	// store, and whose numbers meant something else.
+	Made time.Time
+	// First is the number of the oldest entry that is still there, or if there
+	// is none of the next to come.
+	First uint64
+}
+
+// Log returns the log with the given name (see [ValidName]). The same name
+// gives the same entries; whoever comes last sets the limits.
+func (q *Queue) Log(name string, limits LogLimits) *Log {
+	return &Log{q: q, stream: q.names.stream + "_" + name, subject: q.names.stream + "." + name, limits: limits}
+}
+
+// Append adds an entry. It returns when that is as durable as an accepted
+// notification. Errors: [ErrTooLarge], [ErrUnavailable].
+func (l *Log) Append(ctx context.Context, data []byte) error {
+	l.q.change.RLock()
+	defer l.q.change.RUnlock()
+	if err := l.open(ctx); err != nil {
+		return err
+	}
+	write, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	defer context.AfterFunc(l.q.up, cancel)()
+	msg := &nats.Msg{Subject: l.subject, Data: data}
+	_, err := l.q.js.PublishMsg(write, msg, jetstream.WithExpectStream(l.stream), jetstream.WithRetryAttempts(0))
+	if err != nil {
+		l.forget() // whoever removed it meanwhile: it is made anew
+	}
+	return storeError(err)
+}
+
+// Follow reads the log. It calls from with what there is, which returns the
+// number of the last entry that is not wanted; then seen for every entry after
+// that, and current once when there are no more for the moment. It ends with an
+// error when ctx ends or the store fails; the caller calls it again for as long
+// as it wants to go on.
+func (l *Log) Follow(ctx context.Context, from func(LogState) (after uint64), seen func(LogEntry), current func()) error {
+	iter, caughtUp, err := l.read(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer iter.Stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.q.change.RLock()
+	up := l.q.up
+	l.q.change.RUnlock()
+	defer context.AfterFunc(up, cancel)()
+	if caughtUp {
+		current()
+	}
+	for last := uint64(0); ; {
+		msg, err := iter.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("%w: reading %s: %w", ErrUnavailable, l.stream, err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("%w: reading %s: %w", ErrUnavailable, l.stream, err)
+		}
+		if last++; meta.Sequence.Consumer != last {
+			return fmt.Errorf("%w: an entry of %s got lost on its way", ErrUnavailable, l.stream)
+		}
+		seen(LogEntry{Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Data: msg.Data()})
+		if meta.NumPending == 0 && !caughtUp {
+			caughtUp = true
+			current()
+		}
+	}
+}
+
+// read begins to read; caughtUp tells that there is nothing to read so far.
+func (l *Log) read(ctx context.Context, from func(LogState) uint64) (iter jetstream.MessagesContext, caughtUp bool, err error) {
+	l.q.change.RLock()
+	defer l.q.change.RUnlock()
+	if err := l.open(ctx); err != nil {
+		return nil, false, err
+	}
+	stream, err := l.q.js.Stream(ctx, l.stream)
+	if err != nil {
+		l.forget()
+		return nil, false, storeError(err)
+	}
+	info := stream.CachedInfo()
+	after := from(LogState{Made: info.Created, First: max(info.State.FirstSeq, 1)})
+	cons, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		Description:   "one who follows the log",
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   after + 1,
+		// Nothing is kept about this reader, which knows itself where it is.
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: time.Minute,
+	})
+	if err == nil {
+		iter, err = cons.Messages()
+	}
+	if err != nil {
+		return nil, false, storeError(err)
+	}
+	return iter, cons.CachedInfo().NumPending == 0, nil
+}
+
+// open makes the stream, or finds it and gives it its limits. q.change is held.
+func (l *Log) open(ctx context.Context) error {
+	if !l.q.isReady() {
+		return fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.made {
+		return nil
+	}
+	cfg := jetstream.StreamConfig{
+		Name:        l.stream,
+		Description: "what all who share the queue read in the same order",
+		Subjects:    []string{l.subject},
+		Storage:     jetstream.FileStorage,
+		Discard:     jetstream.DiscardOld,
+		MaxAge:      l.limits.Age,
+		MaxBytes:    l.limits.Bytes,
+		Replicas:    l.q.replicas(),
+		Duplicates:  100 * time.Millisecond,
+	}
+	if err := l.q.ensureStream(ctx, cfg); err != nil {
+		return storeError(err)
+	}
+	l.q.lookAfter(l.stream)
+	l.made = true
+	return nil
+}
+
+func (l *Log) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.made = false
+}
