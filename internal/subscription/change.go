@@ -1,0 +1,268 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package subscription
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// What changes fail with, besides [*FieldError] and [queue.ErrUnavailable].
+var (
+	// ErrNotFound means that the user has no such device (any more).
+	ErrNotFound = errors.New("there is no such subscription")
+	// ErrTooMany means that the user has [MaxPerUser] devices.
+	ErrTooMany = errors.New("there are too many subscriptions")
+	// ErrWrongCode means that another code was sent to the device.
+	ErrWrongCode = errors.New("the verification code is another one")
+)
+
+// Device is what a device tells about itself.
+type Device struct {
+	Name           string
+	DeviceClientID string
+	Address
+}
+
+// Address is where messages for a device go.
+type Address struct {
+	Endpoint string
+	Keys     Keys
+	// ServerKey is the public VAPID key that the device was given.
+	ServerKey string
+	// Ends is when the push service will end it, or zero.
+	Ends time.Time
+}
+
+// attempts bounds how often a change is made anew because somebody else was
+// faster.
+const attempts = 10
+
+// Add gives a user a device. One that is known already, by its endpoint or
+// its DeviceClientID, is renewed in place: it keeps its ID. The result is
+// confirmed if nothing but the name has changed; otherwise its
+// VerificationCode has to be sent to it.
+//
+// Errors: [*FieldError], [ErrTooMany].
+func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscription, err error) {
+	err = s.change(ctx, user, func(list []Subscription) ([]Subscription, error) {
+		i := slices.IndexFunc(list, func(known Subscription) bool {
+			return known.Endpoint == d.Endpoint || d.DeviceClientID != "" && known.DeviceClientID == d.DeviceClientID
+		})
+		if i < 0 {
+			if len(list) >= MaxPerUser {
+				return nil, ErrTooMany
+			}
+			i = len(list)
+			list = append(list, Subscription{ID: rand.Text(), Created: now()})
+		}
+		list[i].Name, list[i].DeviceClientID = d.Name, d.DeviceClientID
+		list[i].move(d.Address)
+		added = list[i]
+		// Another one may have had the endpoint, and this one the ID.
+		list = slices.DeleteFunc(list, func(other Subscription) bool {
+			return other.ID != added.ID && other.Endpoint == added.Endpoint
+		})
+		return list, added.check()
+	})
+	return added, err
+}
+
+// Renew gives a device another address, because its push service has. It has
+// to be confirmed anew. Errors: [ErrNotFound], [*FieldError].
+func (s *Store) Renew(ctx context.Context, user, id string, to Address) (Subscription, error) {
+	return s.changeOne(ctx, user, id, func(d *Subscription) error {
+		d.move(to)
+		return d.check()
+	})
+}
+
+// Rename gives a device another name. Errors: [ErrNotFound], [*FieldError].
+func (s *Store) Rename(ctx context.Context, user, id, name string) (Subscription, error) {
+	return s.changeOne(ctx, user, id, func(d *Subscription) error {
+		d.Name = name
+		return d.check()
+	})
+}
+
+// UseServerKey notes with which VAPID key a device can be reached. Errors:
+// [ErrNotFound].
+func (s *Store) UseServerKey(ctx context.Context, user, id, key string) (Subscription, error) {
+	return s.changeOne(ctx, user, id, func(d *Subscription) error {
+		d.ServerKey = key
+		return nil
+	})
+}
+
+// Confirm takes the code that came back from a device. From then on nobody
+// else has mail sent to its endpoint: a browser that several people use in
+// turn is the last one's. Errors: [ErrNotFound], [ErrWrongCode].
+func (s *Store) Confirm(ctx context.Context, user, id, code string) (Subscription, error) {
+	confirmed, err := s.changeOne(ctx, user, id, func(d *Subscription) error {
+		if d.Confirmed() {
+			return errUnchanged
+		}
+		if subtle.ConstantTimeCompare([]byte(d.VerificationCode), []byte(code)) == 0 {
+			return ErrWrongCode
+		}
+		d.VerificationCode, d.ConfirmedAt = "", now()
+		d.live(d.ConfirmedAt, Life)
+		return nil
+	})
+	if err != nil {
+		return Subscription{}, err
+	}
+	return confirmed, s.takeFromOthers(ctx, user, confirmed.Endpoint)
+}
+
+// Remove ends a device. Errors: [ErrNotFound].
+func (s *Store) Remove(ctx context.Context, user, id string) error {
+	return s.change(ctx, user, func(list []Subscription) ([]Subscription, error) {
+		i := indexOf(list, id)
+		if i < 0 {
+			return nil, ErrNotFound
+		}
+		return slices.Delete(list, i, i+1), nil
+	})
+}
+
+// RemoveGone ends a device whose push service says that it does not exist, if
+// it still is at that endpoint. Errors: [ErrNotFound], also if it has moved.
+func (s *Store) RemoveGone(ctx context.Context, user, id, endpoint string) error {
+	return s.change(ctx, user, func(list []Subscription) ([]Subscription, error) {
+		i := indexOf(list, id)
+		if i < 0 || list[i].Endpoint != endpoint {
+			return nil, ErrNotFound
+		}
+		return slices.Delete(list, i, i+1), nil
+	})
+}
+
+// takeFromOthers removes the endpoint from all users but one.
+func (s *Store) takeFromOthers(ctx context.Context, user, endpoint string) error {
+	type owner struct{ user, id string }
+	var others []owner
+	s.mu.RLock()
+	for other, d := range s.users {
+		if other == user {
+			continue
+		}
+		for i := range d.list {
+			if d.list[i].Endpoint == endpoint {
+				others = append(others, owner{other, d.list[i].ID})
+			}
+		}
+	}
+	s.mu.RUnlock()
+	for _, o := range others {
+		if err := s.Remove(ctx, o.user, o.id); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// move sets the address. Where that changes something the device has to prove
+// again that it is there.
+func (s *Subscription) move(to Address) {
+	same := s.Endpoint == to.Endpoint && bytes.Equal(s.Keys.P256DH, to.Keys.P256DH) && bytes.Equal(s.Keys.Auth, to.Keys.Auth)
+	s.Ends = to.Ends
+	if same && s.Confirmed() {
+		s.live(now(), Life)
+		return
+	}
+	s.Endpoint, s.Keys, s.ServerKey = to.Endpoint, to.Keys, to.ServerKey
+	s.VerificationCode = rand.Text()
+	s.live(now(), UnconfirmedLife)
+}
+
+// errUnchanged ends a change that changes nothing.
+var errUnchanged = errors.New("nothing changes")
+
+func (s *Store) changeOne(ctx context.Context, user, id string, edit func(*Subscription) error) (changed Subscription, err error) {
+	err = s.change(ctx, user, func(list []Subscription) ([]Subscription, error) {
+		i := indexOf(list, id)
+		if i < 0 {
+			return nil, ErrNotFound
+		}
+		err := edit(&list[i])
+		changed = list[i]
+		return list, err
+	})
+	return changed, err
+}
+
+// change reads the devices of a user, lets edit change them, and writes them
+// if nobody else has meanwhile. Those that have ended are not shown to edit.
+func (s *Store) change(ctx context.Context, user string, edit func([]Subscription) ([]Subscription, error)) error {
+	key := queue.Key{user}
+	for attempt := 1; ; attempt++ {
+		entry, err := s.table.Get(ctx, key)
+		var before []Subscription
+		switch {
+		case errors.Is(err, queue.ErrNotFound):
+		case err != nil:
+			return err
+		default:
+			if _, before, err = decode(entry); err != nil {
+				return err
+			}
+		}
+		after, err := edit(slices.Clone(alive(before, now())))
+		if errors.Is(err, errUnchanged) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		revision, err := s.write(ctx, key, after, entry.Revision)
+		if attempt < attempts && (errors.Is(err, queue.ErrChanged) || errors.Is(err, queue.ErrExists)) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if revision != 0 {
+			s.apply(user, after, revision, false)
+		}
+		if had, has := anyWanted(before), anyWanted(after); had != has {
+			s.changed(user, has)
+		}
+		return nil
+	}
+}
+
+// write writes the devices of a user and returns the revision up to which the
+// table is known then.
+func (s *Store) write(ctx context.Context, key queue.Key, list []Subscription, revision uint64) (uint64, error) {
+	if len(list) == 0 {
+		if revision == 0 {
+			return 0, nil
+		}
+		return revision, s.table.Delete(ctx, key, revision)
+	}
+	value, err := json.Marshal(list)
+	if err != nil {
+		return 0, err
+	}
+	if revision == 0 {
+		return s.table.Create(ctx, key, value)
+	}
+	return s.table.Update(ctx, key, value, revision)
+}
+
+func anyWanted(list []Subscription) bool {
+	return slices.ContainsFunc(list, func(d Subscription) bool { return d.Wanted() })
+}
+
+// now is the time as it is stored.
+func now() time.Time { return time.Now().UTC().Truncate(time.Second) }

@@ -1,0 +1,163 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package subscription keeps the devices that want Web Push: one
+// [Subscription] for each browser or app of each user, in a table of the
+// queue's store, so that they outlive restarts and are the same for all
+// Caddys that share it.
+//
+// In come the changes of users through a [Store]: Add, Confirm, Renew, Rename,
+// Remove. Out go the devices of a user, from memory, fresh within moments of
+// a change anywhere.
+//
+// A subscription begins unconfirmed: a code is sent to its endpoint, and
+// nothing else before it came back, so that a mistyped or hostile endpoint
+// never gets anything of a mail (as in RFC 8620, section 7.2.2). Unconfirmed
+// ones end after [UnconfirmedLife]. Confirmed ones end when nothing was
+// delivered to them for [Life].
+package subscription
+
+import (
+	"crypto/ecdh"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// UnconfirmedLife is how long the code of a new subscription may take to
+	// come back.
+	UnconfirmedLife = time.Hour
+	// Life is how long a confirmed subscription lives after it was made or
+	// used, unless the push service sets an earlier end.
+	Life = 60 * 24 * time.Hour
+	// MaxPerUser is how many devices a user may have.
+	MaxPerUser = 20
+)
+
+// Bounds of what comes from outside.
+const (
+	MaxName           = 100 // characters
+	MaxDeviceClientID = 255 // bytes, RFC 8620, section 1.2
+	MaxEndpoint       = 2048
+	authSize          = 16
+)
+
+// Subscription is one device or browser of one user. The members have the
+// names of JMAP's PushSubscription (RFC 8620, section 7.2) where that has
+// them.
+type Subscription struct {
+	// ID tells it from all others. 1 to 32 letters and digits.
+	ID string `json:"id"`
+	// Name is what its user calls it.
+	Name string `json:"name"`
+	// DeviceClientID is by which a device knows its own again. May be empty.
+	DeviceClientID string `json:"deviceClientId,omitempty"`
+	// Endpoint is the push resource (RFC 8030). Whoever has it can send to
+	// it: it is a secret.
+	Endpoint string `json:"url"`
+	Keys     Keys   `json:"keys"`
+	// ServerKey is the public VAPID key that it was made with.
+	ServerKey string `json:"applicationServerKey"`
+	// VerificationCode is the code that was sent to it and has not come back;
+	// empty once it is confirmed.
+	VerificationCode string `json:"verificationCode,omitempty"`
+	// ConfirmedAt is when it was confirmed the last time; zero if it never
+	// was. With a VerificationCode it has moved since, and mail waits until it
+	// has confirmed its new address.
+	ConfirmedAt time.Time `json:"confirmed,omitzero"`
+	Created     time.Time `json:"created"`
+	// Expires is when it ends unless it is used before.
+	Expires time.Time `json:"expires"`
+	// Ends is when the push service ends it, or zero.
+	Ends time.Time `json:"ends,omitzero"`
+	// Last is the last delivery, or nil.
+	Last *Delivery `json:"lastDelivery,omitempty"`
+}
+
+// Delivery is what came of a message to a device.
+type Delivery struct {
+	Time    time.Time `json:"time"`
+	Outcome string    `json:"outcome"`
+}
+
+// Confirmed tells whether mail may be sent to it.
+func (s *Subscription) Confirmed() bool { return s.VerificationCode == "" }
+
+// Wanted tells whether there is mail for it, now or when it has confirmed its
+// new address.
+func (s *Subscription) Wanted() bool { return s.Confirmed() || !s.ConfirmedAt.IsZero() }
+
+// Host is the host of the endpoint, with its port if it has one: all that may
+// be shown of it.
+func (s *Subscription) Host() string {
+	u, err := url.Parse(s.Endpoint)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// Keys are what messages to a device are encrypted with (RFC 8291).
+type Keys struct {
+	// P256DH is the device's point of P-256, uncompressed.
+	P256DH Base64 `json:"p256dh"`
+	// Auth is the authentication secret.
+	Auth Base64 `json:"auth"`
+}
+
+// Base64 is written in base64url without padding, as browsers do, and read
+// with or without padding and in both alphabets.
+type Base64 []byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (b Base64) MarshalText() ([]byte, error) {
+	return base64.RawURLEncoding.AppendEncode(nil, b), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *Base64) UnmarshalText(text []byte) error {
+	s := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(string(text), "="))
+	raw, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return errors.New("not base64url")
+	}
+	*b = raw
+	return nil
+}
+
+// FieldError tells which member of a subscription cannot be taken, and why.
+// It holds nothing of its value.
+type FieldError struct{ Field, Problem string }
+
+// Error implements error.
+func (e *FieldError) Error() string { return e.Field + " " + e.Problem }
+
+// check looks at the members that come from outside. Whether the endpoint may
+// be connected to is not decided here.
+func (s *Subscription) check() error {
+	switch n := utf8.RuneCountInString(s.Name); {
+	case strings.TrimSpace(s.Name) == "" || n > MaxName:
+		return &FieldError{"name", fmt.Sprintf("must be 1 to %d characters", MaxName)}
+	case !utf8.ValidString(s.Name) || strings.ContainsFunc(s.Name, unicode.IsControl):
+		return &FieldError{"name", "must be plain text"}
+	case len(s.DeviceClientID) > MaxDeviceClientID || strings.ContainsFunc(s.DeviceClientID, unprintable):
+		return &FieldError{"deviceClientId", fmt.Sprintf("must be at most %d printable ASCII characters", MaxDeviceClientID)}
+	case s.Endpoint == "" || len(s.Endpoint) > MaxEndpoint:
+		return &FieldError{"endpoint", fmt.Sprintf("must be a URL of at most %d bytes", MaxEndpoint)}
+	}
+	if _, err := ecdh.P256().NewPublicKey(s.Keys.P256DH); err != nil {
+		return &FieldError{"keys.p256dh", "must be an uncompressed point of P-256 in base64url"}
+	}
+	if len(s.Keys.Auth) != authSize {
+		return &FieldError{"keys.auth", fmt.Sprintf("must be %d bytes in base64url", authSize)}
+	}
+	return nil
+}
+
+func unprintable(r rune) bool { return r < ' ' || r > '~' }
