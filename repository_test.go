@@ -33,6 +33,7 @@ var layers = []string{
 	"internal/notification",
 	"internal/outbound",
 	"internal/queue",
+	"internal/subscription",
 	"internal/delivery",
 	"handlers",
 	"caddymodule",
@@ -41,7 +42,7 @@ var layers = []string{
 }
 
 // testKits may import anything, and only tests and benchmarks import them.
-var testKits = []string{"doveadm/doveadmtest", "internal/caddytestkit", "internal/dovecottest", "internal/endtoend", "bench"}
+var testKits = []string{"doveadm/doveadmtest", "internal/caddytestkit", "internal/dovecottest", "internal/endtoend", "internal/pushtest", "bench"}
 
 type goPackage struct {
 	ImportPath string

@@ -1,0 +1,75 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webpush
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
+)
+
+// mail is the payload of a notification. Where it would be longer than a push
+// message can be, members are left out, those that people miss least first.
+func mail(m notification.Mail) ([]byte, error) {
+	for _, leaveOut := range []*string{nil, &m.Snippet, &m.From, &m.Subject} {
+		if leaveOut != nil {
+			*leaveOut = ""
+		}
+		payload, err := encode(m)
+		if err != nil || len(payload) <= MaxPlaintext {
+			return payload, err
+		}
+	}
+	return nil, errTooLong
+}
+
+// encode writes JSON without escapes for HTML, which would take room.
+func encode(value any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// Verification is the message that asks a device for the code of its
+// subscription (RFC 8620, section 7.2.2).
+func Verification(d *subscription.Subscription) (Message, error) {
+	payload, err := encode(struct {
+		Type string `json:"@type"`
+		ID   string `json:"pushSubscriptionId"`
+		Code string `json:"verificationCode"`
+	}{"PushVerification", d.ID, d.VerificationCode})
+	return Message{Payload: payload, TTL: subscription.UnconfirmedLife}, err
+}
+
+// testLife is how long somebody who asked for a test may wait for it.
+const testLife = time.Minute
+
+// Test is a message that tells its user nothing but that it has arrived.
+func Test(id string, at time.Time) (Message, error) {
+	payload, err := encode(struct {
+		Type string    `json:"@type"`
+		ID   string    `json:"id"`
+		Time time.Time `json:"time"`
+	}{"Test", id, at.UTC().Truncate(time.Second)})
+	return Message{Payload: payload, TTL: testLife}, err
+}
+
+// topic makes one message of those of a folder that wait for a device. Push
+// services can neither guess the folder from it nor see which devices are the
+// same user's.
+func topic(d *subscription.Subscription, folder string) string {
+	mac := hmac.New(sha256.New, d.Keys.Auth)
+	mac.Write([]byte("topic\x00" + folder))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+}

@@ -1,0 +1,89 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webpush
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
+)
+
+// Target is the devices of all users.
+type Target struct {
+	Sender        *Sender
+	Subscriptions *subscription.Store
+	Decoder       *notification.Decoder
+	// Content is how much of a mail devices are told.
+	Content notification.Content
+	// TTL is how long push services keep a message.
+	TTL time.Duration
+}
+
+// Destinations returns the devices of the user of a notification.
+func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.Destination, error) {
+	n, err := t.Decoder.Decode(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Subscriptions.Wait(ctx); err != nil {
+		return nil, err
+	}
+	devices, err := t.Subscriptions.Of(n.User)
+	if err != nil {
+		return nil, err
+	}
+	var destinations []delivery.Destination
+	for i := range devices {
+		if d := &devices[i]; d.Confirmed() {
+			destinations = append(destinations, delivery.Destination{Key: d.ID, Service: d.Host()})
+		} else if d.Wanted() {
+			destinations = append(destinations, delivery.Destination{Key: d.ID}) // its push service is not to blame
+		}
+	}
+	return destinations, nil
+}
+
+// Deliver sends the notification to the device that is its destination.
+func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
+	n, err := t.Decoder.Decode(r.Body)
+	if err != nil { // it was decoded when it was taken in
+		return delivery.Result{Outcome: delivery.Refused, Reason: "decode", Err: err}
+	}
+	d, err := t.Subscriptions.Find(n.User, r.Destination)
+	switch {
+	case errors.Is(err, subscription.ErrNotFound):
+		return delivery.Result{Outcome: delivery.Gone, Reason: "unsubscribed"}
+	case err != nil:
+		return delivery.Result{Reason: "subscriptions", Err: err}
+	case !d.Confirmed(): // it moved since, and has to prove that it is there
+		return delivery.Result{Reason: "unconfirmed", Err: errUnconfirmed}
+	}
+	payload, err := mail(n.Mail(t.Content, r.ID, r.Accepted))
+	if err != nil {
+		return delivery.Result{Outcome: delivery.Refused, Reason: "too_long", Err: err}
+	}
+	result := t.Sender.Send(ctx, &d, Message{Payload: payload, TTL: t.TTL, Topic: topic(&d, n.Folder)})
+	return t.note(ctx, n.User, &d, result)
+}
+
+var errUnconfirmed = errors.New("the device has not confirmed its new address yet")
+
+// note keeps what came of a message; a device that is gone is removed.
+func (t *Target) note(ctx context.Context, user string, d *subscription.Subscription, r delivery.Result) delivery.Result {
+	if r.Outcome != delivery.Gone {
+		t.Subscriptions.Used(user, d.ID, subscription.Delivery{Time: time.Now(), Outcome: r.Outcome.String()})
+		return r
+	}
+	// The answer of the push service counts, whatever becomes of our attempt.
+	err := t.Subscriptions.RemoveGone(context.WithoutCancel(ctx), user, d.ID, d.Endpoint)
+	if err != nil { // it has moved meanwhile, or the next attempt hears the same
+		return delivery.Result{Reason: "subscriptions", Err: err}
+	}
+	return r
+}

@@ -1,0 +1,157 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package webpush delivers to the browsers and phones of people: Web Push (RFC
+// 8030) with messages that only the device can read (RFC 8291), signed with a
+// key by which push services know this server (VAPID, RFC 8292).
+//
+// In come notifications of the queue through a [Target], which finds the
+// user's devices, or single messages through a [Sender]; out go requests to
+// the push services that browser makers and users run.
+package webpush
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
+)
+
+// maxAnswer is how much of an answer is read, so that the connection can be
+// used again.
+const maxAnswer = 4 << 10
+
+// Message is what a device gets.
+type Message struct {
+	// Payload has at most [MaxPlaintext] bytes. It is encrypted for the
+	// device.
+	Payload []byte
+	// TTL is how long the push service keeps the message for a device that it
+	// cannot reach.
+	TTL time.Duration
+	// Topic, if not empty, makes the message take the place of an older one
+	// of the same topic that has not reached the device yet (RFC 8030,
+	// section 5.4). At most 32 letters, digits, - and _.
+	Topic string
+}
+
+// urgency of every message (RFC 8030, section 5.3). A person is waiting for
+// each of them; with less, phones that doze get it when they wake up.
+const urgency = "high"
+
+// Ring is the VAPID keys of this server: the one that new subscriptions are
+// made with, then older ones that devices still use.
+type Ring []*Key
+
+// Find returns the key with the given public key, or nil.
+func (r Ring) Find(public string) *Key {
+	for _, k := range r {
+		if k.Public() == public {
+			return k
+		}
+	}
+	return nil
+}
+
+// Config of a sender.
+type Config struct {
+	// Client makes the requests: one of [outbound.NewClient], because users
+	// choose the addresses.
+	Client *http.Client
+	// Contact is whom push services write to about problems: a mailto: or
+	// https: URL.
+	Contact string
+	// Keys returns the VAPID keys.
+	Keys func(context.Context) (Ring, error)
+}
+
+// Sender sends messages to devices. It is safe for concurrent use.
+type Sender struct {
+	client *http.Client
+	keys   func(context.Context) (Ring, error)
+	tokens *tokens
+}
+
+// NewSender returns a sender.
+func NewSender(cfg Config) *Sender {
+	return &Sender{client: cfg.Client, keys: cfg.Keys, tokens: newTokens(cfg.Contact)}
+}
+
+var errUnknownKey = errors.New("the VAPID key that the device was given is not known here (do all Caddys share one storage?)")
+
+// Send makes one attempt to send a message to a device. It does not ask
+// whether the device is confirmed.
+func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Message) delivery.Result {
+	ring, err := s.keys(ctx)
+	if err != nil {
+		return delivery.Result{Reason: "vapid_keys", Err: err}
+	}
+	key := ring.Find(d.ServerKey)
+	if key == nil {
+		return delivery.Result{Reason: "vapid_key_unknown", Err: errUnknownKey}
+	}
+	body, err := encrypt(m.Payload, d.Keys.P256DH, d.Keys.Auth)
+	if err != nil {
+		return delivery.Result{Outcome: delivery.Refused, Reason: "encryption", Err: err}
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Endpoint, bytes.NewReader(body))
+	if err != nil { // whose text has the endpoint
+		return delivery.Result{Outcome: delivery.Refused, Reason: "endpoint", Err: errEndpoint}
+	}
+	authorization, err := s.tokens.authorization(key, origin(r.URL))
+	if err != nil {
+		return delivery.Result{Reason: "vapid", Err: err}
+	}
+	r.Header.Set("Authorization", authorization)
+	r.Header.Set("Content-Encoding", "aes128gcm")
+	r.Header.Set("Content-Type", "application/octet-stream")
+	r.Header.Set("Ttl", strconv.Itoa(int(m.TTL/time.Second)))
+	r.Header.Set("Urgency", urgency)
+	if m.Topic != "" {
+		r.Header.Set("Topic", m.Topic)
+	}
+	return s.do(r)
+}
+
+var errEndpoint = errors.New("the endpoint is no URL")
+
+func (s *Sender) do(r *http.Request) delivery.Result {
+	resp, err := s.client.Do(r)
+	if err != nil {
+		word, err := outbound.Failure(err)
+		result := delivery.Result{Reason: word, Err: err}
+		if word == "address_refused" {
+			result.Outcome = delivery.Refused
+		}
+		return result
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+	_ = resp.Body.Close()
+	result := delivery.ResultOfStatus(resp.StatusCode, resp.Header, time.Now())
+	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone {
+		result.Outcome = delivery.Gone // RFC 8030, section 7.3
+	}
+	if result.Outcome != delivery.Delivered {
+		result.Err = fmt.Errorf("the push service answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	}
+	return result
+}
+
+// origin of a URL (RFC 6454), the audience of VAPID tokens.
+func origin(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		host = host[:len(host)-len(port)-1]
+	}
+	return u.Scheme + "://" + host
+}
