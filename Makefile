@@ -26,6 +26,7 @@ run: build ## Caddy with Caddyfile.example; its data stays below ./run
 test: ## all tests with the race detector, on a real Dovecot
 	./internal/dovecottest/install.sh
 	./internal/pushtest/install.sh
+	./internal/endtoend/browser/install.sh
 	$(GO) build -race -o bin/caddy-race ./cmd/caddy
 	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race \
 		$(GO) run $(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 30m $(PKG)

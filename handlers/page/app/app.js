@@ -1,0 +1,101 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The page: who is signed in, and what they see.
+
+import * as api from './js/api.js';
+import { Device } from './js/device.js';
+import { language, t, translate } from './js/i18n.js';
+import { obstacle } from './js/platform.js';
+import { Stream } from './js/stream.js';
+import { Subscriptions } from './js/subscriptions.js';
+import { confirm } from './js/view/confirm.js';
+import * as deviceView from './js/view/device.js';
+import { showDevices } from './js/view/devices.js';
+import { $, announce, onPress, say, show } from './js/view/dom.js';
+import { explain } from './js/view/explain.js';
+import * as mails from './js/view/mails.js';
+import * as signIn from './js/view/signin.js';
+import * as trouble from './js/view/trouble.js';
+import { onMessage } from './js/worker.js';
+
+let config;
+let device;
+let stream;
+let session = new AbortController(); // of who is signed in; aborted when they are no more
+
+document.documentElement.lang = language;
+translate(document);
+trouble.prepare();
+deviceView.prepare();
+signIn.onSignIn((signedIn) => {
+  open(signedIn);
+  $('device-title').focus();
+});
+onPress($('sign-out'), signOut);
+addEventListener('unauthorized', () => close(t('signIn.ended')));
+onMessage(({ type }) => type === 'test' && deviceView.testArrived());
+document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && stream?.wake());
+start();
+
+async function start() {
+  trouble.close();
+  try {
+    config = await api.config();
+    open(await api.session());
+  } catch (error) {
+    if (error.status === 401) return close();
+    trouble.open({ title: t('trouble.title'), text: explain(error), button: t('trouble.again') }, start);
+  }
+}
+
+/** Shows what somebody who is signed in sees. */
+function open({ user }) {
+  signIn.close();
+  say($('user'), user);
+  show($('account'));
+  show($('sign-out'), config.login === 'imap');
+  showWebmail(config.webmailURL);
+  const subscriptions = new Subscriptions();
+  session = new AbortController();
+  device = new Device(config, user, subscriptions, session.signal);
+  stream = new Stream(session.signal);
+  deviceView.showDevice(device);
+  showDevices(subscriptions, device);
+  mails.showMails(stream, session.signal);
+  for (const id of ['mails-card', 'devices-card']) show($(id));
+  stream.open();
+  device.start();
+}
+
+/** Shows how to sign in, and what for, if there is a note. */
+function close(note) {
+  session.abort();
+  show($('account'), false);
+  say($('user'), '');
+  for (const id of ['device', 'mails-card', 'devices-card']) show($(id), false);
+  if (obstacle() === 'install') deviceView.showObstacle('install'); // what is on the home screen signs in anew
+  if (note) announce(note);
+  if (config.login === 'imap') return signIn.open(note);
+  trouble.open({ title: t('signIn.elsewhere.title'), text: t('signIn.elsewhere.text', { host: location.host }), button: t('signIn.elsewhere.button') },
+    () => location.reload());
+}
+
+async function signOut() {
+  const text = t(device.isSubscribed ? 'signOut.textOn' : 'signOut.text');
+  if (!(await confirm(t('signOut.title'), text, t('account.signOut')))) return;
+  try {
+    if (device.isSubscribed) await device.disable();
+    await api.signOut();
+  } catch (error) {
+    say($('device-problem'), explain(error));
+    return;
+  }
+  close();
+  $('username').focus();
+}
+
+function showWebmail(url) {
+  show($('webmail'), Boolean(url));
+  if (url) $('webmail').href = url;
+}

@@ -1,0 +1,239 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// This device: whether it is notified, and how that changes. It brings together
+// what the browser has, what the server has, and what they were last told.
+
+import * as api from './api.js';
+import { deviceName, obstacle } from './platform.js';
+import * as push from './push.js';
+import * as record from './record.js';
+import { onMessage, register } from './worker.js';
+
+// A confirmation that takes longer than this is worth a word. It may still come.
+const PATIENCE = 60_000;
+const LOOK_EVERY = 3_000;
+
+/**
+ * The states:
+ *
+ *   starting     not known yet
+ *   failed       cannot be found out
+ *   insecure, install, unsupported   see platform.js
+ *   unavailable  the server has no Web Push
+ *   denied       the user or the browser has blocked notifications
+ *   off          may be turned on
+ *   asking       the browser asks the user
+ *   subscribing  the browser and the server are at it
+ *   confirming   the server has sent a confirmation, which has not arrived
+ *   late         and takes long
+ *   on           notifies
+ *
+ * In "off" and "failed", problem tells why the last try failed: "dismissed",
+ * "service", "limit", "network" or "server"; otherwise it is null. Each change
+ * is told with an event "change".
+ */
+export class Device extends EventTarget {
+  state = 'starting';
+  problem = null;
+  /** The subscription's id, of which there is one unless the state is an earlier one than "confirming". */
+  id = null;
+
+  #config;
+  #user;
+  #subscriptions;
+  #registration;
+  #permission;
+  #signal;
+  #deadline;
+  #timer;
+
+  /** Signal tells when the user has signed out. */
+  constructor(config, user, subscriptions, signal) {
+    super();
+    this.#config = config;
+    this.#user = user;
+    this.#subscriptions = subscriptions;
+    this.#signal = signal;
+    signal.addEventListener('abort', () => clearTimeout(this.#timer));
+    onMessage(({ type, id }) => {
+      if (type === 'confirmed' && id === this.id) this.#confirmed();
+      if (type === 'renewed') this.start();
+    }, signal);
+  }
+
+  get isSubscribed() {
+    return ['confirming', 'late', 'on'].includes(this.state);
+  }
+
+  /** Finds out how things are, and mends what does not fit together. */
+  async start() {
+    const reason = obstacle();
+    if (reason) return this.#set(reason);
+    if (!this.#config.applicationServerKey) return this.#set('unavailable');
+    await this.#watchPermission();
+    try {
+      this.#registration = await register();
+    } catch {
+      return this.#set('unsupported'); // such as one without modules in service workers
+    }
+    try {
+      await this.#compare();
+    } catch (error) {
+      this.#set('failed', problem(error));
+    }
+  }
+
+  async #compare() {
+    const [known, subscription] = await Promise.all([record.load(), push.current(this.#registration), this.#subscriptions.refresh()]);
+    const own = known.user === this.#user && this.#subscriptions.find(known.id);
+    if (!own || !subscription) {
+      // Removed from elsewhere, of another user, or dropped by the browser.
+      await subscription?.unsubscribe();
+      await record.forget();
+      if (own) await this.#subscriptions.remove(own.id);
+      return this.#set(Notification.permission === 'denied' ? 'denied' : 'off');
+    }
+    this.id = own.id;
+    await record.save({ webmailURL: this.#config.webmailURL });
+    await this.#renew(known, subscription);
+    if (known.code) await this.#handIn(known.code);
+    return this.#subscriptions.find(own.id)?.confirmed ? this.#set('on') : this.#await();
+  }
+
+  /** Turns notifications on. To be called by a touch or a key of the user. */
+  async enable() {
+    this.#set('asking');
+    const permission = await Notification.requestPermission();
+    if (permission === 'denied') return this.#set('denied');
+    if (permission !== 'granted') return this.#set('off', 'dismissed');
+    this.#set('subscribing');
+    try {
+      const subscription = await push.subscribe(this.#registration, this.#config.applicationServerKey);
+      await this.#tell(subscription);
+    } catch (error) {
+      return this.#set('off', problem(error));
+    }
+    return this.#await();
+  }
+
+  /** Turns notifications off. Throws ApiError if the server cannot be told. */
+  async disable() {
+    clearTimeout(this.#timer);
+    await this.#subscriptions.remove(this.id);
+    await this.#drop();
+    this.#set('off');
+  }
+
+  /** Starts over, when a confirmation does not come. */
+  async retry() {
+    try {
+      await this.disable();
+    } catch (error) {
+      return this.#set('late', problem(error));
+    }
+    return this.enable();
+  }
+
+  /** Has the server send a test. */
+  test() {
+    return api.test(this.id);
+  }
+
+  /** Looks whether this device was removed from the list. */
+  async removed(id) {
+    if (id !== this.id) return;
+    clearTimeout(this.#timer);
+    await this.#drop();
+    this.#set('off');
+  }
+
+  async #tell(subscription) {
+    const { endpoint, keys, expirationTime } = subscription.toJSON();
+    const { id } = await api.subscribe({ name: deviceName(), deviceClientId: deviceClientId(), endpoint, keys, expirationTime });
+    this.id = id;
+    const { applicationServerKey, webmailURL } = this.#config;
+    await record.save({ id, user: this.#user, endpoint, applicationServerKey, webmailURL });
+    await this.#subscriptions.refresh();
+  }
+
+  async #drop() {
+    this.id = null;
+    await (await push.current(this.#registration))?.unsubscribe();
+    await record.forget();
+  }
+
+  // The browser may have changed the subscription, or the server its key,
+  // without the service worker having been able to do something about it.
+  async #renew(known, subscription) {
+    const { applicationServerKey } = this.#config;
+    if (push.madeWith(subscription, applicationServerKey) && known.endpoint === subscription.endpoint) return;
+    const renewed = await push.subscribe(this.#registration, applicationServerKey);
+    const { endpoint, keys } = renewed.toJSON();
+    await api.change(this.id, { endpoint, keys });
+    await record.save({ endpoint, applicationServerKey });
+    await this.#subscriptions.refresh();
+  }
+
+  async #handIn(verificationCode) {
+    try {
+      await api.change(this.id, { verificationCode });
+      await this.#subscriptions.refresh();
+    } finally {
+      await record.save({ code: undefined });
+    }
+  }
+
+  // Waits for the service worker to have confirmed the subscription.
+  #await() {
+    this.#deadline = Date.now() + PATIENCE;
+    this.#set('confirming');
+    this.#look();
+  }
+
+  async #look() {
+    clearTimeout(this.#timer);
+    await this.#subscriptions.refresh().catch(() => {});
+    if (this.#signal.aborted || (this.state !== 'confirming' && this.state !== 'late')) return;
+    if (this.#subscriptions.find(this.id)?.confirmed) return this.#set('on');
+    if (this.state === 'confirming' && Date.now() > this.#deadline) this.#set('late');
+    this.#timer = setTimeout(() => this.#look(), LOOK_EVERY);
+  }
+
+  #confirmed() {
+    clearTimeout(this.#timer);
+    this.#subscriptions.refresh().catch(() => {});
+    this.#set('on');
+  }
+
+  async #watchPermission() {
+    if (this.#permission) return;
+    this.#permission = await navigator.permissions?.query({ name: 'notifications' }).catch(() => null);
+    this.#permission?.addEventListener('change', () => {
+      if (this.state !== 'asking' && this.state !== 'subscribing') this.start();
+    }, { signal: this.#signal });
+  }
+
+  #set(state, problem = null) {
+    if (this.#signal.aborted) return;
+    if (state === this.state && problem === this.problem) return;
+    this.state = state;
+    this.problem = problem;
+    this.dispatchEvent(new Event('change'));
+  }
+}
+
+function problem(error) {
+  if (error instanceof push.PushServiceError) return 'service';
+  if (!(error instanceof api.ApiError)) throw error;
+  if (error.status === 0) return 'network';
+  return error.status === 409 ? 'limit' : 'server';
+}
+
+// Names this browser to the server for as long as its user lets it: a
+// subscription that is made anew takes the place of the one before.
+function deviceClientId() {
+  const id = localStorage.getItem('deviceClientId') ?? crypto.randomUUID();
+  localStorage.setItem('deviceClientId', id);
+  return id;
+}

@@ -1,0 +1,59 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The language of the page and of the notifications: the first one of the
+// browser's that there is a catalogue for. A new language is a catalogue and a
+// line here.
+
+import de from './catalog/de.js';
+import en from './catalog/en.js';
+
+const catalogs = { en, de };
+
+const isKnown = (tag) => tag.split('-')[0] in catalogs;
+const preferred = navigator.languages?.find(isKnown) ?? 'en';
+
+export const language = preferred.split('-')[0];
+
+// The region of the preferred language decides how times look.
+const plural = new Intl.PluralRules(language);
+const relative = new Intl.RelativeTimeFormat(preferred, { numeric: 'auto' });
+const dayAndTime = new Intl.DateTimeFormat(preferred, { dateStyle: 'medium', timeStyle: 'short' });
+
+/**
+ * The text for a key. With a count among the values, the form of the key for
+ * it: "key.one", "key.other".
+ */
+export function t(key, values = {}) {
+  const form = 'count' in values ? `${key}.${plural.select(values.count)}` : key;
+  const text = catalogs[language][form] ?? form;
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
+}
+
+/** Fills in what data-t and data-t-LABEL say, as in data-t-aria-label="key". */
+export function translate(root) {
+  for (const element of root.querySelectorAll('[data-t]')) element.textContent = t(element.dataset.t);
+  for (const element of root.querySelectorAll('[data-t-label]')) element.setAttribute('aria-label', t(element.dataset.tLabel));
+}
+
+const UNITS = [['minute', 60], ['hour', 3600], ['day', 86400]];
+
+/** How long ago, up to a week; the date before that. */
+export function ago(time, now = Date.now()) {
+  const seconds = Math.max(0, (now - new Date(time)) / 1000);
+  if (seconds < 45) return t('time.now');
+  if (seconds > 7 * 86400) return exactly(time);
+  const [unit, size] = UNITS.findLast(([, size]) => seconds >= size) ?? UNITS[0];
+  return relative.format(-Math.max(1, Math.floor(seconds / size)), unit);
+}
+
+/** A length of time, such as "2 minutes". */
+export function duration(seconds) {
+  const [unit, size] = seconds < 120 ? ['second', 1] : UNITS.findLast(([, size]) => seconds >= size);
+  return new Intl.NumberFormat(preferred, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.ceil(seconds / size));
+}
+
+export const exactly = (time) => dayAndTime.format(new Date(time));
+
+/** The name of a folder as people know it. */
+export const folderName = (folder) => (folder === 'INBOX' ? t('folder.inbox') : folder);

@@ -1,0 +1,79 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// New mail as it comes, over the API's event stream.
+
+import { ApiError, session } from './api.js';
+
+const RETRY = [1_000, 3_000, 10_000, 30_000];
+
+/**
+ * Tells with events "mail" (with detail, as the API describes it), "reset"
+ * (some mail was missed) and "state" (connecting, live, offline).
+ */
+export class Stream extends EventTarget {
+  state = 'connecting';
+
+  #source;
+  #lastId = '';
+  #failures = 0;
+  #timer;
+  #signal;
+
+  /** Signal ends the stream. */
+  constructor(signal) {
+    super();
+    this.#signal = signal;
+    signal.addEventListener('abort', () => this.#close());
+  }
+
+  open() {
+    this.#close();
+    // The browser resumes by itself after a lost connection, but not after a
+    // refused one.
+    const query = this.#lastId && `?last-event-id=${encodeURIComponent(this.#lastId)}`;
+    this.#source = new EventSource(`api/events${query}`);
+    this.#source.addEventListener('open', () => {
+      this.#failures = 0;
+      this.#set('live');
+    });
+    this.#source.addEventListener('error', () => this.#lost());
+    this.#source.addEventListener('mail', (event) => {
+      this.#lastId = event.lastEventId;
+      this.dispatchEvent(new CustomEvent('mail', { detail: JSON.parse(event.data) }));
+    });
+    this.#source.addEventListener('reset', (event) => {
+      this.#lastId = event.lastEventId;
+      this.dispatchEvent(new Event('reset'));
+    });
+  }
+
+  /** Connects at once if there is no connection, as when the page is looked at again. */
+  wake() {
+    if (!this.#signal.aborted && this.#source?.readyState === EventSource.CLOSED) this.open();
+  }
+
+  #close() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+  }
+
+  async #lost() {
+    this.#set('offline');
+    if (this.#source.readyState !== EventSource.CLOSED) return;
+    const wait = RETRY[Math.min(this.#failures++, RETRY.length - 1)] * (0.5 + Math.random());
+    this.#timer = setTimeout(() => this.open(), wait);
+    try {
+      await session();
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401) return;
+      self.dispatchEvent(new Event('unauthorized'));
+    }
+  }
+
+  #set(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.dispatchEvent(new Event('state'));
+  }
+}

@@ -1,0 +1,36 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The subscriptions of the user, on whatever device, as the server has them.
+
+import * as api from './api.js';
+
+/** Tells with an event "change" that list is another one. */
+export class Subscriptions extends EventTarget {
+  list = [];
+
+  /** Asks the server. */
+  async refresh() {
+    this.list = await api.subscriptions();
+    this.dispatchEvent(new Event('change'));
+    return this.list;
+  }
+
+  find(id) {
+    return this.list.find((subscription) => subscription.id === id);
+  }
+
+  async rename(id, name) {
+    await api.change(id, { name });
+    await this.refresh();
+  }
+
+  async remove(id) {
+    try {
+      await api.remove(id);
+    } catch (error) {
+      if (error.status !== 404) throw error; // somebody was faster
+    }
+    await this.refresh();
+  }
+}

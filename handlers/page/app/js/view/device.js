@@ -1,0 +1,96 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The card of this device: what its state means, and what can be done.
+
+import { t } from '../i18n.js';
+import { settings } from '../platform.js';
+import { $, announce, onPress, say, show } from './dom.js';
+import { explain } from './explain.js';
+
+const EMBLEMS = { insecure: 'lock', install: 'home', unsupported: 'browser', unavailable: 'bell-off', denied: 'bell-off', on: 'bell-on' };
+
+// What the main button says, in the states in which it is there.
+const OFFERS = { off: 'turnOn', late: 'retry', failed: 'retry', asking: 'working', subscribing: 'working' };
+
+const ACTIONS = { off: 'enable', late: 'retry', failed: 'start' };
+
+let device;
+
+/** Makes the buttons work. To be called once. */
+export function prepare() {
+  onPress($('device-do'), () => device[ACTIONS[device.state]]?.());
+  onPress($('device-off'), () => attempt(() => device.disable()));
+  onPress($('device-test'), () => attempt(async () => {
+    await device.test();
+    tell(t('device.testSent'));
+  }));
+}
+
+/** Shows the device from now on. */
+export function showDevice(shown) {
+  device = shown;
+  device.addEventListener('change', () => {
+    render();
+    announce([$('device-title'), $('device-text'), $('device-problem')].map((element) => element.textContent).join(' '));
+  });
+  render();
+}
+
+/** Tells somebody who is not signed in what keeps this device from being notified. */
+export function showObstacle(state) {
+  device = { state };
+  render();
+}
+
+/** The service worker has got the test. */
+export const testArrived = () => tell(t('device.testArrived'));
+
+function render() {
+  const { state, problem } = device;
+  const focused = document.activeElement;
+  show($('device'));
+  $('device').dataset.state = state;
+  $('device-emblem').setAttribute('href', `#icon-${EMBLEMS[state] ?? 'bell'}`);
+  $('device-title').textContent = t(`device.${state}.title`);
+  say($('device-text'), t(`device.${state}.text`, { host: location.host }));
+  $('device-steps').replaceChildren(...steps(state));
+  show($('device-steps'), $('device-steps').children.length > 0);
+  say($('device-problem'), problem && t(`device.problem.${problem}`));
+  say($('device-do'), state in OFFERS && t(`device.${OFFERS[state]}`));
+  show($('device-test'), state === 'on');
+  show($('device-off'), Boolean(device.isSubscribed));
+  say($('device-note'), state === 'off' ? t('device.privacy') : '');
+  if ($('device').contains(focused) && focused.hidden) $('device-title').focus();
+}
+
+function steps(state) {
+  const keys = {
+    install: [['device.install.share', 'share'], ['device.install.add', 'home'], ['device.install.open', 'bell']],
+    denied: [[`device.denied.${settings()}`], ['device.denied.back']],
+  }[state];
+  return (keys ?? []).map(([key, symbol]) => step(t(key), symbol));
+}
+
+function step(text, symbol) {
+  const item = document.createElement('li');
+  item.append(text);
+  if (symbol) item.append($('device-symbol').content.cloneNode(true));
+  item.querySelector('use')?.setAttribute('href', `#icon-${symbol}`);
+  return item;
+}
+
+async function attempt(action) {
+  say($('device-problem'), '');
+  try {
+    await action();
+  } catch (error) {
+    say($('device-problem'), explain(error));
+    announce($('device-problem').textContent);
+  }
+}
+
+function tell(text) {
+  say($('device-note'), text);
+  announce(text);
+}

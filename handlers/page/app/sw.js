@@ -1,0 +1,117 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The service worker: what happens while the page is closed.
+
+import * as api from './js/api.js';
+import { aboutDevice, mailTag, newMail } from './js/notification.js';
+import * as record from './js/record.js';
+
+const { registration, clients } = self;
+const FILES = 'files';
+
+self.addEventListener('install', () => self.skipWaiting());
+self.addEventListener('activate', (event) => event.waitUntil(clients.claim()));
+
+// Browsers let a page receive pushes because it shows each: there is no push
+// without a notification.
+self.addEventListener('push', (event) => event.waitUntil(receive(read(event.data))));
+
+function read(data) {
+  try {
+    return data?.json() ?? {};
+  } catch {
+    return {}; // what cannot be read still means that there is mail
+  }
+}
+
+async function receive(message) {
+  switch (message['@type']) {
+    case 'PushVerification':
+      return confirm(message);
+    case 'Test':
+      await show(aboutDevice('test'));
+      return tell({ type: 'test', id: message.id });
+    default:
+      return showMail(message);
+  }
+}
+
+const show = ({ title, options }) => registration.showNotification(title, options);
+
+async function showMail(mail) {
+  const tag = mailTag(mail);
+  const shown = await registration.getNotifications({ tag });
+  const { title, options } = newMail(mail, shown.at(-1));
+  await registration.showNotification(title, options);
+  // Where the browser does not replace what has the same tag by itself.
+  const left = await registration.getNotifications({ tag });
+  for (const older of left.filter(({ data }) => data?.id !== mail.id || data?.count !== options.data.count)) older.close();
+}
+
+// The server wants to hear from this very device before it sends mail to it
+// (RFC 8620, 7.2.2).
+async function confirm({ pushSubscriptionId: id, verificationCode }) {
+  try {
+    await api.change(id, { verificationCode });
+  } catch {
+    // Signed out by now, or no network: the page hands it in when it is opened.
+    await record.save({ code: verificationCode });
+    return show(aboutDevice('unconfirmed'));
+  }
+  await show(aboutDevice('confirmed'));
+  return tell({ type: 'confirmed', id });
+}
+
+async function tell(message) {
+  for (const client of await clients.matchAll({ type: 'window' })) client.postMessage(message);
+}
+
+self.addEventListener('notificationclick', (event) => {
+  event.notification.close();
+  event.waitUntil(open(event.notification.data?.kind));
+});
+
+// Mail is read in the webmail, if there is one; all else is in the page.
+async function open(kind) {
+  const { webmailURL } = kind === 'mail' ? await record.load() : {};
+  const url = new URL(webmailURL ?? './', registration.scope).href;
+  const windows = await clients.matchAll({ type: 'window', includeUncontrolled: true });
+  const there = windows.find((client) => client.url.startsWith(url));
+  return there ? there.focus() : clients.openWindow(url);
+}
+
+// The browser has changed the subscription, or wants it to be made anew.
+self.addEventListener('pushsubscriptionchange', (event) => event.waitUntil(renew(event.newSubscription)));
+
+async function renew(subscription) {
+  const { id, applicationServerKey } = await record.load();
+  if (!id) return;
+  subscription ??= await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey });
+  const { endpoint, keys } = subscription.toJSON();
+  await api.change(id, { endpoint, keys }); // if this fails, the page does it when it is opened
+  await record.save({ endpoint });
+  await tell({ type: 'renewed', id });
+}
+
+// The page opens without a network, too, as it was last seen; what it shows
+// comes from the API, of which nothing is kept.
+self.addEventListener('fetch', (event) => {
+  const { method, url } = event.request;
+  if (method === 'GET' && url.startsWith(registration.scope) && !url.startsWith(`${registration.scope}api/`)) {
+    event.respondWith(fetchFile(event.request));
+  }
+});
+
+async function fetchFile(request) {
+  const cache = await caches.open(FILES);
+  try {
+    const response = await fetch(request);
+    if (response.ok) await cache.put(request, response.clone());
+    return response;
+  } catch (error) {
+    const kept = await cache.match(request, { ignoreSearch: true });
+    if (kept) return kept;
+    throw error;
+  }
+}

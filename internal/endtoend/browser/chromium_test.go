@@ -1,0 +1,183 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	cdppage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/serviceworker"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/stretchr/testify/require"
+)
+
+// chromium is a window of Chromium, the only one of its process.
+type chromium struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu            sync.Mutex
+	console       []string
+	registrations map[string]serviceworker.RegistrationID // by their scope
+}
+
+// startChromium starts Debian's Chromium in a language. It ends with the test.
+func startChromium(t *testing.T, language string, options ...chromedp.ExecAllocatorOption) *chromium {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	require.NoError(t, err, "run internal/endtoend/browser/install.sh")
+	options = append([]chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("accept-lang", language), chromedp.Flag("lang", language),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
+		chromedp.Flag("hide-scrollbars", true),
+		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }),
+	}, options...)
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:], options...)...)
+	t.Cleanup(cancel)
+	ctx, _ = chromedp.NewContext(ctx)
+	require.NoError(t, chromedp.Do(ctx))
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx) })
+
+	c := &chromium{t: t, ctx: ctx, registrations: make(map[string]serviceworker.RegistrationID)}
+	require.NoError(t, chromedp.Listen(ctx, c.observe))
+	_, err = chromedp.Call(ctx, serviceworker.Enable, cdp.Empty{})
+	require.NoError(t, err)
+	messages := chromedp.Console(ctx)
+	go func() {
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			c.mu.Lock()
+			c.console = append(c.console, string(m.Type)+": "+m.Text)
+			c.mu.Unlock()
+		}
+	}()
+	return c
+}
+
+func (c *chromium) observe(event any) {
+	if event, ok := event.(*serviceworker.EventWorkerRegistrationUpdated); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, r := range event.Registrations {
+			c.registrations[r.ScopeURL] = r.RegistrationID
+		}
+	}
+}
+
+// complaints are the errors and warnings in the console, such as those about
+// the content security policy.
+func (c *chromium) complaints() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var complaints []string
+	for _, m := range c.console {
+		if !strings.HasPrefix(m, "log:") && !strings.HasPrefix(m, "info:") && !strings.HasPrefix(m, "verbose:") {
+			complaints = append(complaints, m)
+		}
+	}
+	return complaints
+}
+
+// permit sets whether the site may show notifications.
+func (c *chromium) permit(origin string, setting browser.PermissionSetting) {
+	c.t.Helper()
+	_, err := chromedp.CallBrowser(c.ctx, browser.SetPermission, browser.SetPermissionParams{
+		Permission: &browser.PermissionDescriptor{Name: "notifications"}, Setting: setting, Origin: origin,
+	})
+	require.NoError(c.t, err)
+}
+
+// deliver runs the push event of the service worker with a payload, which the
+// push service would have brought and the browser decrypted.
+func (c *chromium) deliver(site, payload string) {
+	c.t.Helper()
+	c.mu.Lock()
+	id, ok := c.registrations[site]
+	c.mu.Unlock()
+	require.True(c.t, ok, "%s has no service worker", site)
+	_, err := chromedp.Call(c.ctx, serviceworker.DeliverPushMessage, serviceworker.DeliverPushMessageParams{
+		Origin: strings.TrimSuffix(site, "/push/"), RegistrationID: id, Data: payload,
+	})
+	require.NoError(c.t, err)
+}
+
+// inject runs a script in each document before the page's own.
+func (c *chromium) inject(script string) {
+	c.t.Helper()
+	_, err := chromedp.Call(c.ctx, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: script})
+	require.NoError(c.t, err)
+}
+
+// look sets the size of the window and whether its user likes it dark.
+func (c *chromium) look(width, height int64, scheme string) {
+	c.t.Helper()
+	require.NoError(c.t, chromedp.Do(c.ctx, chromedp.EmulateViewport(width, height, chromedp.EmulateScale(2))))
+	_, err := chromedp.Call(c.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+	})
+	require.NoError(c.t, err)
+}
+
+// pretend makes it another browser, as far as its name goes.
+func (c *chromium) pretend(agent string) {
+	c.t.Helper()
+	_, err := chromedp.Call(c.ctx, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent})
+	require.NoError(c.t, err)
+}
+
+func (c *chromium) open(url string) {
+	c.t.Helper()
+	require.NoError(c.t, chromedp.Do(c.ctx, chromedp.Navigate(url)))
+}
+
+func (c *chromium) evaluate(expression string) (string, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, waitTimeout)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[string](expression, chromedp.EvalAwaitPromise))
+}
+
+func (c *chromium) press(x, y float64) {
+	c.t.Helper()
+	require.NoError(c.t, chromedp.Do(c.ctx, chromedp.MouseClickXY(x, y)))
+}
+
+var chromiumKeys = strings.NewReplacer(keyTab, kb.Tab, keyEnter, kb.Enter, keyEscape, kb.Escape)
+
+func (c *chromium) keys(keys string) {
+	c.t.Helper()
+	if keys == keyShiftTab {
+		require.NoError(c.t, chromedp.Do(c.ctx, chromedp.KeyEvent(kb.Tab, chromedp.KeyModifiers(kb.ModifierShift))))
+		return
+	}
+	require.NoError(c.t, chromedp.Do(c.ctx, chromedp.KeyEvent(chromiumKeys.Replace(keys))))
+}
+
+// screenshot is the whole page as PNG.
+func (c *chromium) screenshot() []byte {
+	c.t.Helper()
+	image, err := chromedp.Run(c.ctx, chromedp.FullScreenshot(100))
+	require.NoError(c.t, err)
+	return image
+}
+
+func toJSON(t *testing.T, value any) string {
+	t.Helper()
+	content, err := json.Marshal(value)
+	require.NoError(t, err)
+	return string(content)
+}

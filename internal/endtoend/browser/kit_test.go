@@ -1,0 +1,54 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package browser
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/chromedp"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
+)
+
+// stage is the page on the stand-in in Chromium.
+type stage struct {
+	tab
+	*standIn
+	chromium *chromium
+}
+
+// newStage starts both. Pushes arrive as long as the browser has a service
+// worker; the site may show notifications.
+func newStage(t *testing.T, language string, options ...chromedp.ExecAllocatorOption) stage {
+	t.Helper()
+	s := startStandIn(t, page.Options{})
+	c := startChromium(t, language, options...)
+	c.inject(fmt.Sprintf(pushManager, "https://push.example.net/"))
+	c.permit(s.site, browser.PermissionSettingGranted)
+	s.push = func(_ *subscription, payload string) { c.deliver(s.site, payload) }
+	return stage{tab: tab{window: c, t: t}, standIn: s, chromium: c}
+}
+
+// signedIn opens the page and signs in.
+func (s stage) signedIn() {
+	s.tab.t.Helper()
+	s.open(s.site)
+	s.enter(user, password)
+	s.awaitVisible("#mails-card")
+}
+
+// turnedOn turns notifications on, from the page of somebody signed in.
+func (s stage) turnedOn() {
+	s.tab.t.Helper()
+	s.click("#device-do")
+	s.awaitState("on")
+}
+
+// awaitState waits for a state of the device (see js/device.js).
+func (t tab) awaitState(state string) {
+	t.t.Helper()
+	t.await(fmt.Sprintf("document.getElementById('device').dataset.state === %q", state))
+}
