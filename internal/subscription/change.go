@@ -48,17 +48,17 @@ type Address struct {
 const attempts = 10
 
 // Add gives a user a device. One that is known already, by its endpoint or
-// its DeviceClientID, is renewed in place: it keeps its ID. The result is
-// confirmed if nothing but the name has changed; otherwise its
-// VerificationCode has to be sent to it.
+// its DeviceClientID, is renewed in place: it keeps its ID, and created is
+// false. The result is confirmed if nothing but the name has changed;
+// otherwise its VerificationCode has to be sent to it.
 //
 // Errors: [*FieldError], [ErrTooMany].
-func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscription, err error) {
+func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscription, created bool, err error) {
 	err = s.change(ctx, user, func(list []Subscription) ([]Subscription, error) {
 		i := slices.IndexFunc(list, func(known Subscription) bool {
 			return known.Endpoint == d.Endpoint || d.DeviceClientID != "" && known.DeviceClientID == d.DeviceClientID
 		})
-		if i < 0 {
+		if created = i < 0; created {
 			if len(list) >= MaxPerUser {
 				return nil, ErrTooMany
 			}
@@ -74,7 +74,7 @@ func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscript
 		})
 		return list, added.check()
 	})
-	return added, err
+	return added, created, err
 }
 
 // Renew gives a device another address, because its push service has. It has

@@ -18,7 +18,7 @@ func TestLifeOfADevice(t *testing.T) { eachTable(t, testLifeOfADevice) }
 func testLifeOfADevice(t *testing.T, table Table) {
 	var told []change
 	s := startStore(t, table, &told)
-	phone, err := s.Add(t.Context(), "alice", newDevice(t, "Phone"))
+	phone, _, err := s.Add(t.Context(), "alice", newDevice(t, "Phone"))
 	require.NoError(t, err)
 	assert.False(t, phone.Confirmed())
 	assert.False(t, phone.Wanted())
@@ -58,14 +58,14 @@ func testLifeOfADevice(t *testing.T, table Table) {
 	require.NoError(t, err)
 	assert.Equal(t, "second key", other.ServerKey)
 
-	laptop, err := s.Add(t.Context(), "alice", newDevice(t, "Laptop"))
+	laptop, _, err := s.Add(t.Context(), "alice", newDevice(t, "Laptop"))
 	require.NoError(t, err)
 	require.NoError(t, s.Remove(t.Context(), "alice", phone.ID))
 	assert.Equal(t, []change{{"alice", true}, {"alice", false}}, told, "one that is not confirmed gets no mail")
 	require.NoError(t, s.Remove(t.Context(), "alice", laptop.ID))
 	assert.Len(t, told, 2)
 	require.ErrorIs(t, s.Remove(t.Context(), "alice", laptop.ID), ErrNotFound)
-	_, err = s.Add(t.Context(), "alice", newDevice(t, "Phone"))
+	_, _, err = s.Add(t.Context(), "alice", newDevice(t, "Phone"))
 	assert.NoError(t, err, "after the end of all")
 }
 
@@ -81,23 +81,23 @@ func testKnownDevice(t *testing.T, table Table) {
 	phone := confirmed(t, s, "alice", device)
 
 	device.Name = "My phone"
-	same, err := s.Add(t.Context(), "alice", device)
+	same, _, err := s.Add(t.Context(), "alice", device)
 	require.NoError(t, err)
 	assert.Equal(t, phone.ID, same.ID)
 	assert.True(t, same.Confirmed())
 	assert.Equal(t, "My phone", same.Name)
 
 	device.Keys = newKeys(t)
-	rekeyed, err := s.Add(t.Context(), "alice", device)
+	rekeyed, _, err := s.Add(t.Context(), "alice", device)
 	require.NoError(t, err)
 	assert.Equal(t, phone.ID, rekeyed.ID)
 	assert.False(t, rekeyed.Confirmed(), "other keys")
-	again, err := s.Add(t.Context(), "alice", device)
+	again, _, err := s.Add(t.Context(), "alice", device)
 	require.NoError(t, err)
 	assert.NotEqual(t, rekeyed.VerificationCode, again.VerificationCode, "a code is sent once")
 
 	device.Endpoint += "/moved"
-	moved, err := s.Add(t.Context(), "alice", device)
+	moved, _, err := s.Add(t.Context(), "alice", device)
 	require.NoError(t, err)
 	assert.Equal(t, phone.ID, moved.ID, "known by its deviceClientId")
 	assert.False(t, moved.Confirmed())
@@ -108,7 +108,7 @@ func testKnownDevice(t *testing.T, table Table) {
 	other := newDevice(t, "Laptop")
 	confirmed(t, s, "alice", other)
 	device.Endpoint = other.Endpoint
-	_, err = s.Add(t.Context(), "alice", device)
+	_, _, err = s.Add(t.Context(), "alice", device)
 	require.NoError(t, err)
 	assert.Len(t, names(t, s, "alice"), 1)
 }
@@ -147,7 +147,7 @@ func testEndpointOfAnother(t *testing.T, table Table) {
 	browser := newDevice(t, "Browser")
 	confirmed(t, s, "alice", browser)
 	confirmed(t, s, "alice", newDevice(t, "Phone"))
-	added, err := s.Add(t.Context(), "bob", browser)
+	added, _, err := s.Add(t.Context(), "bob", browser)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Browser", "Phone"}, names(t, s, "alice"), "Bob has proved nothing so far")
 	_, err = s.Confirm(t.Context(), "bob", added.ID, added.VerificationCode)
@@ -181,14 +181,14 @@ func testWhatADeviceCannotSay(t *testing.T, table Table) {
 	} {
 		d := newDevice(t, "Phone")
 		test.change(&d)
-		_, err := s.Add(t.Context(), "alice", d)
+		_, _, err := s.Add(t.Context(), "alice", d)
 		var field *FieldError
 		if assert.ErrorAs(t, err, &field, test.field) {
 			assert.Equal(t, test.field, field.Field)
 		}
 	}
 	d := newDevice(t, strings.Repeat("ä", MaxName))
-	phone, err := s.Add(t.Context(), "alice", d)
+	phone, _, err := s.Add(t.Context(), "alice", d)
 	require.NoError(t, err)
 	_, err = s.Rename(t.Context(), "alice", phone.ID, "")
 	assert.Error(t, err)

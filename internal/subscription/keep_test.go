@@ -43,7 +43,7 @@ func TestNothingLivesForEver(t *testing.T) {
 		put(t, table, "bob", Subscription{ID: "1", Name: "Lost", Expires: at.Add(30 * time.Minute)})
 		var told []change
 		s := startStore(t, table, &told)
-		_, err := s.Add(t.Context(), "alice", newDevice(t, "Never confirmed"))
+		_, _, err := s.Add(t.Context(), "alice", newDevice(t, "Never confirmed"))
 		require.NoError(t, err)
 		assert.Equal(t, []string{"Old phone", "Phone", "Never confirmed"}, names(t, s, "alice"))
 

@@ -78,7 +78,7 @@ func newDevice(t testing.TB, name string) Device {
 // confirmed adds a device and gives its code back.
 func confirmed(t testing.TB, s *Store, user string, d Device) Subscription {
 	t.Helper()
-	added, err := s.Add(t.Context(), user, d)
+	added, _, err := s.Add(t.Context(), user, d)
 	require.NoError(t, err)
 	done, err := s.Confirm(t.Context(), user, added.ID, added.VerificationCode)
 	require.NoError(t, err)

@@ -20,7 +20,7 @@ func TestRestart(t *testing.T) {
 	q := openQueue(t, dir)
 	s := startStore(t, q.Table("subscriptions"), nil)
 	phone := confirmed(t, s, "alice", newDevice(t, "Phone"))
-	laptop, err := s.Add(t.Context(), "alice", newDevice(t, "Laptop"))
+	laptop, _, err := s.Add(t.Context(), "alice", newDevice(t, "Laptop"))
 	require.NoError(t, err)
 	confirmed(t, s, "bob", newDevice(t, "Tablet"))
 	s.Stop()
@@ -67,7 +67,7 @@ func testTwoStores(t *testing.T, table Table) {
 		t.Helper()
 		require.Eventually(t, func() bool { return assert.ObjectsAreEqual(want, names(t, s, "alice")) }, waitTimeout, waitTimeout/10_000)
 	}
-	phone, err := a.Add(t.Context(), "alice", newDevice(t, "Phone"))
+	phone, _, err := a.Add(t.Context(), "alice", newDevice(t, "Phone"))
 	require.NoError(t, err)
 	sees(a, "Phone")
 	sees(b, "Phone")
@@ -84,7 +84,7 @@ func testTwoStores(t *testing.T, table Table) {
 	for i, s := range []*Store{a, b} {
 		go func() {
 			for n := range MaxPerUser {
-				_, err := s.Add(t.Context(), "alice", newDevice(t, fmt.Sprint("device ", i, n)))
+				_, _, err := s.Add(t.Context(), "alice", newDevice(t, fmt.Sprint("device ", i, n)))
 				results <- err
 			}
 		}()
@@ -115,7 +115,7 @@ func testUnreadableEntry(t *testing.T, table Table) {
 	require.NoError(t, err)
 	s := startStore(t, table, nil)
 	confirmed(t, s, "alice", newDevice(t, "Phone"))
-	_, err = s.Add(t.Context(), "mallory", newDevice(t, "Phone"))
+	_, _, err = s.Add(t.Context(), "mallory", newDevice(t, "Phone"))
 	require.Error(t, err, "it is not overwritten")
 	assert.Equal(t, []string{"Phone"}, names(t, s, "alice"))
 }

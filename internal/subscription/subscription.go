@@ -20,7 +20,6 @@ package subscription
 import (
 	"crypto/ecdh"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -125,7 +124,7 @@ func (b *Base64) UnmarshalText(text []byte) error {
 	s := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(string(text), "="))
 	raw, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
-		return errors.New("not base64url")
+		return &FieldError{"keys", "must be base64url"}
 	}
 	*b = raw
 	return nil

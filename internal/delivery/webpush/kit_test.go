@@ -97,7 +97,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) device(t testing.TB, name string) (*pushtest.Device, subscription.Subscription) {
 	t.Helper()
 	device := w.service.Subscribe(t, w.key.Public())
-	added, err := w.Subscriptions.Add(t.Context(), alice, subscription.Device{Name: name, Address: address(t, device, w.key)})
+	added, _, err := w.Subscriptions.Add(t.Context(), alice, subscription.Device{Name: name, Address: address(t, device, w.key)})
 	require.NoError(t, err)
 	added, err = w.Subscriptions.Confirm(t.Context(), alice, added.ID, added.VerificationCode)
 	require.NoError(t, err)

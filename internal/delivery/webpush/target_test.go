@@ -26,7 +26,7 @@ func TestDestinations(t *testing.T) {
 
 	_, phone := w.device(t, "Phone")
 	_, laptop := w.device(t, "Laptop")
-	_, err = w.Subscriptions.Add(t.Context(), alice, subscription.Device{
+	_, _, err = w.Subscriptions.Add(t.Context(), alice, subscription.Device{
 		Name: "Unconfirmed", Address: address(t, w.service.Subscribe(t, w.key.Public()), w.key),
 	})
 	require.NoError(t, err)
