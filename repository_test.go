@@ -33,6 +33,7 @@ var layers = []string{
 	"internal/notification",
 	"internal/outbound",
 	"internal/queue",
+	"internal/eventlog",
 	"internal/subscription",
 	"internal/delivery",
 	"handlers",

@@ -159,7 +159,12 @@ func (t *Table) Watch(ctx context.Context, prefix Key, seen func(Entry), current
 	if err != nil {
 		return err
 	}
-	defer func() { _ = watcher.Stop() }()
+	defer func() {
+		// What is asked of a store that is being opened anew is never answered.
+		t.q.change.RLock()
+		defer t.q.change.RUnlock()
+		_ = watcher.Stop()
+	}()
 	t.q.change.RLock()
 	up := t.q.up
 	t.q.change.RUnlock()

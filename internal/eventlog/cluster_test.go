@@ -1,0 +1,132 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// startNATS starts a NATS server that several logs share.
+func startNATS(t *testing.T) (url string) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true})
+	require.NoError(t, err)
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	require.True(t, s.ReadyForConnections(patience))
+	return s.ClientURL()
+}
+
+func openShared(t *testing.T, url string) *Log {
+	t.Helper()
+	q, err := queue.Open(t.Context(), queue.Config{
+		External: &queue.External{URLs: []string{url}}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	release, err := q.Use(t.Context(), nil)
+	require.NoError(t, err)
+	l := open(Config{Queue: q, Shared: true, Logger: slog.New(slog.DiscardHandler)}, quick)
+	t.Cleanup(func() {
+		l.Close()
+		release()
+		require.NoError(t, q.Close())
+	})
+	return l
+}
+
+// Each Caddy gives its streams what was accepted at another one.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	url := startNATS(t)
+	here, there := openShared(t, url), openShared(t, url)
+	c := newClient(t, here, alice)
+	for i := range 10 {
+		offered(t, []*Log{here, there}[i%2], alice, i)
+	}
+	require.Equal(t, numbers(0, 10), c.wait(10))
+	c.hangUp()
+	offered(t, there, alice, 10)
+
+	// A client goes on where it was, wherever it comes to.
+	for i := range 10 {
+		c.connect([]*Log{there, here}[i%2], alice)
+		require.Equal(t, Resumed, c.start)
+		offered(t, []*Log{here, there}[i%3%2], alice, 11+i)
+		require.Equal(t, numbers(0, 12+i), c.wait(12+i))
+		c.hangUp()
+	}
+	offered(t, here, alice, 5) // once more, elsewhere
+	c.connect(there, alice)
+	offered(t, there, alice, 21)
+	require.Equal(t, numbers(0, 22), c.wait(22))
+	c.hangUp()
+}
+
+// What is accepted elsewhere right after a stream has begun belongs to it.
+func TestClusterKnowsNewStreamsAtOnce(t *testing.T) {
+	t.Parallel()
+	url := startNATS(t)
+	here, there := openShared(t, url), openShared(t, url)
+	newClient(t, there, bob).hangUp() // both are ready
+	newClient(t, here, bob).hangUp()
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			user := fmt.Sprintf("user%d@example.com", i)
+			s, _, err := here.Open(context.Background(), user, "")
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer s.Close()
+			assert.NoError(t, offerTo(context.Background(), there, user, i))
+			deadline := time.After(patience)
+			for {
+				select {
+				case <-s.Ready:
+				case <-deadline:
+					assert.Fail(t, "lost")
+					return
+				}
+				events, _, err := s.Next()
+				if !assert.NoError(t, err) || len(events) == 1 {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestRecentIsBounded(t *testing.T) {
+	t.Parallel()
+	var r recent
+	for i := range 3 * maxRecent {
+		r.add(offer{user: fmt.Sprint("user", i%3), data: []byte{byte(i)}})
+	}
+	require.Len(t, r.of("user0"), maxRecent/3)
+	mine := r.of("user1")
+	require.NotEmpty(t, mine)
+	for i := 1; i < len(mine); i++ {
+		require.Equal(t, mine[i-1].data[0]+3, mine[i].data[0], "oldest first")
+	}
+	require.Empty(t, r.of("nobody"))
+	for _, o := range r.ring {
+		o.at = o.at.Add(-recentAge)
+	}
+	require.Empty(t, r.of("user0"))
+}

@@ -1,0 +1,211 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package eventlog is what the event streams of users are made of: a history of
+// the last hour, in which a stream goes on where another one broke off.
+//
+// In come events, each for one user ([Log.Offer]), and streams that want those
+// of one user ([Log.Open]). Out go the events of each stream in one order, with
+// positions that mean the same on every Caddy that shares the store of the
+// queue, or the word that some are lost ([ErrLost], [Start]).
+//
+// Only what somebody may want is written. A stream takes a lease for its user,
+// which is kept in a table of the queue and lasts for the history after the
+// last stream has ended; without one an event is not stored. What is written
+// goes into a log of the queue, many events with one fsync. Every Caddy reads
+// that log and keeps what it says in memory, so that streams cost the store
+// nothing, also when thousands come at once after a reload.
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// Bounds of the history.
+const (
+	// History is how long after it broke off a stream can be resumed.
+	History = time.Hour
+	// maxBytes bounds the history on disk, and in the memory of each Caddy.
+	maxBytes = 32 << 20
+	// maxEvents bounds how many events of one user are kept. A stream that is
+	// further behind is lost.
+	maxEvents = 256
+	// MaxStreams bounds how many streams one user has at each Caddy.
+	MaxStreams = 100
+)
+
+// The errors of a [Log].
+var (
+	// ErrLost means that events are gone which the stream did not get: it was
+	// too slow, or the store was lost.
+	ErrLost = errors.New("events of the stream are lost")
+	// ErrTooMany means that the user has [MaxStreams] streams.
+	ErrTooMany = errors.New("the user has too many streams")
+	// ErrClosed means that the log was closed.
+	ErrClosed = errors.New("the event log is closed")
+)
+
+// Config tells where a log is kept.
+type Config struct {
+	Queue *queue.Queue
+	// Shared tells that others use the same store at the same time.
+	Shared bool
+	// Logger gets what an operator should know. Required.
+	Logger *slog.Logger
+}
+
+// Log is the history. It is safe for concurrent use.
+type Log struct {
+	cfg     Config
+	store   *queue.Log
+	leases  *queue.Table
+	appends chan *pending
+	kick    chan struct{} // wakes maintain
+	timing  timing
+
+	historyRead, leasesRead once // closed when what is stored is known
+
+	mu      sync.Mutex
+	topics  map[string]*topic
+	leased  int // topics with a lease that holds, or held at the last look
+	history history
+	recent  recent
+	follow  Follow
+	unheard map[string]struct{} // users whose streams follow was not told of
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// timing is what tests make shorter.
+type timing struct {
+	history, lease, renew, tick, retry time.Duration
+}
+
+// defaultTiming: a lease is renewed early enough that it outlasts a stream
+// that breaks off at any moment by the history.
+var defaultTiming = timing{
+	history: History, lease: History + 30*time.Minute, renew: History + 5*time.Minute, tick: time.Minute, retry: time.Second,
+}
+
+// Follow is told when the first stream of a user has come (streaming), and when
+// there has been none for the time of the history. It may be told the same
+// again. After an error it is told again later.
+type Follow func(ctx context.Context, user string, streaming bool) error
+
+// topic is what concerns one user.
+type topic struct {
+	user     string
+	lease    time.Time // until when it is known to hold
+	revision uint64    // of the lease in the table; 0 if it is not there
+	events   []*Event  // oldest first
+	dropped  uint64    // the last position that was dropped
+	streams  []*Stream
+}
+
+// Open opens the log. What is stored is read in the background, for as long as
+// which [Log.Open] and [Log.Offer] wait.
+func Open(cfg Config) *Log { return open(cfg, defaultTiming) }
+
+func open(cfg Config, timing timing) *Log {
+	l := &Log{
+		cfg:         cfg,
+		store:       cfg.Queue.Log("events", queue.LogLimits{Age: timing.history, Bytes: maxBytes}),
+		leases:      cfg.Queue.Table("streams"),
+		appends:     make(chan *pending, maxBatch),
+		kick:        make(chan struct{}, 1),
+		timing:      timing,
+		historyRead: newOnce(),
+		leasesRead:  newOnce(),
+		topics:      make(map[string]*topic),
+		unheard:     make(map[string]struct{}),
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.wg.Go(l.appendLoop)
+	l.wg.Go(l.maintain)
+	l.wg.Go(func() { l.keep("events", l.followStore) })
+	l.wg.Go(func() { l.keep("leases", l.followLeases) })
+	return l
+}
+
+// SetFollow sets who is told of the users that have streams.
+func (l *Log) SetFollow(f Follow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.follow = f
+}
+
+// Close ends everything. The queue must still be open.
+func (l *Log) Close() {
+	l.cancel()
+	l.wg.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.topics {
+		t.fail(ErrClosed)
+	}
+}
+
+// keep reads something until the log is closed, again and again.
+func (l *Log) keep(what string, read func(context.Context) error) {
+	told := false
+	for l.ctx.Err() == nil {
+		start := time.Now()
+		err := read(l.ctx)
+		if l.ctx.Err() != nil {
+			return
+		}
+		if time.Since(start) > l.timing.tick {
+			told = false
+		}
+		if !told {
+			told = true
+			l.cfg.Logger.Warn("the event streams wait for the store", "what", what, "error", err)
+		}
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(l.timing.retry):
+		}
+	}
+}
+
+// once is something that happens once.
+type once struct {
+	done chan struct{}
+	do   *sync.Once
+}
+
+func newOnce() once { return once{make(chan struct{}), new(sync.Once)} }
+
+func (o once) happen() { o.do.Do(func() { close(o.done) }) }
+
+// wait waits until what was stored has been read.
+func (l *Log) wait(ctx context.Context, reads ...once) error {
+	for _, o := range reads {
+		select {
+		case <-o.done:
+		case <-l.ctx.Done():
+			return ErrClosed
+		case <-ctx.Done():
+			return errors.Join(queue.ErrUnavailable, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// topic returns the topic of a user. l.mu is held.
+func (l *Log) topic(user string) *topic {
+	t := l.topics[user]
+	if t == nil {
+		t = &topic{user: user}
+		l.topics[user] = t
+	}
+	return t
+}

@@ -1,0 +1,151 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package eventlog
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// eventOverhead is about what an event takes in memory besides its data.
+const eventOverhead = 200
+
+// Event is one event of a user. It does not change.
+type Event struct {
+	// ID is its position, for [Log.Open] to go on after it.
+	ID string
+	// Data is what was offered.
+	Data []byte
+
+	position uint64
+	identity notification.Identity
+}
+
+// history is what is known of the log in the store. Log.mu guards it.
+type history struct {
+	made  time.Time // of the log in the store
+	last  uint64    // the last entry that was read
+	head  uint64    // the last position
+	floor uint64    // the last position that is no longer known
+	bytes int
+	order []stored // oldest first
+	first int      // index of the oldest in order
+}
+
+// stored is an event in the order of the log.
+type stored struct {
+	topic    *topic
+	position uint64
+	at       time.Time
+	size     int
+}
+
+func (l *Log) followStore(ctx context.Context) error {
+	return l.store.Follow(ctx, l.begin, l.read, l.historyRead.happen)
+}
+
+// begin looks at the log before it is read on. What is no longer there, or
+// belongs to a log that was lost, is forgotten.
+func (l *Log) begin(state queue.LogState) (after uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := &l.history
+	if !state.Made.Equal(h.made) {
+		if !h.made.IsZero() {
+			l.cfg.Logger.Warn("the history of the event streams was lost with its store")
+		}
+		for _, t := range l.topics {
+			t.events = nil
+			t.dropped = 0
+			t.fail(ErrLost)
+		}
+		*h = history{made: state.Made}
+	}
+	if before := state.First - 1; h.last < before {
+		if h.last > 0 {
+			for _, t := range l.topics {
+				t.fail(ErrLost)
+			}
+		}
+		h.last = before
+		h.floor = max(h.floor, position(before, maxPlace))
+		h.head = max(h.head, h.floor)
+	}
+	return h.last
+}
+
+// read takes an entry of the log in.
+func (l *Log) read(entry queue.LogEntry) {
+	batch, err := decodeBatch(entry.Data)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := &l.history
+	h.last = entry.Seq
+	if err != nil {
+		l.cfg.Logger.Error("leaving out events that cannot be read", "error", err)
+	}
+	h.head = position(entry.Seq, maxPlace)
+	for place, o := range batch {
+		p := position(entry.Seq, place)
+		if place == len(batch)-1 {
+			p = h.head // after the last one there is nothing more to come
+		}
+		l.add(l.topic(o.user), &Event{
+			ID: encodeID(h.made, p, entry.Stored), Data: o.data, position: p, identity: o.id,
+		}, entry.Stored)
+	}
+	l.evict(time.Now())
+}
+
+// add appends an event, unless it is there already: a notification may be
+// delivered again after a crash.
+func (l *Log) add(t *topic, e *Event, at time.Time) {
+	if slices.ContainsFunc(t.events, func(other *Event) bool { return other.identity == e.identity }) {
+		return
+	}
+	size := len(e.Data) + eventOverhead
+	l.history.order = append(l.history.order, stored{t, e.position, at, size})
+	l.history.bytes += size
+	if len(t.events) >= maxEvents {
+		l.drop(t)
+	}
+	t.events = append(t.events, e)
+	for _, s := range t.streams {
+		s.wake()
+	}
+}
+
+// drop drops the oldest event of a topic.
+func (l *Log) drop(t *topic) {
+	oldest := t.events[0]
+	t.events[0] = nil
+	t.events = t.events[1:]
+	t.dropped = oldest.position
+	l.history.bytes -= len(oldest.Data) + eventOverhead
+}
+
+// evict drops what is too old or too much.
+func (l *Log) evict(now time.Time) {
+	h := &l.history
+	for h.first < len(h.order) {
+		oldest := h.order[h.first]
+		if now.Sub(oldest.at) < l.timing.history && h.bytes <= maxBytes {
+			break
+		}
+		h.order[h.first] = stored{}
+		h.first++
+		h.floor = oldest.position
+		if t := oldest.topic; len(t.events) > 0 && t.events[0].position == oldest.position {
+			l.drop(t)
+		}
+	}
+	if h.first > 1024 && h.first > len(h.order)/2 {
+		h.order = slices.Clone(h.order[h.first:])
+		h.first = 0
+	}
+}

@@ -1,0 +1,206 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// A lease is an entry of the table "streams": its key is the user, its value
+// the Unix time in milliseconds until which events for the user are stored.
+
+func (l *Log) followLeases(ctx context.Context) error {
+	return l.leases.Watch(ctx, nil, l.seeLease, l.leasesRead.happen)
+}
+
+// seeLease learns of a lease, ours or that of another Caddy.
+func (l *Log) seeLease(entry queue.Entry) {
+	millis, err := strconv.ParseInt(string(entry.Value), 10, 64)
+	if len(entry.Key) != 1 || err != nil && !entry.Deleted {
+		return // not one of ours
+	}
+	user := entry.Key[0]
+	l.mu.Lock()
+	t := l.topic(user)
+	before := l.holds(user)
+	if entry.Deleted {
+		t.revision = 0
+	} else {
+		t.revision = entry.Revision
+		l.extend(t, time.UnixMilli(millis))
+	}
+	var missed []offer
+	if !before && l.holds(user) {
+		missed = l.recent.of(user)
+	}
+	l.mu.Unlock()
+	for _, o := range missed {
+		l.wg.Go(func() {
+			if err := l.append(l.ctx, o); err != nil && l.ctx.Err() == nil {
+				l.cfg.Logger.Warn("an event for a new stream could not be stored", "error", err)
+			}
+		})
+	}
+}
+
+// Wants tells whether events for user are stored.
+func (l *Log) Wants(user string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holds(user)
+}
+
+// holds tells the same. l.mu is held.
+func (l *Log) holds(user string) bool {
+	t := l.topics[user]
+	return t != nil && time.Now().Before(t.lease)
+}
+
+// extend makes the lease hold until then. l.mu is held.
+func (l *Log) extend(t *topic, until time.Time) {
+	if t.lease.IsZero() {
+		l.leased++
+	}
+	if until.After(t.lease) {
+		t.lease = until
+	}
+}
+
+// takeLease makes sure that events for user are stored for long enough from
+// now on, here at once and elsewhere soon.
+func (l *Log) takeLease(ctx context.Context, user string) error {
+	l.mu.Lock()
+	t := l.topic(user)
+	known := t.revision != 0 && time.Until(t.lease) > l.timing.renew
+	until := time.Now().Add(l.timing.lease)
+	if !known {
+		l.extend(t, until)
+		l.unheard[user] = struct{}{}
+	}
+	l.mu.Unlock()
+	if known {
+		return nil
+	}
+	_, err := l.leases.Put(ctx, queue.Key{user}, strconv.AppendInt(nil, until.UnixMilli(), 10))
+	if err != nil {
+		return err
+	}
+	select {
+	case l.kick <- struct{}{}: // somebody is to be told
+	default:
+	}
+	return nil
+}
+
+// maintain renews the leases of users with streams, ends those of others, and
+// drops what is too old.
+func (l *Log) maintain() {
+	tick := time.NewTicker(l.timing.tick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-l.kick:
+			l.tell()
+			continue
+		case <-tick.C:
+		}
+		if l.wait(l.ctx, l.leasesRead) != nil {
+			return
+		}
+		renew, end := l.look(time.Now())
+		for _, user := range renew {
+			if err := l.takeLease(l.ctx, user); err != nil && l.ctx.Err() == nil {
+				l.cfg.Logger.Warn("the lease of a stream could not be renewed; it will be tried again", "error", err)
+				break
+			}
+		}
+		for user, revision := range end {
+			if l.ctx.Err() == nil {
+				l.endLease(user, revision)
+			}
+		}
+		l.tell()
+	}
+}
+
+// look finds what is to be done, and forgets users of whom nothing is left.
+func (l *Log) look(now time.Time) (renew []string, end map[string]uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.evict(now)
+	end = make(map[string]uint64)
+	for user, t := range l.topics {
+		switch {
+		case len(t.streams) > 0:
+			if t.revision == 0 || t.lease.Sub(now) < l.timing.renew {
+				renew = append(renew, user)
+			}
+		case now.Before(t.lease):
+		case t.revision != 0:
+			end[user] = t.revision
+		default:
+			if !t.lease.IsZero() {
+				t.lease = time.Time{}
+				l.leased--
+			}
+			if len(t.events) == 0 {
+				delete(l.topics, user)
+			}
+		}
+	}
+	return renew, end
+}
+
+// endLease tells that the user has no streams any more, then takes the lease
+// out of the table. Should a stream have come meanwhile, anywhere, the table
+// knows.
+func (l *Log) endLease(user string, revision uint64) {
+	if err := l.tellOf(user, false); err != nil {
+		return // told again later
+	}
+	err := l.leases.Delete(l.ctx, queue.Key{user}, revision)
+	if errors.Is(err, queue.ErrChanged) {
+		l.mu.Lock()
+		l.unheard[user] = struct{}{}
+		l.mu.Unlock()
+	}
+}
+
+// tell tells of users with new streams.
+func (l *Log) tell() {
+	l.mu.Lock()
+	users := make([]string, 0, len(l.unheard))
+	for user := range l.unheard {
+		users = append(users, user)
+	}
+	l.mu.Unlock()
+	for _, user := range users {
+		if l.tellOf(user, true) == nil {
+			l.mu.Lock()
+			delete(l.unheard, user)
+			l.mu.Unlock()
+		}
+	}
+}
+
+func (l *Log) tellOf(user string, streaming bool) error {
+	l.mu.Lock()
+	follow := l.follow
+	l.mu.Unlock()
+	if follow == nil {
+		return nil
+	}
+	err := follow(l.ctx, user, streaming)
+	if err != nil && l.ctx.Err() == nil {
+		l.cfg.Logger.Warn("the registration of a user could not follow the streams; it will be tried again", "error", err)
+	}
+	return err
+}

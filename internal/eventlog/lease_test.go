@@ -1,0 +1,69 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package eventlog
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// brief has leases that end while one waits.
+var brief = timing{history: time.Hour, lease: 1500 * time.Millisecond, renew: 1200 * time.Millisecond, tick: 10 * time.Millisecond, retry: 10 * time.Millisecond}
+
+func TestLeaseEnds(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, openQueue(t, t.TempDir()), brief)
+	f := new(follows)
+	l.SetFollow(f.follow)
+	c := newClient(t, l, alice)
+	require.Eventually(t, func() bool { return slices.Equal([]string{alice + " true"}, f.list()) }, patience, time.Millisecond)
+	time.Sleep(2 * brief.lease)
+	require.True(t, l.Wants(alice), "as long as there is a stream")
+	require.NotContains(t, f.list(), alice+" false")
+	c.hangUp()
+	require.True(t, l.Wants(alice), "and for some time after that")
+	require.Eventually(t, func() bool { return slices.Contains(f.list(), alice+" false") }, patience, time.Millisecond)
+	require.False(t, l.Wants(alice))
+	require.Eventually(t, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.topics) == 0 && l.leased == 0
+	}, patience, time.Millisecond, "nothing is left")
+	require.True(t, l.Idle())
+
+	newClient(t, l, alice).hangUp()
+	require.Eventually(t, func() bool { return l.Wants(alice) && f.list()[len(f.list())-1] == alice+" true" }, patience, time.Millisecond)
+}
+
+func TestFollowIsToldAgainAfterAnError(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, openQueue(t, t.TempDir()), brief)
+	f := &follows{fails: 3}
+	l.SetFollow(f.follow)
+	c := newClient(t, l, alice)
+	require.Eventually(t, func() bool { return slices.Equal([]string{alice + " true"}, f.list()) }, patience, time.Millisecond)
+	f.mu.Lock()
+	f.fails = 3
+	f.mu.Unlock()
+	c.hangUp()
+	require.Eventually(t, func() bool { return slices.Contains(f.list(), alice+" false") }, patience, time.Millisecond)
+}
+
+// Whoever starts after a lease has ended ends it.
+func TestLeaseEndsOverRestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	t.Run("before", func(t *testing.T) {
+		l := openLog(t, openQueue(t, dir), brief)
+		newClient(t, l, alice).hangUp()
+	})
+	time.Sleep(brief.lease)
+	l := openLog(t, openQueue(t, dir), brief)
+	f := new(follows)
+	l.SetFollow(f.follow)
+	require.Eventually(t, func() bool { return slices.Equal([]string{alice + " false"}, f.list()) }, patience, time.Millisecond)
+}

@@ -1,0 +1,132 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package eventlog
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"time"
+)
+
+// Stream is the events of one user, from some position on. One goroutine at a
+// time uses it.
+type Stream struct {
+	// Ready gets a value when there may be something for [Stream.Next].
+	Ready <-chan struct{}
+
+	log    *Log
+	topic  *topic
+	ready  chan struct{}
+	cursor uint64
+	err    error
+}
+
+// Start is where a stream begins.
+type Start uint8
+
+// Where streams begin.
+const (
+	// Now: with what comes next, as nothing else was asked for.
+	Now Start = iota
+	// Resumed: after the position that was asked for.
+	Resumed
+	// Reset: with what comes next, because it is not known what came after the
+	// position that was asked for.
+	Reset
+)
+
+// Open begins a stream of the events of user, after the position lastID if it
+// is not empty. It makes sure that from now on they are stored. Errors:
+// [ErrTooMany], [ErrClosed], queue.ErrUnavailable. The stream must be closed.
+func (l *Log) Open(ctx context.Context, user, lastID string) (*Stream, Start, error) {
+	if err := l.wait(ctx, l.leasesRead, l.historyRead); err != nil {
+		return nil, Now, err
+	}
+	if err := l.takeLease(ctx, user); err != nil {
+		return nil, Now, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() != nil {
+		return nil, Now, ErrClosed
+	}
+	t := l.topic(user)
+	if len(t.streams) >= MaxStreams {
+		return nil, Now, ErrTooMany
+	}
+	s := &Stream{log: l, topic: t, ready: make(chan struct{}, 1), cursor: l.history.head}
+	s.Ready = s.ready
+	start := l.start(t, lastID, &s.cursor)
+	t.streams = append(t.streams, s)
+	s.wake()
+	return s, start, nil
+}
+
+// start finds the position that lastID is.
+func (l *Log) start(t *topic, lastID string, cursor *uint64) Start {
+	if lastID == "" {
+		return Now
+	}
+	p, issued, ok := decodeID(lastID, l.history.made)
+	age := time.Since(issued)
+	switch {
+	case !ok, age > l.timing.history, age < -l.timing.history:
+		return Reset
+	case p < l.history.floor, p < t.dropped:
+		return Reset
+	}
+	// Another Caddy may be ahead of this one: then p is after the head.
+	*cursor = p
+	return Resumed
+}
+
+// Next returns the events that have come since the last call, and the ID of the
+// position after them. An error is final.
+func (s *Stream) Next() (events []*Event, id string, err error) {
+	l := s.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return nil, "", s.err
+	case s.topic.dropped > s.cursor:
+		return nil, "", ErrLost
+	}
+	all := s.topic.events
+	from := sort.Search(len(all), func(i int) bool { return all[i].position > s.cursor })
+	if from < len(all) {
+		events = append(events, all[from:]...)
+	}
+	s.cursor = max(s.cursor, l.history.head)
+	return events, encodeID(l.history.made, s.cursor, time.Now()), nil
+}
+
+// Close ends the stream. Its lease goes on for the time of the history.
+func (s *Stream) Close() {
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	if i := slices.Index(s.topic.streams, s); i >= 0 {
+		s.topic.streams = slices.Delete(s.topic.streams, i, i+1)
+	}
+}
+
+func (s *Stream) wake() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// fail ends the stream from inside. Log.mu is held.
+func (s *Stream) fail(err error) {
+	s.err = err
+	s.wake()
+}
+
+func (t *topic) fail(err error) {
+	for _, s := range t.streams {
+		s.fail(err)
+	}
+}
