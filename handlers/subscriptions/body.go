@@ -1,0 +1,107 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package subscriptions
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
+)
+
+// maxBody bounds a request, in bytes. A subscription has some 500.
+const maxBody = 16 << 10
+
+// addressBody is the W3C's PushSubscriptionJSON.
+type addressBody struct {
+	Endpoint string            `json:"endpoint"`
+	Keys     subscription.Keys `json:"keys"`
+	// ExpirationTime is in milliseconds since 1970, or null.
+	ExpirationTime *float64 `json:"expirationTime"`
+}
+
+// addition is the body of POST /subscriptions.
+type addition struct {
+	Name           string `json:"name"`
+	DeviceClientID string `json:"deviceClientId"`
+	addressBody
+}
+
+// patch is the body of PATCH /subscriptions/{id}.
+type patch struct {
+	Name             *string `json:"name"`
+	VerificationCode *string `json:"verificationCode"`
+	addressBody
+}
+
+// ends is when the push service ends the subscription, or zero.
+func (b *addressBody) ends(now time.Time) (time.Time, error) {
+	if b.ExpirationTime == nil {
+		return time.Time{}, nil
+	}
+	at := time.UnixMilli(int64(min(*b.ExpirationTime, math.MaxInt32*1000))).UTC().Truncate(time.Second)
+	if !at.After(now) {
+		return at, &subscription.FieldError{Field: "expirationTime", Problem: "is over"}
+	}
+	return at, nil
+}
+
+// read reads a JSON body. Members that are not known are left alone: browsers
+// may tell more of a subscription one day.
+func read(w http.ResponseWriter, r *http.Request, body any) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return errMediaType
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return errTooLarge
+		}
+		return badRequest("", "The request broke off.")
+	}
+	if err := json.Unmarshal(text, body); err != nil {
+		if field, ok := errors.AsType[*subscription.FieldError](err); ok {
+			return field
+		}
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			field := strings.TrimPrefix(wrong.Field, "addressBody.") // encoding/json names what is embedded
+			return badRequest(field, fmt.Sprintf("The member %s has the wrong type.", field))
+		}
+		return badRequest("", "The body is not the JSON that was expected.")
+	}
+	return nil
+}
+
+// view is a subscription as its user sees it. The endpoint itself is a secret.
+type view struct {
+	ID             string                 `json:"id"`
+	Name           string                 `json:"name"`
+	DeviceClientID string                 `json:"deviceClientId"`
+	EndpointHost   string                 `json:"endpointHost"`
+	Confirmed      bool                   `json:"confirmed"`
+	Created        time.Time              `json:"created"`
+	Expires        time.Time              `json:"expires"`
+	LastDelivery   *subscription.Delivery `json:"lastDelivery"`
+}
+
+func viewOf(d *subscription.Subscription) view {
+	return view{
+		ID: d.ID, Name: d.Name, DeviceClientID: d.DeviceClientID, EndpointHost: d.Host(),
+		Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires, LastDelivery: d.Last,
+	}
+}
+
+func answer(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(value)
+}

@@ -1,0 +1,114 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package subscriptions
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
+)
+
+var (
+	errMediaType   = errors.New("the body is not application/json")
+	errTooLarge    = errors.New("the body is too large")
+	errUnconfirmed = errors.New("the device is not confirmed")
+)
+
+// requestError is a mistake in a request.
+type requestError struct{ field, detail string }
+
+func (e *requestError) Error() string { return e.detail }
+
+func badRequest(field, detail string) error { return &requestError{field, detail} }
+
+// tooMany says that a user has caused too many messages.
+type tooMany struct{ wait time.Duration }
+
+func (e *tooMany) Error() string { return "too many messages" }
+
+// notSent says that a push service did not take a message.
+type notSent struct{ result delivery.Result }
+
+func (e *notSent) Error() string { return "not sent: " + e.result.Reason }
+
+// fail answers with what err means.
+func (h *Handler) fail(w http.ResponseWriter, err error) {
+	var (
+		request *requestError
+		field   *subscription.FieldError
+		refused *outbound.RefusedError
+		many    *tooMany
+		sent    *notSent
+		p       problem.Problem
+		event   = Refused
+	)
+	switch {
+	case errors.As(err, &request):
+		p = problem.Problem{Status: http.StatusBadRequest, Detail: request.detail, Field: request.field}
+	case errors.As(err, &field):
+		p = problem.Problem{Status: http.StatusBadRequest, Detail: field.Error(), Field: field.Field}
+	case errors.As(err, &refused):
+		p = problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not taken: " + refused.Error() + ".", Field: "endpoint"}
+	case errors.Is(err, subscription.ErrWrongCode):
+		p = problem.Problem{Status: http.StatusBadRequest, Detail: "This is not the code that was sent to the device.", Field: "verificationCode"}
+	case errors.Is(err, subscription.ErrNotFound):
+		p = problem.Problem{Status: http.StatusNotFound, Detail: "You have no such device."}
+	case errors.Is(err, subscription.ErrTooMany):
+		p = problem.Problem{Status: http.StatusConflict, Detail: fmt.Sprintf("You have %d devices already: remove one first.", subscription.MaxPerUser)}
+		event = Limited
+	case errors.Is(err, errUnconfirmed):
+		p = problem.Problem{Status: http.StatusConflict, Detail: "The device has not confirmed its subscription yet."}
+	case errors.Is(err, errMediaType):
+		p = problem.Problem{Status: http.StatusUnsupportedMediaType, Detail: "The body must be application/json."}
+	case errors.Is(err, errTooLarge):
+		p = problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("The body may have %d bytes.", maxBody)}
+	case errors.As(err, &many):
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(many.wait.Seconds()))))
+		p = problem.Problem{Status: http.StatusTooManyRequests, Detail: "You have had too many messages sent."}
+		event = Limited
+	case errors.As(err, &sent):
+		p = sent.problem()
+		event = SendFailed
+	default:
+		h.unavailable(w, err)
+		return
+	}
+	h.Observe(event)
+	problem.Write(w, p)
+}
+
+// problem says why a device did not get a message.
+func (e *notSent) problem() problem.Problem {
+	switch {
+	case e.result.Reason == "address_refused":
+		return problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not taken: " + e.result.Err.Error() + ".", Field: "endpoint"}
+	case e.result.Outcome == delivery.Gone:
+		return problem.Problem{Status: http.StatusGone, Detail: "The device has ended its subscription, which is removed."}
+	default:
+		return problem.Problem{
+			Status: http.StatusBadGateway, Title: "The push service did not take the message",
+			Detail: "The push service of the device failed or refused: " + e.result.Reason + ".",
+		}
+	}
+}
+
+// unavailable answers where it is not the user's fault.
+func (h *Handler) unavailable(w http.ResponseWriter, err error) {
+	if errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrFull) || errors.Is(err, subscription.ErrNotReady) {
+		w.Header().Set("Retry-After", "5")
+		problem.Write(w, problem.Problem{Status: http.StatusServiceUnavailable, Detail: "Try again in a moment."})
+		return
+	}
+	h.Logger.Error("cannot serve a request about subscriptions", "error", err)
+	problem.Write(w, problem.Problem{Status: http.StatusInternalServerError})
+}

@@ -1,0 +1,289 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package subscriptions lets people look after their devices: the part of the
+// user API that is about Web Push.
+//
+// In come requests of somebody who is signed in (see package signin), with
+// paths below that of the API:
+//
+//	GET    /subscriptions            all devices of the user
+//	POST   /subscriptions            a new one, in the words of the W3C's PushSubscription
+//	GET    /subscriptions/{id}
+//	PATCH  /subscriptions/{id}       its name, the code that came to it, or its new address
+//	DELETE /subscriptions/{id}
+//	POST   /subscriptions/{id}/test  sends it a message
+//
+// Out go changes of a [subscription.Store], messages that ask a device for its
+// code, and answers in JSON; errors are problem details (RFC 9457).
+package subscriptions
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
+)
+
+// sends is how often a user may have something sent: a server must not be made
+// a tool against others.
+var sends = throttle.Limit{AtOnce: 20, Every: 6 * time.Second, Keys: 4096}
+
+// sendTimeout bounds how long somebody waits for a push service.
+const sendTimeout = 15 * time.Second
+
+// Event is what happened; it is a metric label.
+type Event string
+
+// The events.
+const (
+	Added      Event = "added"
+	Renewed    Event = "renewed"
+	Confirmed  Event = "confirmed"
+	Renamed    Event = "renamed"
+	Removed    Event = "removed"
+	Tested     Event = "tested"
+	Refused    Event = "refused"     // something of the request cannot be taken
+	Limited    Event = "limited"     // too many devices, or too many messages
+	SendFailed Event = "send_failed" // the push service did not take a message
+)
+
+// Config of a handler.
+type Config struct {
+	Store *subscription.Store
+	// Sender sends what devices are asked with, and tests.
+	Sender *webpush.Sender
+	// Keys returns the VAPID keys.
+	Keys func(context.Context) (webpush.Ring, error)
+	// Policy says which endpoints are taken.
+	Policy *outbound.Policy
+	// Logger gets what an operator should know. Required.
+	Logger *slog.Logger
+	// Observe, if set, is told of every event.
+	Observe func(Event)
+}
+
+// Handler serves the API.
+type Handler struct {
+	Config
+
+	mux   *http.ServeMux
+	sends *throttle.Throttle[string]
+}
+
+// New returns a handler.
+func New(cfg Config) *Handler {
+	if cfg.Observe == nil {
+		cfg.Observe = func(Event) {}
+	}
+	h := &Handler{Config: cfg, mux: http.NewServeMux(), sends: throttle.New[string](sends)}
+	h.mux.Handle("/subscriptions", h.methods(map[string]action{
+		http.MethodGet: h.list, http.MethodPost: h.add,
+	}))
+	h.mux.Handle("/subscriptions/{id}", h.methods(map[string]action{
+		http.MethodGet: h.show, http.MethodPatch: h.change, http.MethodDelete: h.remove,
+	}))
+	h.mux.Handle("/subscriptions/{id}/test", h.methods(map[string]action{http.MethodPost: h.test}))
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		problem.Write(w, problem.Problem{Status: http.StatusNotFound})
+	})
+	return h
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+
+// action serves a request of a user who is signed in. The error is the answer.
+type action func(w http.ResponseWriter, r *http.Request, user string) error
+
+// methods serves the actions of one path.
+func (h *Handler) methods(actions map[string]action) http.Handler {
+	var allowed []string
+	for method := range actions {
+		allowed = append(allowed, method)
+	}
+	slices.Sort(allowed)
+	allow := strings.Join(allowed, ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		act := actions[r.Method]
+		if act == nil {
+			w.Header().Set("Allow", allow)
+			problem.Write(w, problem.Problem{Status: http.StatusMethodNotAllowed})
+			return
+		}
+		user, ok := signin.User(r.Context())
+		if !ok {
+			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "Sign in first."})
+			return
+		}
+		if err := act(w, r, user); err != nil {
+			h.fail(w, err)
+		}
+	})
+}
+
+func (h *Handler) list(w http.ResponseWriter, _ *http.Request, user string) error {
+	devices, err := h.Store.List(user)
+	if err != nil {
+		return err
+	}
+	views := make([]view, len(devices))
+	for i := range devices {
+		views[i] = viewOf(&devices[i])
+	}
+	answer(w, http.StatusOK, struct {
+		Subscriptions []view `json:"subscriptions"`
+	}{views})
+	return nil
+}
+
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, user string) error {
+	devices, err := h.Store.List(user)
+	if err != nil {
+		return err
+	}
+	for i := range devices {
+		if devices[i].ID == r.PathValue("id") {
+			answer(w, http.StatusOK, viewOf(&devices[i]))
+			return nil
+		}
+	}
+	return subscription.ErrNotFound
+}
+
+func (h *Handler) add(w http.ResponseWriter, r *http.Request, user string) error {
+	var body addition
+	if err := read(w, r, &body); err != nil {
+		return err
+	}
+	to, err := h.address(r.Context(), &body.addressBody)
+	if err != nil {
+		return err
+	}
+	if err := h.mayHaveSent(user); err != nil {
+		return err
+	}
+	device, created, err := h.Store.Add(r.Context(), user, subscription.Device{
+		Name: body.Name, DeviceClientID: body.DeviceClientID, Address: to,
+	})
+	if err != nil {
+		return err
+	}
+	if device, err = h.askForCode(r.Context(), user, device); err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+		w.Header().Set("Location", "subscriptions/"+device.ID)
+		h.Observe(Added)
+	} else {
+		h.Observe(Renewed)
+	}
+	answer(w, status, viewOf(&device))
+	return nil
+}
+
+func (h *Handler) change(w http.ResponseWriter, r *http.Request, user string) error {
+	var body patch
+	if err := read(w, r, &body); err != nil {
+		return err
+	}
+	changes, err := h.changes(r.Context(), user, r.PathValue("id"), &body)
+	if err != nil {
+		return err
+	}
+	var device subscription.Subscription
+	for _, c := range changes {
+		if device, err = c.make(); err != nil {
+			return err
+		}
+		h.Observe(c.event)
+	}
+	answer(w, http.StatusOK, viewOf(&device))
+	return nil
+}
+
+// change is one of the things that a PATCH asks for.
+type change struct {
+	event Event
+	make  func() (subscription.Subscription, error)
+}
+
+func (h *Handler) changes(ctx context.Context, user, id string, body *patch) ([]change, error) {
+	var all []change
+	if body.Endpoint != "" {
+		to, err := h.address(ctx, &body.addressBody)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, change{Renewed, func() (subscription.Subscription, error) {
+			if err := h.mayHaveSent(user); err != nil {
+				return subscription.Subscription{}, err
+			}
+			device, err := h.Store.Renew(ctx, user, id, to)
+			if err != nil {
+				return device, err
+			}
+			return h.askForCode(ctx, user, device)
+		}})
+	}
+	if body.VerificationCode != nil {
+		all = append(all, change{Confirmed, func() (subscription.Subscription, error) {
+			return h.Store.Confirm(ctx, user, id, *body.VerificationCode)
+		}})
+	}
+	if body.Name != nil {
+		all = append(all, change{Renamed, func() (subscription.Subscription, error) {
+			return h.Store.Rename(ctx, user, id, *body.Name)
+		}})
+	}
+	if len(all) == 0 {
+		return nil, badRequest("", "There is nothing to change: give a name, a verificationCode, or endpoint and keys.")
+	}
+	return all, nil
+}
+
+func (h *Handler) remove(w http.ResponseWriter, r *http.Request, user string) error {
+	if err := h.Store.Remove(r.Context(), user, r.PathValue("id")); err != nil {
+		return err
+	}
+	h.Observe(Removed)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// address checks where a device says it is. It is taken to have been given the
+// newest key; see askForCode.
+func (h *Handler) address(ctx context.Context, body *addressBody) (subscription.Address, error) {
+	if err := h.Policy.Check(body.Endpoint); err != nil {
+		return subscription.Address{}, err
+	}
+	ring, err := h.Keys(ctx)
+	if err != nil {
+		return subscription.Address{}, err
+	}
+	if len(ring) == 0 {
+		return subscription.Address{}, errors.New("there is no VAPID key")
+	}
+	ends, err := body.ends(time.Now())
+	return subscription.Address{Endpoint: body.Endpoint, Keys: body.Keys, ServerKey: ring[0].Public(), Ends: ends}, err
+}
+
+// mayHaveSent counts a message that a user causes.
+func (h *Handler) mayHaveSent(user string) error {
+	if wait := h.sends.Count(user); wait > 0 {
+		return &tooMany{wait}
+	}
+	return nil
+}
