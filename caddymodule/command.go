@@ -41,6 +41,7 @@ localhost:2019.`,
 var commands = []func() *cobra.Command{
 	statusCommand,
 	dovecotConfigCommand,
+	importCommand,
 }
 
 // client is what a sub-command asks the running Caddy with.

@@ -1,0 +1,114 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package migrate
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/magiconair/properties"
+)
+
+// The properties of the middleware that have a counterpart here.
+const (
+	propertyLogin    = "com.openexchange.rest.services.basic-auth.login"
+	propertyPassword = "com.openexchange.rest.services.basic-auth.password" //nolint:gosec // the name, not the password
+	doveAdmPrefix    = "com.openexchange.dovecot.doveadm."
+)
+
+// doveAdmOptions are the options of the block doveadm for the properties
+// below doveAdmPrefix, and whether the value is in milliseconds.
+var doveAdmOptions = map[string]struct {
+	option string
+	millis bool
+}{
+	"endpoints.totalConnections":       {"total_connections", false},
+	"endpoints.maxConnectionsPerRoute": {"max_connections_per_route", false},
+	"endpoints.readTimeout":            {"read_timeout", true},
+	"endpoints.connectTimeout":         {"connect_timeout", true},
+	"endpoints.checkInterval":          {"check_interval", true},
+}
+
+// ReadProperties reads all .properties files of a directory of the middleware,
+// /opt/open-xchange/etc and what is below it. No secret is kept.
+func (s *Source) ReadProperties(dir fs.FS) error {
+	found := make(map[string]string)
+	where := make(map[string]string)
+	err := fs.WalkDir(dir, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".properties") {
+			return err
+		}
+		content, err := fs.ReadFile(dir, path)
+		if err != nil {
+			return err
+		}
+		loader := properties.Loader{Encoding: properties.ISO_8859_1, DisableExpansion: true}
+		p, err := loader.LoadBytes(content)
+		if err != nil {
+			return fmt.Errorf("%s is no file of properties", path)
+		}
+		for key, value := range p.Map() {
+			if key == propertyLogin || key == propertyPassword || strings.HasPrefix(key, doveAdmPrefix) {
+				found[key], where[key] = strings.TrimSpace(value), path
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return fmt.Errorf("there is neither %s nor %s* in its .properties files", propertyLogin, doveAdmPrefix)
+	}
+	s.Properties = &Properties{Login: found[propertyLogin], HasPassword: found[propertyPassword] != ""}
+	if s.Properties.Login != "" && !s.Properties.HasPassword {
+		s.leave(where[propertyLogin], "%s is empty: the middleware answers 403 to everything until it is set", propertyPassword)
+	}
+	s.doveAdm(found, where)
+	return nil
+}
+
+func (s *Source) doveAdm(found, where map[string]string) {
+	var d DoveAdm
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		name, ours := strings.CutPrefix(key, doveAdmPrefix)
+		if !ours {
+			continue
+		}
+		value := found[key]
+		known, ok := doveAdmOptions[name]
+		switch {
+		case name == "enabled", name == "apiSecret":
+		case name == "endpoints":
+			for endpoint := range strings.SplitSeq(value, ",") {
+				if endpoint = strings.TrimSpace(endpoint); endpoint == "" {
+					continue
+				}
+				if u, err := url.Parse(endpoint); err != nil || u.User != nil {
+					s.leave(where[key], "an endpoint that is no URL, or has credentials in it, is not taken over")
+					continue
+				}
+				d.Endpoints = append(d.Endpoints, endpoint)
+			}
+		case ok:
+			if known.millis {
+				value += "ms"
+			}
+			d.Options = append(d.Options, [2]string{known.option, value})
+		default:
+			s.leave(where[key], "%s is not taken over", key)
+		}
+	}
+	switch enabled := found[doveAdmPrefix+"enabled"]; {
+	case len(d.Endpoints) == 0:
+	case !strings.EqualFold(enabled, "true"):
+		s.leave(where[doveAdmPrefix+"endpoints"], "the DoveAdm connector has endpoints but is not enabled: it is left out")
+	default:
+		s.Properties.DoveAdm = &d
+	}
+}
