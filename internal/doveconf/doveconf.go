@@ -1,0 +1,137 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package doveconf reads the configuration of a Dovecot on this machine: in
+// goes what `doveconf -n -P` prints, in the syntax of 2.2, 2.3 or 2.4, out
+// comes what it means for push notifications.
+package doveconf
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+)
+
+// Config is the configuration of one Dovecot.
+type Config struct {
+	// Release is its version, such as "2.3.19.1".
+	Release string
+	root    block
+}
+
+// block is a part of the configuration in braces.
+type block struct {
+	kind, name string // protocol, lmtp
+	settings   []setting
+	blocks     []*block
+}
+
+type setting struct{ name, value string }
+
+// ErrNotInstalled means that there is no doveconf on this machine.
+var ErrNotInstalled = errors.New("doveconf is not installed on this machine")
+
+// Run asks Dovecot for its configuration. file is another than its own, empty
+// for its own. It needs the rights to read it, secrets included; the secrets
+// stay in the Config.
+func Run(ctx context.Context, file string) (*Config, error) {
+	path, err := exec.LookPath("doveconf")
+	if err != nil {
+		return nil, ErrNotInstalled
+	}
+	args := []string{"-n", "-P"}
+	if file != "" {
+		args = append(args, "-c", file)
+	}
+	cmd := exec.CommandContext(ctx, path, args...)
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("doveconf: %w: %s", err, strings.TrimSpace(complaint.String()))
+	}
+	return Parse(string(out))
+}
+
+var releaseLine = regexp.MustCompile(`^# (\d+\.\d+[^ ]*) \(`)
+
+// Parse reads what doveconf printed.
+func Parse(text string) (*Config, error) {
+	c := new(Config)
+	stack := []*block{&c.root}
+	lines := bufio.NewScanner(strings.NewReader(text))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		top := stack[len(stack)-1]
+		switch {
+		case line == "":
+		case strings.HasPrefix(line, "#"):
+			if found := releaseLine.FindStringSubmatch(line); found != nil && c.Release == "" {
+				c.Release = found[1]
+			}
+		case line == "}":
+			if len(stack) == 1 {
+				return nil, errors.New("doveconf printed a brace that closes nothing")
+			}
+			stack = stack[:len(stack)-1]
+		case strings.HasSuffix(line, "{"):
+			kind, name, _ := strings.Cut(strings.TrimSpace(strings.TrimSuffix(line, "{")), " ")
+			b := &block{kind: kind, name: name}
+			top.blocks = append(top.blocks, b)
+			stack = append(stack, b)
+		default:
+			name, value, _ := strings.Cut(line, "=")
+			top.settings = append(top.settings, setting{unquote(strings.TrimSpace(name)), unquote(strings.TrimSpace(value))})
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if c.Release == "" {
+		return nil, errors.New("that is not what doveconf prints: its version is missing")
+	}
+	return c, nil
+}
+
+func unquote(s string) string {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return s
+	}
+	return strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace(s[1 : len(s)-1])
+}
+
+func (b *block) get(name string) string {
+	for _, s := range b.settings {
+		if s.name == name {
+			return s.value
+		}
+	}
+	return ""
+}
+
+func (b *block) has(name string) bool {
+	for _, s := range b.settings {
+		if s.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// of returns the blocks of a kind.
+func (b *block) of(kind string) []*block {
+	var all []*block
+	for _, in := range b.blocks {
+		if in.kind == kind {
+			all = append(all, in)
+		}
+	}
+	return all
+}
+
+func isYes(value string) bool { return strings.EqualFold(value, "yes") }
