@@ -27,6 +27,8 @@ const module = "github.com/dovecotpush/caddy-dovecot-push"
 var layers = []string{
 	"internal/dovecotconfig",
 	"internal/migrate",
+	"internal/doveconf",
+	"internal/doctor",
 	"doveadm",
 	"internal/imap",
 	"internal/proven",

@@ -1,0 +1,123 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"crypto/tls"
+	"encoding/pem"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// endpointOf answers like the notify endpoint of a Caddy.
+func endpointOf(t *testing.T, secure bool, status int) (u, caFile string) {
+	t.Helper()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, password, _ := r.BasicAuth(); password != "korrekt" && status == http.StatusOK {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.WriteHeader(status)
+	})
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ErrorLog = nil
+	if secure {
+		server.StartTLS()
+		caFile = filepath.Join(t.TempDir(), "ca.crt")
+		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+		require.NoError(t, os.WriteFile(caFile, block, 0o600))
+	} else {
+		server.Start()
+	}
+	t.Cleanup(server.Close)
+	return strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1) + notifyPath, caFile
+}
+
+func TestEndpoint(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		u, ca := endpointOf(t, secure, http.StatusOK)
+		require.Empty(t, complaints(Endpoint(t.Context(), u, ca)))
+		requireOne(t, Endpoint(t.Context(), strings.Replace(u, "korrekt", "falsch", 1), ca), "endpoint-credentials", "401")
+		for status, check := range map[int]string{
+			http.StatusForbidden: "endpoint-allow", http.StatusNotFound: "endpoint-path", http.StatusTooManyRequests: "endpoint-credentials",
+			http.StatusServiceUnavailable: "queue", http.StatusInternalServerError: "endpoint", http.StatusMovedPermanently: "endpoint",
+		} {
+			u, ca := endpointOf(t, secure, status)
+			requireOne(t, Endpoint(t.Context(), u, ca), check, "")
+		}
+	}
+}
+
+func TestEndpointThatCannotBeReached(t *testing.T) {
+	secure, ca := endpointOf(t, true, http.StatusOK)
+	plain, _ := endpointOf(t, false, http.StatusOK)
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	dead.Close()
+	broken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer broken.Close()
+	go func() {
+		for {
+			conn, err := broken.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	empty := filepath.Join(t.TempDir(), "empty.crt")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+
+	requireOne(t, Endpoint(t.Context(), secure, ""), "endpoint-tls", "does not trust")
+	requireOne(t, Endpoint(t.Context(), secure, "missing.crt"), "endpoint-tls", "no such file")
+	requireOne(t, Endpoint(t.Context(), secure, empty), "endpoint-tls", "no certificate in it")
+	requireOne(t, Endpoint(t.Context(), strings.Replace(secure, "127.0.0.1", "localhost", 1), ca), "endpoint-tls", "another name than localhost")
+	requireOne(t, Endpoint(t.Context(), strings.Replace(secure, "https", "http", 1), ""), "endpoint-tls", "it talks TLS")
+	requireOne(t, Endpoint(t.Context(), strings.Replace(plain, "http", "https", 1), ""), "endpoint-tls", "does not talk TLS")
+	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@"+dead.Addr().String()+"/n", ""), "endpoint", "nothing listens there")
+	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@"+broken.Addr().String()+"/n", ""), "endpoint", "EOF")
+	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@no-such-host.invalid/n", ""), "endpoint", "cannot be looked up")
+	requireOne(t, Endpoint(t.Context(), "nonsense", ""), "endpoint", "is not valid")
+}
+
+func TestEndpointWithExpiredCertificate(t *testing.T) {
+	cert, ca := expired(t)
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	server.StartTLS()
+	defer server.Close()
+	requireOne(t, Endpoint(t.Context(), server.URL, ca), "endpoint-tls", "expired")
+}
+
+func TestEndpointSlowAndWithAnotherClock(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(2 * slow)
+		w.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+	}))
+	defer server.Close()
+	found := complaints(Endpoint(t.Context(), server.URL, ""))
+	require.Len(t, found, 2)
+	require.Equal(t, "endpoint-latency", found[0].Check)
+	require.Equal(t, "clock", found[1].Check)
+}
+
+func requireOne(t *testing.T, findings []Finding, check, says string) {
+	t.Helper()
+	found := complaints(findings)
+	require.Len(t, found, 1)
+	require.Equal(t, check, found[0].Check)
+	require.Contains(t, found[0].Got, says)
+	require.NotEmpty(t, found[0].Fix)
+	require.NotContains(t, found[0].Got+found[0].Tried, "korrekt", "the password is not shown")
+	require.NotContains(t, found[0].Got+found[0].Tried, "falsch", "the password is not shown")
+}
