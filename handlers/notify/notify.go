@@ -148,7 +148,7 @@ func (h *Handler) store(r *http.Request, body []byte) (Result, *refusal) {
 	if err != nil {
 		return refuseBody(err)
 	}
-	record := queue.Record{Accepted: time.Now(), Body: body}
+	record := queue.Record{Mailbox: n.Mailbox(), UID: n.UID, Accepted: time.Now(), Body: body}
 	id, window := n.Identity(body, r.Header.Get("Date"))
 	record.ID = id
 	// Dovecot may give up earlier than we do. What it reported is stored all

@@ -40,16 +40,17 @@ func serveQueue(t *testing.T, maxBytes int64) (*endpoint, *queue.Queue) {
 func stored(t *testing.T, q *queue.Queue) (bodies []string) {
 	reader := q.NewReader("target")
 	for {
-		group, err := reader.Next(t.Context())
+		groups, err := reader.Take(t.Context(), 1)
 		if errors.Is(err, queue.ErrNoMore) {
 			return bodies
 		}
 		require.NoError(t, err)
-		for _, record := range group.Records {
+		for _, record := range groups[0].Records {
+			require.NotZero(t, record.Mailbox)
 			require.WithinDuration(t, time.Now(), record.Accepted, time.Minute)
 			bodies = append(bodies, string(record.Body))
 		}
-		require.NoError(t, group.Settle())
+		require.NoError(t, groups[0].Settle())
 	}
 }
 

@@ -67,7 +67,8 @@ type Lane struct {
 	// that came meanwhile is delivered. For devices, which show what is new,
 	// and not for receivers that count.
 	Coalesce time.Duration
-	// Workers is how many attempts are made at once. Default: 16.
+	// Workers is how many attempts are made at once, at most half of them at
+	// the same service. Default: 32.
 	Workers int
 	// Timeout bounds one attempt. Default: 30 s.
 	Timeout time.Duration
@@ -75,8 +76,20 @@ type Lane struct {
 
 // Defaults of a lane.
 const (
-	DefaultWorkers = 16
+	// DefaultWorkers is as many as Caddy's reverse_proxy keeps connections to
+	// a node open for.
+	DefaultWorkers = 32
 	DefaultTimeout = 30 * time.Second
+)
+
+// All lanes of an engine share these, each an equal part of them.
+const (
+	// maxAttempts is how many attempts, and so connections, are made at once.
+	maxAttempts = 1024
+	// maxMemory is how many bytes of notifications are held; what is beyond
+	// stays in the queue. maxLaneMemory is as much as helps a single lane.
+	maxMemory     = 64 << 20
+	maxLaneMemory = 8 << 20
 )
 
 // Config of an engine.
@@ -89,17 +102,9 @@ type Config struct {
 	Logger *slog.Logger
 	// Observe, if set, is told of every attempt and of what came of it.
 	Observe func(Attempt)
-}
-
-// Attempt is what Observe gets.
-type Attempt struct {
-	Target string
-	Result Result
-	// Took is how long the attempt took; Age is how long ago the notification
-	// was accepted.
-	Took, Age time.Duration
-	// Dead tells that the notification became a dead letter.
-	Dead bool
+	// Paused, if set, is told when a target pauses because it is down or
+	// refuses us, and when it is back.
+	Paused func(target string, paused bool, r Result)
 }
 
 // Engine delivers. See [New].
@@ -114,6 +119,13 @@ type Engine struct {
 // New returns an engine that has not been started.
 func New(cfg Config) (*Engine, error) {
 	e := &Engine{queue: cfg.Queue}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Attempt) {}
+	}
+	if cfg.Paused == nil {
+		cfg.Paused = func(string, bool, Result) {}
+	}
+	parts := max(len(cfg.Lanes), 1)
 	seen := make(map[string]bool)
 	for _, l := range cfg.Lanes {
 		if seen[l.Name] {
@@ -123,10 +135,11 @@ func New(cfg Config) (*Engine, error) {
 		if l.Workers <= 0 {
 			l.Workers = DefaultWorkers
 		}
+		l.Workers = min(l.Workers, max(maxAttempts/parts, 1))
 		if l.Timeout <= 0 {
 			l.Timeout = DefaultTimeout
 		}
-		e.lanes = append(e.lanes, newLane(l, cfg))
+		e.lanes = append(e.lanes, newLane(l, cfg, min(maxMemory/parts, maxLaneMemory)))
 	}
 	return e, nil
 }
@@ -162,12 +175,27 @@ func (e *Engine) Stop() {
 	e.release()
 }
 
-// Down reports whether the gate of the named target is closed.
-func (e *Engine) Down(target string) bool {
+// Status is what an engine knows about one of its targets.
+type Status struct {
+	// Down tells that it pauses: it failed again and again, or refuses us.
+	Down bool
+	// InFlight is how many attempts are under way.
+	InFlight int
+	// Oldest is when the oldest notification that is being worked on was
+	// accepted; zero if there is none. What is parked for later is not
+	// counted.
+	Oldest time.Time
+}
+
+// Status of the named target.
+func (e *Engine) Status(target string) Status {
 	for _, l := range e.lanes {
 		if l.Name == target {
-			return l.gate.isDown()
+			return Status{Down: l.gate.isDown(), InFlight: int(l.inFlight.Load()), Oldest: l.holdings.oldest()}
 		}
 	}
-	return false
+	return Status{}
 }
+
+// Down reports whether the named target pauses.
+func (e *Engine) Down(target string) bool { return e.Status(target).Down }

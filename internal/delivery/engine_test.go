@@ -187,7 +187,7 @@ func TestExpiredIsDead(t *testing.T) {
 	_, err := q.Accept(t.Context(), old, 0)
 	require.NoError(t, err)
 	old.ID[0]++
-	require.NoError(t, q.Park(t.Context(), "a", queue.Parked{Record: old, Attempts: 7, Due: time.Now()}))
+	require.NoError(t, q.Park(t.Context(), "a", queue.Parked{Records: []queue.Record{old}, Attempts: 7, Due: time.Now()}))
 	accept(t, q, 2, 4)
 	target.requireEach(t, 2, 4)
 	requireStats(t, q, map[string]queue.TargetStats{"a": {Dead: 2}})
@@ -229,33 +229,4 @@ func TestDownAndBack(t *testing.T) {
 	target.become(takes)
 	target.requireEach(t, 0, 500)
 	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
-}
-
-// A failing notification whose parking fails, too, comes again with its group;
-// what was delivered of the group is not delivered once more.
-func TestGroupThatComesAgain(t *testing.T) {
-	l := newLane(Lane{Name: "a", Target: newScripted(takes)}, Config{Logger: testLogger(t)})
-	group := &queue.Group{}
-	h := l.hold(group, 3)
-	records := []queue.Record{numbered(0), numbered(1), numbered(2)}
-	for i := range records {
-		l.settle(job{record: &records[i], from: h}, i != 1)
-	}
-	require.Empty(t, l.held)
-	require.True(t, l.isSettled(records[0].ID))
-	require.False(t, l.isSettled(records[1].ID), "it must be attempted again")
-	require.True(t, l.isSettled(records[2].ID))
-
-	// A parked notification is another thing than its group.
-	h = l.hold(&queue.Parked{}, 1)
-	l.settle(job{record: &records[1], from: h}, false)
-	require.False(t, l.isSettled(records[1].ID))
-
-	for n := range maxSettled + 10 {
-		r := numbered(n)
-		h := l.hold(group, 2)
-		l.settle(job{record: &r, from: h}, true)
-		l.settle(job{record: &r, from: h}, false)
-		require.LessOrEqual(t, len(l.settled), maxSettled+1)
-	}
 }

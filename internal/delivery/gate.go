@@ -9,26 +9,12 @@ import (
 	"time"
 )
 
-// downAfter is how many attempts in a row must fail before a target counts as
-// down as a whole. Fewer may be the fault of single notifications.
-const downAfter = 3
-
-// probes is how long a target that is down is left alone before the next
-// single attempt. The last step repeats.
-var probes = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
-
-// gate is in front of every attempt at one target. It is open while the
-// target works. While it is down, one attempt at a time passes, at growing
-// distances, and everything else waits where it is.
+// gate is in front of every attempt at a target with one destination. While
+// its circuit is open everything but the single attempts waits where it is.
 type gate struct {
-	mu       sync.Mutex
-	failures int           // in a row
-	probes   int           // failed while down
-	probing  bool          // an attempt passed the closed gate and has not ended
-	reopen   time.Time     // when the next one may
-	changed  chan struct{} // closed and replaced when waiters should look again
-	down     bool
-	since    time.Time // when it went down
+	mu      sync.Mutex
+	circuit circuit
+	changed chan struct{} // closed and replaced when waiters should look again
 }
 
 func newGate() *gate { return &gate{changed: make(chan struct{})} }
@@ -42,18 +28,10 @@ func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 			return false, err
 		}
 		g.mu.Lock()
-		if !g.down {
+		probe, wait := g.circuit.enter(time.Now())
+		if wait == 0 {
 			g.mu.Unlock()
-			return false, nil
-		}
-		wait := time.Until(g.reopen)
-		if !g.probing && wait <= 0 {
-			g.probing = true
-			g.mu.Unlock()
-			return true, nil
-		}
-		if g.probing {
-			wait = time.Hour // the end of the attempt wakes us
+			return probe, nil
 		}
 		changed := g.changed
 		g.mu.Unlock()
@@ -70,47 +48,15 @@ func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 	}
 }
 
-// transition is what an attempt changed about its target.
-type transition uint8
-
-const (
-	unchanged transition = iota
-	wentDown
-	cameBack
-)
-
-// leave notes how the attempt ended. It returns what that changed, and for
-// how long the target has been down.
+// leave notes how the attempt ended, see [circuit.leave].
 func (g *gate) leave(probe bool, o Outcome) (transition, time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if probe {
-		g.probing = false
-		defer g.wake()
-	}
-	if o == Delivered || o == Refused || o == Gone { // the target answered for itself
-		g.failures, g.probes = 0, 0
-		if !g.down {
-			return unchanged, 0
-		}
-		g.down = false
+	change, down := g.circuit.leave(probe, o, time.Now())
+	if probe || change == cameBack {
 		g.wake()
-		return cameBack, time.Since(g.since)
 	}
-	switch {
-	case probe && g.down: // no other attempt has brought it back meanwhile
-		g.probes = min(g.probes+1, len(probes)-1)
-		g.reopen = time.Now().Add(jitter(probes[g.probes]))
-	case g.down: // it was under way when the target went down
-	default:
-		if g.failures++; g.failures < downAfter && o != Misconfigured {
-			return unchanged, 0
-		}
-		g.down, g.since = true, time.Now()
-		g.reopen = g.since.Add(jitter(probes[0]))
-		return wentDown, 0
-	}
-	return unchanged, time.Since(g.since)
+	return change, down
 }
 
 // abandon ends an attempt that was never made.
@@ -120,7 +66,7 @@ func (g *gate) abandon(probe bool) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.probing = false
+	g.circuit.abandon(probe)
 	g.wake()
 }
 
@@ -133,5 +79,5 @@ func (g *gate) wake() {
 func (g *gate) isDown() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.down
+	return g.circuit.down
 }

@@ -4,108 +4,174 @@
 package delivery
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// maxSettled bounds what a lane remembers of groups that come again.
-const maxSettled = 1 << 16
+const (
+	// maxUnsettled bounds how many groups that come again a lane remembers.
+	maxUnsettled = 1024
+	// jobSize is what a job takes besides the body of its notification, in
+	// bytes.
+	jobSize = 320
+)
 
-// keeper is what a lane holds of the queue: a group or a parked record.
+// holding is a group and the jobs it was made into. The last of them to end
+// settles the group.
+type holding struct {
+	group  keeper
+	id     groupID
+	jobs   []job
+	ended  map[jobID]struct{} // of the time before, see comesAgain
+	open   atomic.Int32
+	size   int       // in bytes
+	oldest time.Time // when the oldest of its notifications was accepted
+}
+
+// add makes j one of the jobs, if it did not end the time before.
+func (h *holding) add(j job) {
+	if _, ended := h.ended[j.id()]; ended {
+		return
+	}
+	if h.oldest.IsZero() || j.record.Accepted.Before(h.oldest) {
+		h.oldest = j.record.Accepted
+	}
+	h.size += jobSize + len(j.record.Body)
+	h.jobs = append(h.jobs, j)
+}
+
+// keeper is a [queue.Group].
 type keeper interface {
 	Keep() error
 	Settle() error
+	Return() error
 }
 
-// holding counts the jobs of a keeper that are still to be settled. lane.mu
-// guards it.
-type holding struct {
-	keeper
-	open    int
-	lost    bool // one could not be settled: the queue must give it out again
-	settled []notification.Identity
+// groupID tells the groups of a target apart.
+type groupID struct {
+	parked   bool
+	sequence uint64
 }
 
-func (l *lane) hold(k keeper, jobs int) *holding {
-	h := &holding{keeper: k, open: jobs}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held[h] = struct{}{}
-	return h
+// holdings is what a lane holds. Nothing more is taken from the queue while
+// that is limit bytes or more: it is safe there, and takes no memory.
+type holdings struct {
+	limit int
+
+	mu   sync.Mutex
+	held map[groupID]*holding
+	size int
+	room chan struct{} // has a token when there may be room again
+	// ended are the jobs that ended of groups that could not be settled as a
+	// whole: those groups come again.
+	ended map[groupID]map[jobID]struct{}
 }
 
-// more makes the group wait for further jobs.
-func (l *lane) more(h *holding, jobs int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h.open += jobs
+func newHoldings(limit int) *holdings {
+	return &holdings{
+		limit: limit, held: make(map[groupID]*holding), room: make(chan struct{}, 1),
+		ended: make(map[groupID]map[jobID]struct{}),
+	}
 }
 
-func (l *lane) release(h *holding) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.held, h)
+// hold takes a group in whose jobs are complete.
+func (hs *holdings) hold(h *holding) {
+	h.open.Store(int32(len(h.jobs)))
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.held[h.id] = h
+	hs.size += h.size
 }
 
-// settle ends j; the last job of a group settles the group.
-func (l *lane) settle(j job, settled bool) {
+// free is how many bytes may still be taken.
+func (hs *holdings) free() int {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	return hs.limit - hs.size
+}
+
+// release forgets a group.
+func (hs *holdings) release(h *holding) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	delete(hs.held, h.id)
+	hs.size -= h.size
+	select {
+	case hs.room <- struct{}{}:
+	default:
+	}
+}
+
+// settle ends j; the last job of a group settles the group. An acknowledgement
+// that was lost is told.
+func (hs *holdings) settle(j *job, settled bool) (lost error) {
 	h := j.from
-	l.mu.Lock()
-	if settled {
-		h.settled = append(h.settled, j.record.ID)
-	} else {
-		h.lost = true
+	j.lost = !settled
+	if h.open.Add(-1) > 0 {
+		return nil
 	}
-	h.open--
-	last := h.open == 0
-	if last {
-		delete(l.held, h)
-	}
-	l.mu.Unlock()
-	if !last {
-		return
-	}
-	if !h.lost {
-		if err := h.Settle(); err != nil {
-			l.log.Debug("an acknowledgement was lost", "error", err)
-			h.lost = true
+	defer hs.release(h)
+	for i := range h.jobs {
+		if h.jobs[i].lost {
+			hs.remember(h)
+			return nil
 		}
 	}
-	l.remember(h)
+	if lost = h.group.Settle(); lost != nil {
+		hs.remember(h)
+	}
+	return lost
 }
 
 // remember what of a group must not be delivered once more when it comes
-// again. A parked notification comes again as itself.
-func (l *lane) remember(h *holding) {
-	if _, group := h.keeper.(*queue.Group); !group {
-		return
+// again.
+func (hs *holdings) remember(h *holding) {
+	if h.ended == nil {
+		h.ended = make(map[jobID]struct{})
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.settled) > maxSettled {
-		clear(l.settled)
-	}
-	for _, id := range h.settled {
-		if h.lost {
-			l.settled[id] = struct{}{}
-		} else {
-			delete(l.settled, id)
+	for i := range h.jobs {
+		if !h.jobs[i].lost {
+			h.ended[h.jobs[i].id()] = struct{}{}
 		}
 	}
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	if len(hs.ended) >= maxUnsettled {
+		clear(hs.ended)
+	}
+	hs.ended[h.id] = h.ended
 }
 
-func (l *lane) isSettled(id notification.Identity) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, ok := l.settled[id]
-	return ok
+// comesAgain returns the jobs of a group that ended when it came before, and
+// forgets them. held tells that the group has not ended: the queue did not
+// hear from us for too long.
+func (hs *holdings) comesAgain(id groupID) (ended map[jobID]struct{}, held bool) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	ended = hs.ended[id]
+	delete(hs.ended, id)
+	return ended, hs.held[id] != nil
 }
 
-// keepHeld tells the queue that what the lane holds is still worked on, also
-// while the gate is closed for hours.
-func (l *lane) keepHeld(done <-chan struct{}) {
+// oldest is when the oldest notification that is held was accepted; zero if
+// none is.
+func (hs *holdings) oldest() (oldest time.Time) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	for _, h := range hs.held {
+		if oldest.IsZero() || h.oldest.Before(oldest) {
+			oldest = h.oldest
+		}
+	}
+	return oldest
+}
+
+// keep tells the queue that what is held is still worked on, also while the
+// gate is closed for hours.
+func (hs *holdings) keep(done <-chan struct{}) {
 	tick := time.NewTicker(queue.AckWait / 3)
 	defer tick.Stop()
 	for {
@@ -114,14 +180,14 @@ func (l *lane) keepHeld(done <-chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		l.mu.Lock()
-		held := make([]keeper, 0, len(l.held))
-		for k := range l.held {
-			held = append(held, k)
+		hs.mu.Lock()
+		held := make([]keeper, 0, len(hs.held))
+		for _, h := range hs.held {
+			held = append(held, h.group)
 		}
-		l.mu.Unlock()
-		for _, k := range held {
-			_ = k.Keep()
+		hs.mu.Unlock()
+		for _, group := range held {
+			_ = group.Keep()
 		}
 	}
 }

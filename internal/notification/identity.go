@@ -72,3 +72,18 @@ func appendText(key []byte, text string) []byte {
 	key = binary.BigEndian.AppendUint32(key, uint32(len(text)))
 	return append(key, text...)
 }
+
+// Mailbox tells which notifications are for the same user and folder, of the
+// same UIDVALIDITY: 64 bits of a SHA-256, never 0. It is stable from version
+// to version.
+type Mailbox uint64
+
+// Mailbox returns for which user and folder the notification is.
+func (n *Notification) Mailbox() Mailbox {
+	var buf [256]byte
+	key := appendText(buf[:0], n.User)
+	key = appendText(key, n.Folder)
+	key = binary.BigEndian.AppendUint32(key, n.UIDValidity)
+	sum := sha256.Sum256(key)
+	return max(Mailbox(binary.BigEndian.Uint64(sum[:])), 1)
+}

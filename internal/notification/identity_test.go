@@ -125,3 +125,23 @@ func TestIdentityString(t *testing.T) {
 	id, _ := decode(t, small).Identity(nil, "")
 	require.Regexp(t, `^[0-9a-f]{32}$`, id.String())
 }
+
+// The same user, folder and UIDVALIDITY are the same mailbox, whatever else is
+// different, and nothing else is.
+func TestMailbox(t *testing.T) {
+	n := decode(t, small)
+	require.Equal(t, Mailbox(0x8c2cb9acbd6ec281), n.Mailbox(), "stable, because others store it")
+	other := *n
+	other.UID, other.Event, other.From = 99, "other", "somebody"
+	require.Equal(t, n.Mailbox(), other.Mailbox())
+	for _, change := range []func(*Notification){
+		func(n *Notification) { n.User += "x" },
+		func(n *Notification) { n.Folder += "x" },
+		func(n *Notification) { n.UIDValidity++ },
+		func(n *Notification) { n.User, n.Folder = n.User+n.Folder[:1], n.Folder[1:] },
+	} {
+		other := *n
+		change(&other)
+		require.NotEqual(t, n.Mailbox(), other.Mailbox())
+	}
+}

@@ -78,7 +78,7 @@ func BenchmarkDrain(b *testing.B) {
 				reader := q.NewReader("target")
 				b.ResetTimer()
 				for n := 0; n < b.N; {
-					g, err := reader.Next(b.Context())
+					g, err := take(b.Context(), reader)
 					if errors.Is(err, ErrNoMore) {
 						continue
 					}

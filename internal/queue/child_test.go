@@ -94,7 +94,7 @@ func childLoad() int {
 	wg.Go(func() {
 		r := q.NewReader("fast")
 		for {
-			g, err := r.Next(context.Background())
+			g, err := take(context.Background(), r)
 			if err != nil {
 				continue
 			}

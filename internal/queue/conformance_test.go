@@ -28,7 +28,7 @@ func TestAcceptThenRead(t *testing.T) {
 			require.NoError(t, g.Settle())
 		}
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
-		_, err := r.Next(t.Context())
+		_, err := take(t.Context(), r)
 		require.ErrorIs(t, err, ErrNoMore)
 	})
 }
@@ -253,15 +253,15 @@ func TestKeepHolds(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
 		accept(t, q, numbered(0))
-		require.NoError(t, q.Park(t.Context(), "a", Parked{Record: numbered(1), Due: time.Now()}))
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(1)}, Due: time.Now()}))
 		r, parked := impatient(t, q.NewReader("a")), impatient(t, q.NewParkedReader("a"))
-		g, p := next(t, r), nextParked(t, parked)
+		g, p := next(t, r), next(t, parked)
 		for range 10 { // ten times 30 ms are three times what they may be held
 			time.Sleep(30 * time.Millisecond)
 			require.NoError(t, g.Keep())
 			require.NoError(t, p.Keep())
 		}
-		_, err := r.Next(t.Context())
+		_, err := take(t.Context(), r)
 		_ = err // nothing, or taken again only after we stopped to keep it
 		require.NoError(t, p.Settle())
 		requireStats(t, q, 1, map[string]TargetStats{"a": {Waiting: 1}})
@@ -273,11 +273,11 @@ func TestContextEnds(t *testing.T) {
 		q := s.open(t, "a")
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := q.NewReader("a").Next(gone)
+		_, err := take(gone, q.NewReader("a"))
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = q.NewParkedReader("a").NextParked(gone)
+		_, err = take(gone, q.NewParkedReader("a"))
 		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, q.Park(gone, "a", Parked{Record: numbered(9)}), ErrUnavailable)
+		require.ErrorIs(t, q.Park(gone, "a", Parked{Records: []Record{numbered(9)}}), ErrUnavailable)
 		require.True(t, q.isReady(), "somebody else's context says nothing about the store")
 
 		// The sender leaves; what it submitted is stored all the same.

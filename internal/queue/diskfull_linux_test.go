@@ -96,7 +96,7 @@ func TestDiskFull(t *testing.T) {
 	reader.Go(func() {
 		r := q.NewReader("fast")
 		for {
-			g, err := r.Next(t.Context())
+			g, err := take(t.Context(), r)
 			if err != nil {
 				select {
 				case <-stop:

@@ -55,8 +55,8 @@ func TestServerComesLater(t *testing.T) {
 	q := s.open(t, "a")
 	_, err := q.Accept(t.Context(), numbered(0), time.Minute)
 	require.ErrorIs(t, err, ErrUnavailable)
-	require.ErrorIs(t, q.Park(t.Context(), "a", Parked{Record: numbered(0)}), ErrUnavailable)
-	_, err = q.NewReader("a").Next(t.Context())
+	require.ErrorIs(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(0)}}), ErrUnavailable)
+	_, err = take(t.Context(), q.NewReader("a"))
 	require.ErrorIs(t, err, ErrUnavailable)
 	_, err = q.Stats(t.Context(), []string{"a"})
 	require.ErrorIs(t, err, ErrUnavailable)
@@ -160,7 +160,7 @@ func underLoad(t *testing.T, q *Queue, work func(accepted *atomic.Int64)) {
 	reader.Go(func() {
 		r := q.NewReader("fast")
 		for ctx.Err() == nil {
-			g, err := r.Next(ctx)
+			g, err := take(ctx, r)
 			if err != nil {
 				time.Sleep(5 * time.Millisecond)
 				continue

@@ -79,12 +79,12 @@ func TestParkedFull(t *testing.T) {
 		q := s.open(t, "a")
 		var err error
 		for n := 0; n < 100 && err == nil; n++ {
-			err = q.Park(t.Context(), "a", Parked{Record: Record{ID: identity(n), Body: body(10 << 10)}})
+			err = q.Park(t.Context(), "a", Parked{Records: []Record{{ID: identity(n), Body: body(10 << 10)}}})
 		}
 		require.ErrorIs(t, err, ErrFull)
 		accept(t, q, numbered(0)) // has room of its own
 		for n := range 100 {      // have as well, and forget the oldest
-			require.NoError(t, q.Bury(t.Context(), "a", Parked{Record: Record{ID: identity(n), Body: body(10 << 10)}}))
+			require.NoError(t, q.Bury(t.Context(), "a", &Record{ID: identity(n), Body: body(10 << 10)}, 0, ""))
 		}
 		st, err := q.Stats(t.Context(), []string{"a"})
 		require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestCloseWritesWhatWasSubmitted(t *testing.T) {
 		wg.Wait()
 		_, err := q.Accept(t.Context(), numbered(0), 0)
 		require.ErrorIs(t, err, ErrClosed)
-		require.ErrorIs(t, q.Park(t.Context(), "a", Parked{}), ErrUnavailable)
+		require.ErrorIs(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(0)}}), ErrUnavailable)
 
 		q = s.open(t, "a")
 		seen := drain(t, q, "a")
@@ -158,7 +158,7 @@ func TestReconcileUnderLoad(t *testing.T) {
 		wg.Go(func() {
 			r := q.NewReader("b")
 			for {
-				g, err := r.Next(context.Background())
+				g, err := take(context.Background(), r)
 				if err != nil {
 					select {
 					case <-stop:

@@ -15,22 +15,22 @@ func TestPark(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a", "b")
 		due := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-		want := Parked{Record: numbered(7), Attempts: 3, Due: due, Reason: "status_503"}
+		want := Parked{Records: []Record{numbered(7)}, Attempts: 3, Due: due, Reason: "status_503"}
 		require.NoError(t, q.Park(t.Context(), "a", want))
 		requireStats(t, q, 0, map[string]TargetStats{"a": {Parked: 1}, "b": {}})
-		_, err := q.NewParkedReader("b").NextParked(t.Context())
+		_, err := take(t.Context(), q.NewParkedReader("b"))
 		require.ErrorIs(t, err, ErrNoMore, "it is parked for the other target")
 
-		p := nextParked(t, q.NewParkedReader("a"))
-		require.Equal(t, want.Record, p.Record)
+		p := next(t, q.NewParkedReader("a"))
+		require.Equal(t, want.Records[0], p.Records[0])
 		require.Equal(t, want.Attempts, p.Attempts)
 		require.True(t, due.Equal(p.Due), p.Due)
 		require.Equal(t, want.Reason, p.Reason)
 
 		// The attempt fails again: parked anew first, then settled.
-		require.NoError(t, q.Park(t.Context(), "a", Parked{Record: p.Record, Attempts: 4, Due: due.Add(time.Hour), Reason: "timeout"}))
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{p.Records[0]}, Attempts: 4, Due: due.Add(time.Hour), Reason: "timeout"}))
 		require.NoError(t, p.Settle())
-		p = nextParked(t, q.NewParkedReader("a"))
+		p = next(t, q.NewParkedReader("a"))
 		require.Equal(t, 4, p.Attempts)
 		require.NoError(t, p.Settle())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}, "b": {}})
@@ -40,24 +40,81 @@ func TestPark(t *testing.T) {
 func TestPostpone(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
-		require.NoError(t, q.Park(t.Context(), "a", Parked{Record: numbered(0)}))
-		require.NoError(t, q.Park(t.Context(), "a", Parked{Record: numbered(1)}))
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(0)}}))
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(1)}}))
 		r := q.NewParkedReader("a")
-		p := nextParked(t, r)
-		require.Equal(t, identity(0), p.ID)
+		p := next(t, r)
+		require.Equal(t, identity(0), p.Records[0].ID)
 		postponed := time.Now()
 		require.NoError(t, p.Postpone(700*time.Millisecond))
-		p = nextParked(t, r)
-		require.Equal(t, identity(1), p.ID, "does not wait for the one before it")
+		p = next(t, r)
+		require.Equal(t, identity(1), p.Records[0].ID, "does not wait for the one before it")
 		require.NoError(t, p.Settle())
-		p = nextParked(t, r)
-		require.Equal(t, identity(0), p.ID)
+		p = next(t, r)
+		require.Equal(t, identity(0), p.Records[0].ID)
 		require.GreaterOrEqual(t, time.Since(postponed), 690*time.Millisecond)
 		require.NoError(t, p.Return())
-		p = nextParked(t, r)
-		require.Equal(t, identity(0), p.ID)
+		p = next(t, r)
+		require.Equal(t, identity(0), p.Records[0].ID)
 		require.NoError(t, p.Settle())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
+	})
+}
+
+// What is parked together comes back together, in messages as large as the
+// store takes.
+func TestParkMany(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t, "a")
+		var records []Record
+		for n := range 60 {
+			r := numbered(n)
+			r.Body, r.Destination = body(10<<10), "device"
+			records = append(records, r)
+		}
+		since := time.UnixMilli(1_700_000_000_123)
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: records, Since: since}))
+		requireStats(t, q, 0, map[string]TargetStats{"a": {Parked: 60}})
+		r := q.NewParkedReader("a")
+		var got []Record
+		for len(got) < len(records) {
+			g := next(t, r)
+			require.Less(t, len(g.Records), len(records))
+			require.True(t, since.Equal(g.Since))
+			got = append(got, g.Records...)
+			require.NoError(t, g.Settle())
+		}
+		require.Equal(t, records, got)
+		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
+	})
+}
+
+func TestTakeMany(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t, "a")
+		for n := range 50 {
+			require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(n)}}))
+		}
+		r := q.NewParkedReader("a")
+		var got []Record
+		for takes := 0; len(got) < 50; takes++ {
+			groups, err := r.Take(t.Context(), 20)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(groups), 20)
+			require.Less(t, takes, 10, "many at once")
+			for _, g := range groups {
+				require.True(t, g.WasParked)
+				got = append(got, g.Records...)
+				require.NoError(t, g.Settle())
+			}
+		}
+		for n := range got {
+			require.Equal(t, numbered(n), got[n])
+		}
+		_, err := r.Take(t.Context(), 20)
+		require.ErrorIs(t, err, ErrNoMore)
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(50)}}))
+		require.Equal(t, identity(50), next(t, r).Records[0].ID, "and one that comes later")
 	})
 }
 
@@ -71,8 +128,8 @@ func TestReopen(t *testing.T) {
 		returned := next(t, q.NewReader("b"))
 		require.NoError(t, returned.Return())
 		due := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-		require.NoError(t, q.Park(t.Context(), "b", Parked{Record: numbered(100), Attempts: 5, Due: due, Reason: "timeout"}))
-		require.NoError(t, q.Bury(t.Context(), "b", Parked{Record: numbered(101), Attempts: 9, Reason: "status_400"}))
+		require.NoError(t, q.Park(t.Context(), "b", Parked{Records: []Record{numbered(100)}, Attempts: 5, Due: due, Reason: "timeout"}))
+		require.NoError(t, q.Bury(t.Context(), "b", new(numbered(101)), 9, "status_400"))
 		require.NoError(t, q.Close())
 
 		q = s.open(t, "a", "b")
@@ -82,29 +139,12 @@ func TestReopen(t *testing.T) {
 		for _, r := range held.Records {
 			require.Equal(t, 1, seen[r.ID])
 		}
-		p := nextParked(t, q.NewParkedReader("b"))
-		require.Equal(t, numbered(100), p.Record)
+		p := next(t, q.NewParkedReader("b"))
+		require.Equal(t, numbered(100), p.Records[0])
 		require.Equal(t, 5, p.Attempts)
 		require.True(t, due.Equal(p.Due))
 		require.Equal(t, "timeout", p.Reason)
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}, "b": {Parked: 1, Dead: 1}})
-	})
-}
-
-func TestBury(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *testStore) {
-		q := s.open(t, "a")
-		require.NoError(t, q.Bury(t.Context(), "a", Parked{Record: numbered(3), Attempts: 2, Reason: "status_400"}))
-		requireStats(t, q, 0, map[string]TargetStats{"a": {Dead: 1}})
-		stream, err := q.js.Stream(t.Context(), q.names.deadStream)
-		require.NoError(t, err)
-		msg, err := stream.GetLastMsgForSubject(t.Context(), q.names.dead+".a")
-		require.NoError(t, err)
-		records, err := parseGroup(msg.Data)
-		require.NoError(t, err)
-		require.Equal(t, []Record{numbered(3)}, records)
-		require.Equal(t, "status_400", msg.Header.Get(headerReason))
-		require.Equal(t, "2", msg.Header.Get(headerAttempts))
 	})
 }
 
@@ -115,20 +155,20 @@ func TestDamagedMessages(t *testing.T) {
 		require.NoError(t, q.write([]byte("\x63 from the future"), 1))
 		accept(t, q, numbered(0))
 		r := q.NewReader("a")
-		_, err := r.Next(t.Context())
+		_, err := take(t.Context(), r)
 		require.ErrorIs(t, err, errCorruptGroup)
 		g := next(t, r)
 		require.Equal(t, identity(0), g.Records[0].ID)
 		require.NoError(t, g.Settle())
 
-		_, err = q.js.Publish(t.Context(), q.names.park+".a", []byte("not a record"), jetstream.WithExpectStream(q.names.parkedStream))
+		_, err = q.js.Publish(t.Context(), q.names.park+".a.1", []byte("not a record"), jetstream.WithExpectStream(q.names.parkedStream))
 		require.NoError(t, err)
-		require.NoError(t, q.Park(t.Context(), "a", Parked{Record: numbered(1)}))
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(1)}}))
 		parked := q.NewParkedReader("a")
-		_, err = parked.NextParked(t.Context())
+		_, err = take(t.Context(), parked)
 		require.ErrorIs(t, err, errCorruptGroup)
-		p := nextParked(t, parked)
-		require.Equal(t, identity(1), p.ID)
+		p := next(t, parked)
+		require.Equal(t, identity(1), p.Records[0].ID)
 		require.NoError(t, p.Settle())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {Dead: 2}})
 	})

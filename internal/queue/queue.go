@@ -17,9 +17,10 @@
 //	                 removed when all of them have acknowledged it (interest
 //	                 retention). Full means that nothing more is taken in;
 //	                 what is stored is never dropped.
-//	<prefix>_parked  subject <prefix>.parked.<target>: single records waiting
-//	                 for their next attempt, with attempts and due time in
-//	                 the headers. Removed when acknowledged.
+//	<prefix>_parked  subject <prefix>.parked.<target>.<count>: groups of
+//	                 <count> records waiting for their next attempt, with
+//	                 attempts and due time in the headers. Removed when
+//	                 acknowledged.
 //	<prefix>_dead    subject <prefix>.dead.<target>: records a target gave up
 //	                 on, kept for [deadLetterAge].
 //

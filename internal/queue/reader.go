@@ -15,8 +15,8 @@ import (
 
 const (
 	// AckWait is how long a reader may hold what it took without a word.
-	// After that the queue gives it to another reader; [Group.Keep] and
-	// [Parked.Keep] start the time anew.
+	// After that the queue gives it to another reader; [Group.Keep] starts the
+	// time anew.
 	AckWait = 30 * time.Second
 	// pollWait is how long one request for more waits at the server. A
 	// reader ends between two of them, so that no message is ever on its way
@@ -38,6 +38,7 @@ type Reader struct {
 	target string
 	parked bool
 	cons   jetstream.Consumer
+	busy   bool // more than one message may be waiting
 }
 
 // NewReader returns the reader of what was accepted, for one target in use
@@ -51,8 +52,28 @@ func (q *Queue) NewParkedReader(target string) *Reader {
 	return &Reader{q: q, target: target, parked: true}
 }
 
-// next takes one message. It returns [ErrNoMore] after a moment without one.
-func (r *Reader) next(ctx context.Context) (jetstream.Msg, error) {
+// Take takes up to most groups. It returns [ErrNoMore] after a moment without
+// one. A group is given out again if it is not settled, or kept, within
+// [AckWait].
+func (r *Reader) Take(ctx context.Context, most int) ([]*Group, error) {
+	messages, err := r.fetch(ctx, most)
+	groups := make([]*Group, 0, len(messages))
+	for _, msg := range messages {
+		g, damage := r.read(msg)
+		if damage != nil {
+			err = errors.Join(err, r.setAside(ctx, msg, damage))
+			continue
+		}
+		groups = append(groups, g)
+	}
+	if len(groups) > 0 {
+		return groups, nil // the error comes again, or is in the log
+	}
+	return nil, err
+}
+
+// fetch takes the messages that are there, or waits for one.
+func (r *Reader) fetch(ctx context.Context, most int) ([]jetstream.Msg, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -63,37 +84,56 @@ func (r *Reader) next(ctx context.Context) (jetstream.Msg, error) {
 		}
 		r.cons = cons
 	}
+	if r.busy && most > 1 {
+		batch, err := r.cons.FetchNoWait(most)
+		if err != nil {
+			return nil, r.failed(err)
+		}
+		var messages []jetstream.Msg
+		for msg := range batch.Messages() {
+			messages = append(messages, msg)
+		}
+		if len(messages) > 0 {
+			return messages, nil
+		}
+		r.busy = false
+		if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) {
+			return nil, r.failed(err)
+		}
+	}
 	msg, err := r.cons.Next(jetstream.FetchMaxWait(pollWait))
 	switch {
 	case err == nil:
-		return msg, nil
+		r.busy = true
+		return []jetstream.Msg{msg}, nil
 	case errors.Is(err, nats.ErrTimeout):
+		r.busy = false
 		return nil, ErrNoMore
 	default:
-		r.cons = nil // it may have been removed: make it again
-		return nil, fmt.Errorf("%w: reading for target %s: %w", ErrUnavailable, r.target, err)
+		return nil, r.failed(err)
 	}
 }
 
-// Group is what a reader holds: some records that were accepted together.
-type Group struct {
-	Records []Record
-	q       *Queue
-	msg     jetstream.Msg
+// failed makes the reader look for its position anew: it may have been
+// removed.
+func (r *Reader) failed(err error) error {
+	r.cons = nil
+	return fmt.Errorf("%w: reading for target %s: %w", ErrUnavailable, r.target, err)
 }
 
-// Next takes the next group, waiting a moment for one ([ErrNoMore]). A group
-// is given out again if it is not settled, or kept, within [AckWait].
-func (r *Reader) Next(ctx context.Context) (*Group, error) {
-	msg, err := r.next(ctx)
+func (r *Reader) read(msg jetstream.Msg) (*Group, error) {
+	g := &Group{WasParked: r.parked, q: r.q, msg: msg}
+	meta, err := msg.Metadata()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errCorruptGroup, err)
 	}
-	records, err := parseGroup(msg.Data())
-	if err != nil {
-		return nil, r.setAside(ctx, msg, err)
+	g.Sequence = meta.Sequence.Stream
+	if r.parked {
+		g.Parked, err = parseParked(msg)
+	} else {
+		g.Records, err = parseGroup(msg.Data())
 	}
-	return &Group{Records: records, q: r.q, msg: msg}, nil
+	return g, err
 }
 
 // setAside makes a dead letter of a message that nobody will ever be able to
@@ -102,28 +142,10 @@ func (r *Reader) setAside(ctx context.Context, msg jetstream.Msg, damage error) 
 	damage = fmt.Errorf("target %s: %w", r.target, damage)
 	r.q.log.Error("setting damaged notifications aside", "target", r.target, "error", damage)
 	letter := nats.NewMsg(r.q.names.dead + "." + r.target)
-	letter.Header.Set(headerReason, "damaged")
+	letter.Header.Set(headerReason, reasonDamaged)
 	letter.Data = msg.Data()
 	if err := r.q.publish(ctx, r.q.names.deadStream, letter); err != nil {
 		return errors.Join(damage, err)
 	}
 	return errors.Join(damage, msg.Term())
 }
-
-// Settle tells the queue that every record of the group was delivered, parked
-// or buried.
-func (g *Group) Settle() error { return g.q.settle(g.msg) }
-
-// settle returns once the store knows it. While the store is opened anew it
-// waits, so that nothing is delivered twice for that.
-func (q *Queue) settle(msg jetstream.Msg) error {
-	q.change.RLock()
-	defer q.change.RUnlock()
-	return msg.DoubleAck(q.up)
-}
-
-// Return gives the group back to the queue, to be taken again at once.
-func (g *Group) Return() error { return g.msg.NakWithDelay(atOnce) }
-
-// Keep tells the queue that the group is still being worked on.
-func (g *Group) Keep() error { return g.msg.InProgress() }

@@ -17,35 +17,54 @@ type Record struct {
 	// ID is the identity of the notification. It stays the same over all
 	// redeliveries, so that a receiver can recognise a duplicate.
 	ID notification.Identity
+	// Mailbox tells which notifications are for the same user and folder, and
+	// are delivered in their order. 0: not known.
+	Mailbox notification.Mailbox
+	// UID of the message in its folder; 0 if Dovecot did not know it.
+	UID uint32
 	// Accepted is when the notification was taken in, to the millisecond.
 	Accepted time.Time
-	// Body is the request body exactly as Dovecot sent it.
-	Body []byte
+	// TraceParent is the trace the request belonged to, as in the W3C header
+	// of that name; empty without one.
+	TraceParent string
 	// Destination is which of a target's destinations, such as one of a
 	// user's devices, this attempt is for. It is empty where a target has
-	// only one. It belongs to an attempt: what Accept stores has none.
+	// only one, and in what is accepted.
 	Destination string
+	// Body is the request body exactly as Dovecot sent it.
+	Body []byte
 }
 
 // A group is what one JetStream message holds: one or more records, written
 // with one fsync.
 //
 //	group  = version(1) record*
-//	record = id(16) accepted(uvarint, Unix milliseconds) length(uvarint) body
+//	record = id(16) mailbox(8) uid accepted text(traceparent) text(destination) text(body)
+//	text   = length bytes
+//
+// Numbers without a size are uvarints; accepted is in Unix milliseconds.
+// Version 1, which is still read, has records of
+//
+//	record = id(16) accepted text(body)
 const (
-	groupVersion   = 1
-	recordOverhead = len(notification.Identity{}) + 2*binary.MaxVarintLen64
+	groupVersion   = 2
+	recordOverhead = len(notification.Identity{}) + 8 + 5*binary.MaxVarintLen64
 )
 
 var errCorruptGroup = errors.New("stored group of notifications is damaged")
 
-func (r *Record) maxSize() int { return recordOverhead + len(r.Body) }
+func (r *Record) maxSize() int {
+	return recordOverhead + len(r.TraceParent) + len(r.Destination) + len(r.Body)
+}
 
 func appendRecord(b []byte, r *Record) []byte {
 	b = append(b, r.ID[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Mailbox))
+	b = binary.AppendUvarint(b, uint64(r.UID))
 	b = binary.AppendUvarint(b, uint64(max(r.Accepted.UnixMilli(), 0)))
-	b = binary.AppendUvarint(b, uint64(len(r.Body)))
-	return append(b, r.Body...)
+	b = append(binary.AppendUvarint(b, uint64(len(r.TraceParent))), r.TraceParent...)
+	b = append(binary.AppendUvarint(b, uint64(len(r.Destination))), r.Destination...)
+	return append(binary.AppendUvarint(b, uint64(len(r.Body))), r.Body...)
 }
 
 // parseGroup splits a stored group. The bodies point into data.
@@ -53,41 +72,73 @@ func parseGroup(data []byte) ([]Record, error) {
 	if len(data) == 0 {
 		return nil, fmt.Errorf("%w: empty", errCorruptGroup)
 	}
-	if data[0] != groupVersion {
-		return nil, fmt.Errorf("%w: format %d is unknown, %d was expected (written by another version?)",
-			errCorruptGroup, data[0], groupVersion)
+	version := data[0]
+	if version < 1 || version > groupVersion {
+		return nil, fmt.Errorf("%w: format %d is unknown, up to %d was expected (written by another version?)",
+			errCorruptGroup, version, groupVersion)
 	}
-	data = data[1:]
+	p := parser{data: data[1:]}
 	var records []Record
-	for len(data) > 0 {
-		r, rest, err := parseRecord(data)
-		if err != nil {
-			return nil, err
+	for len(p.data) > 0 {
+		r := p.record(version)
+		if p.err != nil {
+			return nil, fmt.Errorf("%w: %w", errCorruptGroup, p.err)
 		}
 		records = append(records, r)
-		data = rest
 	}
 	return records, nil
 }
 
-func parseRecord(data []byte) (Record, []byte, error) {
-	var r Record
-	n := copy(r.ID[:], data)
-	if n < len(r.ID) {
-		return r, nil, fmt.Errorf("%w: identity cut short", errCorruptGroup)
+// parser takes one thing after the other off data. After an error it returns
+// zero values.
+type parser struct {
+	data []byte
+	err  error
+}
+
+func (p *parser) record(version byte) (r Record) {
+	copy(r.ID[:], p.bytes("identity", uint64(len(r.ID))))
+	if version == 1 {
+		r.Accepted = time.UnixMilli(int64(p.number("time of acceptance")))
+		r.Body = p.text("body")
+		return r
 	}
-	data = data[n:]
-	millis, n := binary.Uvarint(data)
-	if n <= 0 {
-		return r, nil, fmt.Errorf("%w: time of acceptance unreadable", errCorruptGroup)
+	if b := p.bytes("mailbox", 8); b != nil {
+		r.Mailbox = notification.Mailbox(binary.BigEndian.Uint64(b))
 	}
-	r.Accepted = time.UnixMilli(int64(millis))
-	data = data[n:]
-	size, n := binary.Uvarint(data)
-	if n <= 0 || size > uint64(len(data)-n) {
-		return r, nil, fmt.Errorf("%w: body cut short", errCorruptGroup)
+	r.UID = uint32(p.number("UID"))
+	r.Accepted = time.UnixMilli(int64(p.number("time of acceptance")))
+	r.TraceParent = string(p.text("trace"))
+	r.Destination = string(p.text("destination"))
+	r.Body = p.text("body")
+	return r
+}
+
+func (p *parser) number(name string) uint64 {
+	if p.err != nil {
+		return 0
 	}
-	data = data[n:]
-	r.Body = data[:size:size]
-	return r, data[size:], nil
+	n, size := binary.Uvarint(p.data)
+	if size <= 0 {
+		p.err = fmt.Errorf("%s is unreadable", name)
+		return 0
+	}
+	p.data = p.data[size:]
+	return n
+}
+
+func (p *parser) text(name string) []byte { return p.bytes(name, p.number(name)) }
+
+// bytes does not allocate, so that a size that is only claimed costs nothing.
+func (p *parser) bytes(name string, size uint64) []byte {
+	if p.err != nil {
+		return nil
+	}
+	if size > uint64(len(p.data)) {
+		p.err = fmt.Errorf("%s is cut short", name)
+		return nil
+	}
+	b := p.data[:size:size]
+	p.data = p.data[size:]
+	return b
 }

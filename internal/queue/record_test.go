@@ -19,6 +19,10 @@ func TestGroupRoundTrip(t *testing.T) {
 		numbered(1),
 		{ID: identity(math.MaxInt), Accepted: time.UnixMilli(math.MaxInt64), Body: body(300)},
 		{ID: identity(4), Accepted: time.Date(2026, 11, 23, 16, 16, 18, 123e6, time.UTC).Local(), Body: body(1 << 16)},
+		{
+			ID: identity(5), Mailbox: math.MaxUint64, UID: math.MaxUint32, Accepted: time.UnixMilli(5), Destination: "device",
+			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Body: body(10),
+		},
 	}
 	group := []byte{groupVersion}
 	size := 1
@@ -38,6 +42,23 @@ func TestGroupRoundTrip(t *testing.T) {
 	require.Equal(t, records, again)
 }
 
+// What an earlier version stored is still delivered.
+func TestGroupVersion1(t *testing.T) {
+	old := func(b []byte, r Record) []byte {
+		b = append(b, r.ID[:]...)
+		b = binary.AppendUvarint(b, uint64(r.Accepted.UnixMilli()))
+		return append(binary.AppendUvarint(b, uint64(len(r.Body))), r.Body...)
+	}
+	group := old(old([]byte{1}, numbered(1)), numbered(2))
+	got, err := parseGroup(group)
+	require.NoError(t, err)
+	require.Equal(t, []Record{numbered(1), numbered(2)}, got)
+	for cut := 2; cut < len(group); cut++ {
+		got, err := parseGroup(group[:cut])
+		require.True(t, err != nil || len(got) == 1, "cut to %d bytes", cut)
+	}
+}
+
 func TestGroupTimes(t *testing.T) {
 	for _, accepted := range []time.Time{{}, time.UnixMilli(-1), time.Unix(0, 999_999)} {
 		r := Record{Accepted: accepted}
@@ -50,11 +71,13 @@ func TestGroupTimes(t *testing.T) {
 func TestGroupDamaged(t *testing.T) {
 	r := numbered(1)
 	group := appendRecord([]byte{groupVersion}, &r)
-	huge := binary.AppendUvarint(append(bytes.Clone(group[:1+16]), 0), math.MaxUint64)
-	endless := append(bytes.Clone(group[:1+16]), bytes.Repeat([]byte{0xff}, 20)...)
+	head := bytes.Clone(group[:1+16+8])
+	huge := binary.AppendUvarint(append(bytes.Clone(head), 0, 0), math.MaxUint64)
+	endless := append(bytes.Clone(head), bytes.Repeat([]byte{0xff}, 20)...)
 	for name, data := range map[string][]byte{
 		"nothing":         nil,
 		"version":         append([]byte{groupVersion + 1}, group[1:]...),
+		"version 0":       append([]byte{0}, group[1:]...),
 		"size too large":  huge,
 		"endless number":  endless,
 		"more at the end": append(bytes.Clone(group), 1, 2, 3),
@@ -74,6 +97,7 @@ func FuzzParseGroup(f *testing.F) {
 	f.Add(group)
 	f.Add(group[:len(group)-1])
 	f.Add([]byte{groupVersion})
+	f.Add(append([]byte{1}, bytes.Repeat([]byte{0}, 16+2)...))
 	f.Add(binary.AppendUvarint(bytes.Repeat([]byte{groupVersion}, 18), math.MaxUint64))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
@@ -90,7 +114,7 @@ func FuzzParseGroup(f *testing.F) {
 			total += len(r.ID) + 2 + len(r.Body)
 		}
 		require.LessOrEqual(t, total, len(data))
-		again := []byte{groupVersion}
+		again := []byte{groupVersion} // whatever the version was
 		for i := range records {
 			if records[i].Accepted.UnixMilli() < 0 {
 				return // more milliseconds than time has: not ours

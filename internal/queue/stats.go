@@ -89,20 +89,27 @@ func (q *Queue) Stats(ctx context.Context, targets []string) (Stats, error) {
 	return st, nil
 }
 
-// subjectCounts counts the messages of a stream by what follows prefix in
-// their subjects.
+// subjectCounts counts the records of a stream by target. Where a message can
+// hold several, their number is the last part of its subject.
 func (q *Queue) subjectCounts(ctx context.Context, stream, prefix string) (map[string]uint64, error) {
 	s, err := q.js.Stream(ctx, stream)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(prefix+".*"))
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(prefix+".>"))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	counts := make(map[string]uint64, len(info.State.Subjects))
-	for subject, n := range info.State.Subjects {
-		counts[strings.TrimPrefix(subject, prefix+".")] = n
+	counts := make(map[string]uint64)
+	for subject, messages := range info.State.Subjects {
+		target, each, several := strings.Cut(strings.TrimPrefix(subject, prefix+"."), ".")
+		records := uint64(1)
+		if several {
+			if records, err = strconv.ParseUint(each, 10, 32); err != nil {
+				continue // not one of ours
+			}
+		}
+		counts[target] += messages * records
 	}
 	return counts, nil
 }

@@ -143,30 +143,26 @@ func acceptRange(t testing.TB, q *Queue, from, to int) {
 	wg.Wait()
 }
 
+// take takes one group.
+func take(ctx context.Context, r *Reader) (*Group, error) {
+	groups, err := r.Take(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	return groups[0], nil
+}
+
 // next takes the next group, however long the store takes to give it out.
 func next(t testing.TB, r *Reader) *Group {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		g, err := r.Next(t.Context())
+		g, err := take(t.Context(), r)
 		if errors.Is(err, ErrNoMore) && time.Now().Before(deadline) {
 			continue
 		}
 		require.NoError(t, err)
 		return g
-	}
-}
-
-func nextParked(t testing.TB, r *Reader) *Parked {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		p, err := r.NextParked(t.Context())
-		if errors.Is(err, ErrNoMore) && time.Now().Before(deadline) {
-			continue
-		}
-		require.NoError(t, err)
-		return p
 	}
 }
 
@@ -177,7 +173,7 @@ func drain(t testing.TB, q *Queue, target string) map[notification.Identity]int 
 	seen := make(map[notification.Identity]int)
 	reader := impatient(t, q.NewReader(target))
 	for {
-		g, err := reader.Next(t.Context())
+		g, err := take(t.Context(), reader)
 		if errors.Is(err, ErrNoMore) {
 			if waiting(t, q, target) == 0 {
 				return seen

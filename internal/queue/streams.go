@@ -20,7 +20,7 @@ const (
 	requestTimeout = 3 * time.Second
 	// maxHeldGroups bounds what all readers of one target hold together.
 	maxHeldGroups = 1000
-	// maxHeldParked is how many parked records of one target the server
+	// maxHeldParked is how many parked groups of one target the server
 	// watches the due time of; those beyond wait for their turn.
 	maxHeldParked = 10_000
 )
@@ -43,7 +43,7 @@ func (q *Queue) prepare(ctx context.Context) error {
 		{
 			Name:        q.names.parkedStream,
 			Description: "notifications waiting for their next attempt",
-			Subjects:    []string{q.names.park + ".*"},
+			Subjects:    []string{q.names.park + ".*.*"},
 			Retention:   jetstream.WorkQueuePolicy,
 			Discard:     jetstream.DiscardNew,
 		},
@@ -126,7 +126,7 @@ func (q *Queue) ensureConsumer(ctx context.Context, target string, parked bool) 
 	if parked {
 		stream = q.names.parkedStream
 		cfg.Description = "notifications waiting for their next attempt"
-		cfg.FilterSubject = q.names.park + "." + target
+		cfg.FilterSubject = q.names.park + "." + target + ".*"
 		cfg.MaxAckPending = maxHeldParked
 	}
 	cons, err := q.js.Consumer(ctx, stream, target)

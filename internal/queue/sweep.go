@@ -104,7 +104,7 @@ func (q *Queue) drop(ctx context.Context, stream jetstream.Stream, target string
 	if err != nil {
 		return err
 	}
-	if err := parked.Purge(ctx, jetstream.WithPurgeSubject(q.names.park+"."+target)); err != nil {
+	if err := parked.Purge(ctx, jetstream.WithPurgeSubject(q.names.park+"."+target+".*")); err != nil {
 		return err
 	}
 	for _, s := range []jetstream.Stream{parked, stream} {

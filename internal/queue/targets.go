@@ -57,6 +57,12 @@ func (q *Queue) unuse(targets []string) {
 	}
 }
 
+func (q *Queue) inUse(target string) bool {
+	q.change.RLock()
+	defer q.change.RUnlock()
+	return q.targets[target] > 0
+}
+
 // consumer returns the position of a target in use.
 func (q *Queue) consumer(ctx context.Context, target string, parked bool) (jetstream.Consumer, error) {
 	q.change.RLock()

@@ -15,7 +15,7 @@ func TestUse(t *testing.T) {
 		q := s.open(t)
 		_, err := q.Use(t.Context(), []string{"fine", "not.fine"})
 		require.ErrorContains(t, err, "not.fine")
-		_, err = q.NewReader("fine").Next(t.Context())
+		_, err = take(t.Context(), q.NewReader("fine"))
 		require.ErrorIs(t, err, ErrUnavailable, "nothing is in use after an error")
 
 		old := use(t, q, "a")
@@ -26,7 +26,7 @@ func TestUse(t *testing.T) {
 		requireRange(t, drain(t, q, "a"), 0, 1)
 		requireRange(t, drain(t, q, "b"), 0, 1)
 		renewed()
-		_, err = q.NewReader("a").Next(t.Context())
+		_, err = take(t.Context(), q.NewReader("a"))
 		require.ErrorIs(t, err, ErrUnavailable)
 	})
 }
@@ -62,7 +62,7 @@ func TestSweep(t *testing.T) {
 		q := s.open(t, "a")
 		release := use(t, q, "gone")
 		accept(t, q, numbered(0))
-		require.NoError(t, q.Park(t.Context(), "gone", Parked{Record: numbered(1)}))
+		require.NoError(t, q.Park(t.Context(), "gone", Parked{Records: []Record{numbered(1)}}))
 		release()
 		requireRange(t, drain(t, q, "a"), 0, 1)
 		gone := map[string]TargetStats{"gone": {Waiting: 1, Parked: 1}}
@@ -94,12 +94,12 @@ func TestSweepKeepsParked(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
 		release := use(t, q, "gone")
-		require.NoError(t, q.Park(t.Context(), "gone", Parked{Record: numbered(1)}))
+		require.NoError(t, q.Park(t.Context(), "gone", Parked{Records: []Record{numbered(1)}}))
 		release()
 		q.sweep(false)
 		requireStats(t, q, 0, map[string]TargetStats{"gone": {Parked: 1}})
 		use(t, q, "gone")
-		require.NoError(t, nextParked(t, q.NewParkedReader("gone")).Settle())
+		require.NoError(t, next(t, q.NewParkedReader("gone")).Settle())
 	})
 }
 

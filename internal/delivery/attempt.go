@@ -1,0 +1,165 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+)
+
+// Attempt is what Observe gets: an attempt, or what came of a notification
+// without one (Took is 0 then).
+type Attempt struct {
+	Target string
+	ID     notification.Identity
+	Result Result
+	// Attempts is how many were made so far, this one included.
+	Attempts int
+	// Took is how long the attempt took; Age is how long ago the notification
+	// was accepted.
+	Took, Age time.Duration
+	// Dead tells that the notification became a dead letter.
+	Dead bool
+	// Coalesced tells that a newer notification was delivered in its place.
+	Coalesced bool
+}
+
+// work makes one attempt for j, and ends it.
+func (l *lane) work(stop, attempts context.Context, j *job) {
+	if l.expired(j) {
+		l.bury(j, Result{Reason: reasonExpired}, 0)
+		return
+	}
+	probe, ok := l.enter(stop, j)
+	if !ok {
+		return
+	}
+	if l.expired(j) { // while it waited
+		l.abandon(j, probe)
+		l.bury(j, Result{Reason: reasonExpired}, 0)
+		return
+	}
+	start := time.Now()
+	l.inFlight.Add(1)
+	ctx, cancel := context.WithTimeout(attempts, l.Timeout)
+	result := l.Target.Deliver(ctx, j.record)
+	cancel()
+	l.inFlight.Add(-1)
+	ended := result.Outcome == Delivered || result.Outcome == Gone
+	if attempts.Err() != nil && !ended { // we ended it, the target is not to blame
+		l.abandon(j, probe)
+		l.laterOn(j)
+		return
+	}
+	l.leave(j, probe, result)
+	took := max(time.Since(start), 1)
+	j.attempts++
+	switch {
+	case ended:
+		l.line.done(j)
+		l.tell(j, Attempt{Result: result, Took: took})
+		l.settle(j, true)
+	case result.Outcome == Refused:
+		l.bury(j, result, took)
+	default:
+		l.failed(j, result, took)
+	}
+}
+
+// enter waits until the attempt for j may be made. If it may not, j has ended.
+func (l *lane) enter(stop context.Context, j *job) (probe, ok bool) {
+	if j.service == "" {
+		probe, err := l.gate.enter(stop)
+		if err != nil {
+			l.laterOn(j)
+		}
+		return probe, err == nil
+	}
+	probe, wait := l.services.enter(j.service, l.now())
+	if wait > 0 {
+		all := append([]*job{j}, l.line.failed(j)...)
+		l.park(all, l.now().Add(max(wait, jitter(step(1)))), reasonServiceDown)
+	}
+	return probe, wait == 0
+}
+
+func (l *lane) abandon(j *job, probe bool) {
+	if j.service == "" {
+		l.gate.abandon(probe)
+	} else {
+		l.services.abandon(j.service, probe)
+	}
+}
+
+// leave notes how the attempt for j ended, and says when a target goes down or
+// comes back.
+func (l *lane) leave(j *job, probe bool, r Result) {
+	if j.service != "" {
+		change, _ := l.services.leave(j.service, probe, r.Outcome, l.now())
+		if change == wentDown && r.Outcome == Misconfigured {
+			l.log.Warn("a service refuses us: deliveries to it wait, nothing is lost",
+				"service", j.service, "reason", r.Reason, "error", r.Err)
+		}
+		return
+	}
+	switch change, down := l.gate.leave(probe, r.Outcome); {
+	case change == wentDown && r.Outcome == Misconfigured:
+		l.log.Error("the target refuses us: delivery is paused until that is mended, nothing is lost",
+			"reason", r.Reason, "error", r.Err)
+		l.paused(l.Name, true, r)
+	case change == wentDown:
+		l.log.Warn("the target is down: notifications wait in the queue", "reason", r.Reason, "error", r.Err)
+		l.paused(l.Name, true, r)
+	case change == cameBack:
+		l.log.Info("the target is back", "down_for", down.Round(time.Millisecond))
+		l.paused(l.Name, false, r)
+	}
+}
+
+// failed parks j for its next attempt, and with it what waited behind it. In a
+// lane that coalesces the newer one takes its place.
+func (l *lane) failed(j *job, r Result, took time.Duration) {
+	l.tell(j, Attempt{Result: r, Took: took})
+	behind := l.line.failed(j)
+	due := l.now().Add(nextAttempt(j.attempts, r.After))
+	if l.Coalesce > 0 && len(behind) > 0 {
+		newer := behind[0]
+		newer.attempts = max(newer.attempts, j.attempts)
+		l.coalesced(j)
+		l.park(behind, due, r.Reason)
+		return
+	}
+	l.park([]*job{j}, due, r.Reason)
+	l.park(behind, due, reasonBehind)
+}
+
+// coalesced ends j: a newer one is delivered in its place.
+func (l *lane) coalesced(j *job) {
+	l.tell(j, Attempt{Coalesced: true})
+	l.settle(j, true)
+}
+
+// bury makes a dead letter of j. Where the queue cannot take it, j stays
+// unsettled: the queue gives it out again.
+func (l *lane) bury(j *job, r Result, took time.Duration) {
+	l.line.done(j)
+	err := l.queue.Bury(context.Background(), l.Name, j.record, j.attempts, r.Reason) // which takes a few seconds at most
+	if err != nil {
+		l.log.Error("the queue cannot store a dead letter: the notification will be attempted again", "error", err)
+	} else {
+		l.tell(j, Attempt{Result: r, Took: took, Dead: true})
+		l.log.Warn("gave up on a notification: it is a dead letter now", "id", j.record.ID, "reason", r.Reason, "error", r.Err)
+	}
+	l.settle(j, err == nil)
+}
+
+func (l *lane) tell(j *job, a Attempt) {
+	a.Target, a.ID, a.Attempts = l.Name, j.record.ID, j.attempts
+	a.Age = max(l.now().Sub(j.record.Accepted), 0)
+	l.observe(a)
+}
+
+func (l *lane) expired(j *job) bool { return l.now().Sub(j.since()) > l.maxAge }

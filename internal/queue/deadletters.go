@@ -1,0 +1,154 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+)
+
+// ErrNotInUse means that a target is not configured (any more).
+var ErrNotInUse = errors.New("target is not in use")
+
+// reasonDamaged is the reason of what nobody was able to read.
+const reasonDamaged = "damaged"
+
+// DeadLetter is a notification that a target gave up on.
+type DeadLetter struct {
+	// Number tells it from all others of the queue, and grows.
+	Number uint64
+	// Target is who gave up on it.
+	Target string
+	// Buried is when.
+	Buried time.Time
+	// Attempts is how many were made.
+	Attempts int
+	// Reason is why the last one failed: one of a bounded set of words.
+	Reason string
+	// Record is what was given up on; empty but for its Body if it is damaged.
+	Record Record
+}
+
+// DeadLetterFilter chooses dead letters. What is zero chooses all.
+type DeadLetterFilter struct {
+	Target string
+	// ID is the identity of the notification: it may have died several times,
+	// for several targets and destinations.
+	ID notification.Identity
+	// Before and After bound when it was buried.
+	Before, After time.Time
+	// From is the smallest number.
+	From uint64
+}
+
+func (f *DeadLetterFilter) chooses(d *DeadLetter) bool {
+	return (f.ID == notification.Identity{} || f.ID == d.Record.ID) &&
+		(f.Before.IsZero() || d.Buried.Before(f.Before)) &&
+		(f.After.IsZero() || d.Buried.After(f.After))
+}
+
+// Bury stores a record as a dead letter of target, after so many attempts.
+func (q *Queue) Bury(ctx context.Context, target string, r *Record, attempts int, reason string) error {
+	return q.publish(ctx, q.names.deadStream, &nats.Msg{
+		Subject: q.names.dead + "." + target,
+		Header:  nats.Header{headerAttempts: {strconv.Itoa(attempts)}, headerReason: {reason}},
+		Data:    appendRecord([]byte{groupVersion}, r),
+	})
+}
+
+// DeadLetters goes through those that f chooses, the oldest first. Those that
+// are buried meanwhile are not among them. It ends after an error.
+func (q *Queue) DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[DeadLetter, error] {
+	return func(yield func(DeadLetter, error) bool) {
+		if f.Target != "" && !ValidName(f.Target) {
+			return // no target has such a name
+		}
+		stream, err := q.js.Stream(ctx, q.names.deadStream)
+		if err != nil {
+			yield(DeadLetter{}, fmt.Errorf("%w: reading the dead letters: %w", ErrUnavailable, err))
+			return
+		}
+		state := stream.CachedInfo().State
+		subject := q.names.dead + "." + cmp.Or(f.Target, "*")
+		for next := max(f.From, state.FirstSeq, 1); next <= state.LastSeq; {
+			msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return
+			}
+			if err != nil {
+				yield(DeadLetter{}, fmt.Errorf("%w: reading the dead letters: %w", ErrUnavailable, err))
+				return
+			}
+			if msg.Sequence > state.LastSeq {
+				return
+			}
+			next = msg.Sequence + 1
+			if letter := q.parseDeadLetter(msg); f.chooses(&letter) && !yield(letter, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (q *Queue) parseDeadLetter(msg *jetstream.RawStreamMsg) DeadLetter {
+	d := DeadLetter{
+		Number: msg.Sequence,
+		Target: strings.TrimPrefix(msg.Subject, q.names.dead+"."),
+		Buried: msg.Time,
+		Reason: msg.Header.Get(headerReason),
+	}
+	d.Attempts, _ = strconv.Atoi(msg.Header.Get(headerAttempts))
+	if records, err := parseGroup(msg.Data); err == nil && len(records) == 1 {
+		d.Record = records[0]
+	} else {
+		d.Record.Body, d.Reason = msg.Data, reasonDamaged
+	}
+	return d
+}
+
+// Replay makes a dead letter a notification that is to be delivered again, as
+// if it had just been accepted. It may come back as another dead letter.
+//
+// Errors: [ErrNotInUse]; those of [Queue.Park].
+func (q *Queue) Replay(ctx context.Context, d DeadLetter) error {
+	if d.Reason == reasonDamaged {
+		return fmt.Errorf("dead letter %d is damaged: %w", d.Number, errCorruptGroup)
+	}
+	if !q.inUse(d.Target) {
+		return fmt.Errorf("%w: %s", ErrNotInUse, d.Target)
+	}
+	now := time.Now()
+	if err := q.Park(ctx, d.Target, Parked{Records: []Record{d.Record}, Due: now, Since: now, Reason: "replayed"}); err != nil {
+		return err
+	}
+	return q.DeleteDeadLetter(ctx, d.Number)
+}
+
+// DeleteDeadLetter forgets one. That it is gone already is no error.
+func (q *Queue) DeleteDeadLetter(ctx context.Context, number uint64) error {
+	stream, err := q.js.Stream(ctx, q.names.deadStream)
+	if err == nil {
+		err = stream.DeleteMsg(ctx, number)
+	}
+	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		if _, missing := stream.GetMsg(ctx, number); errors.Is(missing, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: deleting a dead letter: %w", ErrUnavailable, err)
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Group is what a reader holds: records that were accepted together, or that
+// were parked together.
+type Group struct {
+	// Parked has the records. The rest of it is zero in what was accepted.
+	Parked
+	// WasParked tells the two apart.
+	WasParked bool
+	// Sequence is the number of the group, the same when it is given out
+	// again. Accepted and parked ones are numbered each on their own.
+	Sequence uint64
+
+	q   *Queue
+	msg jetstream.Msg
+}
+
+// Settle tells the queue that every record of the group was delivered, parked
+// anew or buried. It returns once the store knows it; while the store is
+// opened anew it waits, so that nothing is delivered twice for that.
+func (g *Group) Settle() error {
+	g.q.change.RLock()
+	defer g.q.change.RUnlock()
+	return g.msg.DoubleAck(g.q.up)
+}
+
+// Keep tells the queue that the group is still being worked on.
+func (g *Group) Keep() error { return g.msg.InProgress() }
+
+// Postpone gives the group back to the queue, to be taken again after d.
+func (g *Group) Postpone(d time.Duration) error { return g.msg.NakWithDelay(max(d, atOnce)) }
+
+// Return gives the group back to the queue, to be taken again at once.
+func (g *Group) Return() error { return g.Postpone(atOnce) }
