@@ -1,0 +1,151 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// Each mailbox gets its notifications in their order, although some take
+// longer than others and many workers deliver.
+func TestOrder(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newDevices("")
+	target.answer = func(ctx context.Context, _ string, n int) Result { return slowly(ctx, n) }
+	startLanes(t, q, nil, Lane{Name: "a", Target: target})
+	const mailboxes, each = 20, 50
+	for i := range each {
+		for m := range mailboxes {
+			acceptMail(t, q, notification.Mailbox(1+m), i*mailboxes+m, i*mailboxes+m+1)
+		}
+	}
+	target.requireEach(t, "", 0, mailboxes*each)
+	got := target.got("")
+	require.False(t, slices.IsSorted(got), "mailboxes do not wait for each other")
+	last := make(map[int]int)
+	for _, n := range got {
+		require.GreaterOrEqual(t, n, last[n%mailboxes])
+		last[n%mailboxes] = n
+	}
+}
+
+// What waits behind one that failed does not overtake it.
+func TestOrderAfterFailure(t *testing.T) {
+	withSchedule(t, 100*time.Millisecond)
+	q, _ := testQueue(t)
+	target := newDevices("")
+	attempting, proceed := make(chan int, 1), make(chan struct{})
+	var failed atomic.Bool
+	target.answer = func(_ context.Context, _ string, n int) Result {
+		if n == 1 && failed.CompareAndSwap(false, true) {
+			attempting <- n
+			<-proceed
+			return Result{Reason: "status_503"}
+		}
+		return Result{Outcome: Delivered}
+	}
+	attempts := make(chan Attempt, 100)
+	startLanes(t, q, func(a Attempt) { attempts <- a }, Lane{Name: "a", Target: target})
+	acceptMail(t, q, 7, 1, 2)
+	<-attempting
+	acceptMail(t, q, 7, 2, 30)
+	acceptMail(t, q, 8, 30, 31) // when this is delivered the others have been read
+	require.Equal(t, Delivered, (<-attempts).Result.Outcome)
+	proceed <- struct{}{}
+	require.Equal(t, "status_503", (<-attempts).Result.Reason)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
+	want := []int{30}
+	for n := 1; n < 30; n++ {
+		want = append(want, n)
+	}
+	require.Equal(t, want, target.got(""))
+	for len(attempts) > 0 {
+		a := <-attempts
+		require.LessOrEqual(t, a.Attempts, 2)
+	}
+}
+
+// A mailbox that gets more than can be delivered one by one does not hold up
+// the others.
+func TestOverflow(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newDevices("")
+	release := make(chan struct{})
+	target.answer = func(ctx context.Context, _ string, n int) Result {
+		if n < 3000 {
+			select {
+			case <-release:
+			case <-ctx.Done():
+				return Result{Reason: "timeout"}
+			}
+		}
+		return Result{Outcome: Delivered}
+	}
+	startLanes(t, q, nil, Lane{Name: "a", Target: target, Workers: 2})
+	acceptMailAtOnce(t, q, 7, 0, 3000)
+	acceptMail(t, q, 8, 3000, 3100)
+	target.requireEach(t, "", 3000, 3100)
+	st, err := q.Stats(t.Context(), []string{"a"})
+	require.NoError(t, err)
+	require.Greater(t, st.Targets["a"].Parked, uint64(1000), "the overflow")
+	close(release)
+	target.requireEach(t, "", 0, 3100)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
+}
+
+// With a million waiting a lane takes no more than it may hold: the rest stays
+// where it is.
+func TestBackPressure(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newScripted(answers(Misconfigured))
+	e := start(t, q, map[string]*scripted{"a": target})
+	e.Stop()
+	big := func(n int) queue.Record {
+		r := numbered(n)
+		r.Body = append(r.Body, make([]byte, 8<<10)...)
+		return r
+	}
+	for n := range 1500 { // 12 MiB
+		_, err := q.Accept(t.Context(), big(n), 0)
+		require.NoError(t, err)
+	}
+	devices := newDevices("")
+	devices.answer = func(ctx context.Context, _ string, n int) Result { return target.answer(ctx, n) }
+	e = startLanes(t, q, nil, Lane{Name: "a", Target: devices})
+	held := func() int { return maxLaneMemory - e.lanes[0].holdings.free() }
+	require.Eventually(t, func() bool { return held() >= maxLaneMemory }, 20*time.Second, time.Millisecond)
+	require.Less(t, held(), maxLaneMemory+maxTake*(8<<10+1<<10))
+	devices.change(func() { devices.answer = newDevices().answer })
+	devices.requireEach(t, "", 0, 1500)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
+	require.Zero(t, held())
+}
+
+// Shares of the common bounds.
+func TestShares(t *testing.T) {
+	q, _ := testQueue(t)
+	many := make([]Lane, 100)
+	for i := range many {
+		many[i] = Lane{Name: string(rune('a'+i/26)) + string(rune('a'+i%26)), Target: newScripted(takes)}
+	}
+	e, err := New(Config{Queue: q, Lanes: many, Logger: testLogger(t)})
+	require.NoError(t, err)
+	for _, l := range e.lanes {
+		require.Equal(t, maxAttempts/100, l.Workers)
+		require.Equal(t, maxMemory/100, l.holdings.limit)
+	}
+	e, err = New(Config{Queue: q, Lanes: many[:1], Logger: testLogger(t)})
+	require.NoError(t, err)
+	require.Equal(t, DefaultWorkers, e.lanes[0].Workers)
+	require.Equal(t, maxLaneMemory, e.lanes[0].holdings.limit)
+}
