@@ -33,7 +33,7 @@ type activity struct {
 
 type activityCounts struct {
 	accepted, duplicates, unused, refused, unstored int
-	delivered, failed, dead                         int
+	delivered, coalesced, gone, failed, dead        int
 }
 
 func newActivity(log *slog.Logger) *activity { return &activity{log: log} }
@@ -78,8 +78,12 @@ func (a *activity) attempt(at delivery.Attempt) {
 		switch {
 		case at.Dead:
 			c.dead++
+		case at.Coalesced:
+			c.coalesced++
 		case at.Result.Outcome == delivery.Delivered:
 			c.delivered++
+		case at.Result.Outcome == delivery.Gone:
+			c.gone++
 		default:
 			c.failed++
 		}
@@ -109,5 +113,5 @@ func (a *activity) tell() {
 	a.log.Info("notifications",
 		"accepted", c.accepted, "duplicates", c.duplicates, "unused_events", c.unused,
 		"refused", c.refused, "not_stored", c.unstored,
-		"delivered", c.delivered, "failed_attempts", c.failed, "dead_letters", c.dead)
+		"delivered", c.delivered, "coalesced", c.coalesced, "gone", c.gone, "failed_attempts", c.failed, "dead_letters", c.dead)
 }

@@ -125,7 +125,8 @@ func (a *App) Start() error {
 		lanes[i] = t.Lane()
 	}
 	a.engine, err = delivery.New(delivery.Config{
-		Queue: q, Lanes: lanes, MaxAge: cfg.MaxAge, Logger: a.log, Observe: a.observeAttempt,
+		Queue: q, Lanes: lanes, MaxAge: cfg.MaxAge, Logger: a.log,
+		Observe: a.observeAttempt, Paused: a.observePause,
 	})
 	if err != nil {
 		return err
@@ -180,11 +181,6 @@ func (a *App) targetNames() []string {
 		names[i] = t.Lane().Name
 	}
 	return names
-}
-
-func (a *App) observeAttempt(at delivery.Attempt) {
-	observeAttempt(at)
-	a.activity.attempt(at)
 }
 
 // decoder reads notifications in every character set mail is written in.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -32,16 +31,6 @@ var (
 		"How many notifications one write to the queue held.", prometheus.ExponentialBuckets(1, 2, 11))
 	commitErrors = counter("queue_commit_errors_total",
 		"Notifications that could not be stored and were answered with 503.", "reason")
-	attempts = counter("delivery_attempts_total",
-		"Attempts to deliver a notification, by outcome.", "target", "outcome")
-	attemptFailures = counter("delivery_failures_total",
-		"Attempts that failed, by reason.", "target", "reason")
-	attemptDuration = histogram("delivery_duration_seconds",
-		"How long an attempt to deliver took.", durations, "target")
-	latency = histogram("delivery_latency_seconds",
-		"How long after its acceptance a notification was delivered.", latencies, "target")
-	deadLetters = counter("dead_letters_total",
-		"Notifications that a target gave up on, by reason.", "target", "reason")
 )
 
 var (
@@ -66,8 +55,8 @@ func histogram(name, help string, buckets []float64, labels ...string) *promethe
 func registerMetrics(registry *prometheus.Registry, app *App) error {
 	collectors := []prometheus.Collector{
 		notifyRequests, notifyDuration, guardRefused, commitDuration, commitSize, commitErrors,
-		attempts, attemptFailures, attemptDuration, latency, deadLetters,
 	}
+	collectors = append(collectors, deliveryMetrics...)
 	if app != nil {
 		collectors = append(collectors, stateCollector{app})
 	}
@@ -99,20 +88,4 @@ func observeCommit(notifications int, took time.Duration, err error) {
 	default:
 		commitErrors.WithLabelValues("unavailable").Add(float64(notifications))
 	}
-}
-
-func observeAttempt(a delivery.Attempt) {
-	if a.Took > 0 { // a notification can die of age without an attempt
-		attempts.WithLabelValues(a.Target, a.Result.Outcome.String()).Inc()
-		attemptDuration.WithLabelValues(a.Target).Observe(a.Took.Seconds())
-	}
-	if a.Result.Outcome == delivery.Delivered {
-		latency.WithLabelValues(a.Target).Observe(a.Age.Seconds())
-		return
-	}
-	if a.Dead {
-		deadLetters.WithLabelValues(a.Target, a.Result.Reason).Inc()
-		return
-	}
-	attemptFailures.WithLabelValues(a.Target, a.Result.Reason).Inc()
 }

@@ -26,6 +26,8 @@ var (
 	targetWaiting      = describe("target_waiting", "Notifications not attempted so far.", "target")
 	targetParked       = describe("target_parked", "Notifications waiting for another attempt.", "target")
 	targetDead         = describe("target_dead_letters", "Dead letters that are kept.", "target")
+	targetInFlight     = describe("target_in_flight", "Attempts under way.", "target")
+	targetOldest       = describe("target_oldest_age_seconds", "How long ago the oldest notification was accepted that is being worked on; 0 if there is none.", "target")
 	targetUp           = describe("target_up", "Whether the target takes notifications (1) or counts as down (0).", "target")
 )
 
@@ -37,7 +39,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest,
-		targetWaiting, targetParked, targetDead, targetUp,
+		targetWaiting, targetParked, targetDead, targetInFlight, targetOldest, targetUp,
 	} {
 		ch <- d
 	}
@@ -54,7 +56,10 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	names := c.app.targetNames()
 	for _, name := range names {
-		gauge(targetUp, boolValue(!c.app.engine.Down(name)), name)
+		status := c.app.engine.Status(name)
+		gauge(targetUp, boolValue(!status.Down), name)
+		gauge(targetInFlight, float64(status.InFlight), name)
+		gauge(targetOldest, ageOf(status.Oldest), name)
 	}
 	gauge(queueLimit, float64(c.app.Queue.MaxBytes))
 	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
@@ -64,18 +69,22 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	var age float64
-	if !stats.Oldest.IsZero() {
-		age = max(time.Since(stats.Oldest).Seconds(), 0)
-	}
 	gauge(queueNotifications, float64(stats.Waiting))
 	gauge(queueBytes, float64(stats.Bytes))
-	gauge(queueOldest, age)
+	gauge(queueOldest, ageOf(stats.Oldest))
 	for name, t := range stats.Targets {
 		gauge(targetWaiting, float64(t.Waiting), name)
 		gauge(targetParked, float64(t.Parked), name)
 		gauge(targetDead, float64(t.Dead), name)
 	}
+}
+
+// ageOf is in seconds; 0 of nothing.
+func ageOf(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(time.Since(t).Seconds(), 0)
 }
 
 func boolValue(b bool) float64 {
