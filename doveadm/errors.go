@@ -10,81 +10,126 @@ import (
 	"time"
 )
 
-// What can go wrong. The errors of a [Client] wrap one of these, so that
-// errors.Is tells them apart; their text says what to do.
+// What can go wrong with a command. The errors of a [Client] wrap one of these,
+// and their text says what to do about it.
 var (
-	// ErrUnknownUser: exit code 67.
-	ErrUnknownUser = errors.New("Dovecot does not know the user: see what `doveadm user` says about the login")
-	// ErrNoMetadata: exit code 65.
-	ErrNoMetadata = errors.New("Dovecot has no dictionary for METADATA: set mail_attribute_dict, such as file:%h/dovecot-attributes " +
-		"(Dovecot 2.4: mail_attribute { dict file { path = %{home}/dovecot-attributes } })")
-	// ErrUsage: exit code 64.
-	ErrUsage = errors.New("Dovecot refuses the parameters of the command: see the manual page of the doveadm command")
-	// ErrNotFound: exit code 68, such as a mailbox that does not exist.
-	ErrNotFound = errors.New("there is no such mailbox or object: see what `doveadm mailbox list` says")
-	// ErrTemporary: exit code 75. The same call may succeed later.
-	ErrTemporary = errors.New("Dovecot has a temporary failure: try again later, and see Dovecot's log for the reason")
-	// ErrFailed: any other exit code.
-	ErrFailed = errors.New("the command failed: see Dovecot's log for the reason")
-	// ErrUnknownCommand: unknownMethod.
-	ErrUnknownCommand = errors.New("Dovecot does not know the command: its release may be too old, or a plugin may be missing in the doveadm service")
-	// ErrInvalidRequest: invalidRequest, or status 400.
-	ErrInvalidRequest = errors.New("Dovecot does not understand the request: a parameter is not known, comes twice or is of the wrong type")
-	// ErrNotAllowed: unAuthorized.
-	ErrNotAllowed = errors.New("Dovecot does not allow the command: add it to doveadm_allowed_commands, with spaces, such as `mailbox metadata set`")
-	// ErrBadSecret: status 401. Nothing was executed.
-	ErrBadSecret = errors.New("Dovecot refuses the secret: compare api_secret with doveadm_api_key, or basic_auth with doveadm_password")
-	// ErrClosed: the connection ended without an answer, which is what Dovecot
-	// does when a mandatory parameter is missing, or when it is stopped.
-	ErrClosed = errors.New("Dovecot closed the connection without an answer: a mandatory parameter is missing, or Dovecot was stopped; see its log")
-	// ErrUnreachable: no connection was made, so that nothing was executed.
-	ErrUnreachable = errors.New("no connection to Dovecot: see that the service doveadm has an inet_listener at this address, and what firewalls do")
-	// ErrTimeout: no answer within the read timeout, or the connection broke.
-	// The command may have been executed.
-	ErrTimeout = errors.New("Dovecot did not answer in time: see its log, or raise read_timeout")
-	// ErrBroken: the connection broke before the answer was complete. The
+	// ErrUnknownUser is exit code 67.
+	ErrUnknownUser = errors.New("no such user: see what `doveadm user` says about the login")
+	// ErrNoMetadata is exit code 65.
+	ErrNoMetadata = errors.New("METADATA has no dictionary: set mail_attribute_dict in Dovecot's configuration, " +
+		"such as file:%h/dovecot-attributes (Dovecot 2.4: mail_attribute { dict file { path = %{home}/dovecot-attributes } })")
+	// ErrNoIteration is exit code 65 where users are listed.
+	ErrNoIteration = errors.New("users cannot be listed: give Dovecot a userdb that can iterate (iterate_query, iterate_filter, passwd-file)")
+	// ErrUsage is exit code 64. It is also what parameters get that would make
+	// Dovecot do something else than was meant; these are not sent.
+	ErrUsage = errors.New("the parameters make no sense together: see the manual page of the doveadm command")
+	// ErrNotFound is exit code 68: a mailbox that does not exist, for example.
+	ErrNotFound = errors.New("no such mailbox: see what `doveadm mailbox list` says")
+	// ErrTemporary is exit code 75. The same call may succeed later.
+	ErrTemporary = errors.New("temporary failure in Dovecot: see its log, and try again later")
+	// ErrFailed is any other exit code.
+	ErrFailed = errors.New("the command failed: see Dovecot's log")
+	// ErrUnknownCommand is unknownMethod.
+	ErrUnknownCommand = errors.New("unknown command: Dovecot may be too old for it, or the doveadm service lacks a plugin")
+	// ErrInvalidRequest is invalidRequest, and status 400.
+	ErrInvalidRequest = errors.New("invalid request: a parameter is unknown, comes twice or has the wrong type")
+	// ErrNotAllowed is unAuthorized.
+	ErrNotAllowed = errors.New("the command is not allowed: add it to doveadm_allowed_commands, written with blanks as in `mailbox metadata set`")
+	// ErrBadSecret is status 401. Nothing was executed.
+	ErrBadSecret = errors.New("the secret is refused: it must be Dovecot's doveadm_api_key, or its doveadm_password with the user name doveadm")
+	// ErrClosed is a connection that ended without an answer. So Dovecot takes a
+	// mandatory parameter that is missing, and a value it cannot use at all.
+	ErrClosed = errors.New("closed without an answer: a mandatory parameter is missing or has an impossible value, " +
+		"Dovecot cannot open the user's mail, or it was stopped; see its log")
+	// ErrUnreachable is a connection that was not made. Nothing was executed.
+	ErrUnreachable = errors.New("no connection: see that Dovecot runs and its service doveadm has an inet_listener there, and what firewalls do")
+	// ErrTimeout is no answer within the read timeout. The command may have
+	// been executed.
+	ErrTimeout = errors.New("no answer in time: see Dovecot's log for what holds it up")
+	// ErrBroken is a connection that broke before the answer was complete. The
 	// command may have been executed.
-	ErrBroken = errors.New("the connection to Dovecot broke: see its log")
-	// ErrServer: a status of 500 or above.
-	ErrServer = errors.New("the server fails: see its log, and that doveadm_api_key or doveadm_password is set")
-	// ErrUnexpected: an answer that the DoveAdm HTTP API does not give.
-	ErrUnexpected = errors.New("this is no answer of the DoveAdm HTTP API: the URL must be that of its listener and end in /doveadm/v1")
-	// ErrUnavailable: no endpoint is in service. See [UnavailableError].
-	ErrUnavailable = errors.New("no endpoint is in service")
-	// ErrShut: the client is closed.
-	ErrShut = errors.New("the client is closed")
+	ErrBroken = errors.New("the connection broke: see Dovecot's log, and that of what is in between")
+	// ErrServer is a status of 500 and above. The command may have been executed.
+	ErrServer = errors.New("the server has a failure: see its log, and that Dovecot has a doveadm_api_key or doveadm_password")
+	// ErrNotServed is any other status: nobody takes commands at this URL.
+	ErrNotServed = errors.New("nobody takes commands at this URL: it must be that of Dovecot's DoveAdm listener, and end in /doveadm/v1")
+	// ErrUnexpected is an answer that is not one of the DoveAdm HTTP API, or is
+	// too long.
+	ErrUnexpected = errors.New("not an answer of the DoveAdm HTTP API: see what is at this URL")
 )
+
+// What can go wrong before a command gets anywhere.
+var (
+	// ErrUnavailable tells that no endpoint is in service. It comes in an
+	// [UnavailableError].
+	ErrUnavailable = errors.New("no endpoint is in service")
+	// ErrClientClosed tells that [Client.Close] was called before.
+	ErrClientClosed = errors.New("the client is closed")
+)
+
+// outcomes are the words that stand for errors in a [Request].
+var outcomes = []struct {
+	err  error
+	word string
+}{
+	{ErrUnknownUser, "unknown_user"},
+	{ErrNoMetadata, "no_metadata"},
+	{ErrNoIteration, "no_iteration"},
+	{ErrUsage, "usage"},
+	{ErrNotFound, "not_found"},
+	{ErrTemporary, "temporary"},
+	{ErrFailed, "failed"},
+	{ErrUnknownCommand, "unknown_command"},
+	{ErrInvalidRequest, "invalid_request"},
+	{ErrNotAllowed, "not_allowed"},
+	{ErrBadSecret, "bad_secret"},
+	{ErrClosed, "closed"},
+	{ErrUnreachable, "unreachable"},
+	{ErrTimeout, "timeout"},
+	{ErrBroken, "broken"},
+	{ErrServer, "server_error"},
+	{ErrNotServed, "not_served"},
+	{ErrUnexpected, "unexpected"},
+}
+
+func outcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	for _, o := range outcomes {
+		if errors.Is(err, o.err) {
+			return o.word
+		}
+	}
+	return "canceled"
+}
 
 // Error is a command that failed.
 type Error struct {
-	// Command is the name of the command in the API, such as mailboxMetadataSet.
+	// Command is the name of the command, such as mailboxMetadataSet.
 	Command string
-	// Endpoint is host and port of the endpoint that failed.
+	// Endpoint is host and port of the endpoint that failed. It is empty if
+	// the command was not sent.
 	Endpoint string
-	// Detail is what Dovecot or the network said about it: an exit code, a
-	// status. It may be empty.
-	Detail string
-	// Err is one of the errors of this package, possibly with its cause.
+	// Err wraps one of the errors of this package.
 	Err error
 }
 
-// Error implements error. It names no user and holds no secret.
+// Error implements error. It holds no secret and no parameter of the command.
 func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "doveadm: %s at %s: ", e.Command, e.Endpoint)
-	if e.Detail != "" {
-		fmt.Fprintf(&b, "%s: ", e.Detail)
+	if e.Endpoint == "" {
+		return fmt.Sprintf("doveadm: %s: %v", e.Command, e.Err)
 	}
-	return b.String() + e.Err.Error()
+	return fmt.Sprintf("doveadm: %s at %s: %v", e.Command, e.Endpoint, e.Err)
 }
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// UnavailableError tells that no endpoint is in service. It is [ErrUnavailable],
-// and also each of the errors that took the endpoints out.
+// UnavailableError tells that no endpoint is in service. It is [ErrUnavailable]
+// to errors.Is, and each of the errors that took an endpoint out.
 type UnavailableError struct {
-	// Endpoints are all endpoints, with the reason why each is out.
+	// Endpoints are all endpoints, each with the reason why it is out.
 	Endpoints []EndpointState
 }
 
@@ -102,9 +147,7 @@ func (e *UnavailableError) Error() string {
 func (e *UnavailableError) Unwrap() []error {
 	errs := []error{ErrUnavailable}
 	for _, state := range e.Endpoints {
-		if state.Reason != nil {
-			errs = append(errs, state.Reason)
-		}
+		errs = append(errs, state.Reason)
 	}
 	return errs
 }

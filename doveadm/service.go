@@ -1,0 +1,141 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doveadm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+const (
+	// burst is how many failures in a row take an endpoint out of service where
+	// a single one may be the fault of the command.
+	burst = 3
+	// soon is how long the first probe waits while no endpoint is in service.
+	soon = time.Second
+)
+
+// judge notes what a request tells about its endpoint, which leaves service if
+// it cannot serve. Whatever Dovecot itself answers speaks for the endpoint; a
+// connection that is closed without an answer speaks neither for nor against
+// it, because that is how Dovecot takes some parameters.
+func (c *Client) judge(e *endpoint, err error) {
+	p := c.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case isAny(err, ErrUnreachable, ErrTimeout, ErrBroken, ErrBadSecret, ErrNotServed):
+	case isAny(err, ErrServer, ErrUnexpected):
+		if e.failures++; e.failures < burst {
+			return
+		}
+	case isAny(err, ErrClosed, context.Canceled, context.DeadlineExceeded):
+		return
+	default:
+		e.failures = 0
+		return
+	}
+	if e.reason != nil || p.closed {
+		return
+	}
+	e.reason, e.since, e.failures = err, time.Now(), 0
+	c.cfg.Logger.Warn("a DoveAdm endpoint leaves service", "endpoint", e.address, "error", err)
+	if p.noneInService() {
+		for _, other := range p.endpoints {
+			select {
+			case other.alarm <- struct{}{}:
+			default:
+			}
+		}
+	}
+	p.dispatch()
+	c.probes.Go(func() { c.bringBack(e) })
+}
+
+// bringBack probes an endpoint that is out of service until it serves.
+func (c *Client) bringBack(e *endpoint) {
+	for sooner := soon; ; {
+		wait := c.cfg.CheckInterval
+		c.pool.mu.Lock()
+		if c.pool.noneInService() {
+			wait = min(wait, sooner)
+			sooner *= 2
+		}
+		c.pool.mu.Unlock()
+		timer := time.NewTimer(jitter(wait))
+		select {
+		case <-c.ctx.Done():
+			timer.Stop()
+			return
+		case <-e.alarm: // the wait may be shorter now
+			timer.Stop()
+			sooner = soon
+			continue
+		case <-timer.C:
+		}
+		if c.probe(e) {
+			return
+		}
+	}
+}
+
+// probe asks an endpoint for the list of its commands, which it answers with 200
+// if it takes the secret. It tells whether the endpoint is in service now.
+func (c *Client) probe(e *endpoint) bool {
+	status, _, err := c.exchange(c.ctx, e, http.MethodGet, nil, bounds{read: c.cfg.ReadTimeout, answer: maxUserAnswer})
+	if err == nil {
+		err = statusError(status, nil)
+	}
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	switch {
+	case c.ctx.Err() != nil:
+		return false
+	case err != nil:
+		e.reason = err
+		return false
+	}
+	out := time.Since(e.since)
+	e.reason, e.since = nil, time.Now()
+	select {
+	case <-e.alarm:
+	default:
+	}
+	c.cfg.Logger.Info("a DoveAdm endpoint is in service again", "endpoint", e.address, "out_for", out.Round(time.Millisecond))
+	c.pool.dispatch()
+	return true
+}
+
+// statusError is what an HTTP status means; nil for 200. reason is what Dovecot
+// says about a status of 400.
+func statusError(status int, reason []byte) error {
+	switch {
+	case status == http.StatusOK:
+		return nil
+	case status == http.StatusBadRequest:
+		return fmt.Errorf("status 400, %q: %w", reason[:min(len(reason), maxReason)], ErrInvalidRequest)
+	case status == http.StatusUnauthorized:
+		return fmt.Errorf("status 401: %w", ErrBadSecret)
+	case status >= http.StatusInternalServerError:
+		return fmt.Errorf("status %d: %w", status, ErrServer)
+	default:
+		return fmt.Errorf("status %d: %w", status, ErrNotServed)
+	}
+}
+
+// jitter returns d, give or take a tenth.
+func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
+
+func isAny(err error, targets ...error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
