@@ -50,7 +50,8 @@ func (c *Client) exchange(ctx context.Context, e *endpoint, method string, body 
 	if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", err, ErrUsage)
 	}
-	req.Close = true
+	// No "Connection: close": Dovecot 2.3 and 2.4 never answer a command with
+	// that and a wrong secret.
 	req.Header.Set("Authorization", c.authorization)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "caddy-dovecot-push")

@@ -48,7 +48,7 @@ func (c *Client) MetadataGetMask(ctx context.Context, mask, key string) (map[str
 		}
 		return map[string]string{mask: value}, nil
 	}
-	rows, err := c.metadataGet(ctx, command{name: name, parameters: entry(mask, "key", key), idempotent: true, visitsAll: true})
+	rows, err := c.metadataGet(ctx, command{name: name, parameters: entryOfMany(mask, key), idempotent: true, visitsAll: true})
 	if err != nil {
 		return nil, err
 	}
@@ -70,9 +70,7 @@ func (c *Client) metadataGet(ctx context.Context, cmd command) ([]metadataRow, e
 	return rows, unmarshal(cmd.name, results, &rows)
 }
 
-// MetadataSet sets an entry of the user. There is no such call with a mask:
-// Dovecot 2.3 and 2.4 give the value to the first user, and an empty one to all
-// others.
+// MetadataSet sets an entry of the user.
 func (c *Client) MetadataSet(ctx context.Context, user, key, value string) error {
 	const name = "mailboxMetadataSet"
 	if err := checkEntry(name, user, key); err != nil {
@@ -104,7 +102,7 @@ func (c *Client) MetadataUnsetMask(ctx context.Context, mask, key string) error 
 	if mask == "" {
 		return parameterError(name, "the mask is empty")
 	}
-	_, err := c.call(ctx, command{name: name, parameters: entry(mask, "key", key), idempotent: true, visitsAll: true})
+	_, err := c.call(ctx, command{name: name, parameters: entryOfMany(mask, key), idempotent: true, visitsAll: true})
 	return err
 }
 
@@ -135,6 +133,14 @@ func (c *Client) MetadataList(ctx context.Context, user, prefix string) ([]strin
 // flag is there or not: Dovecot takes false for true.
 func entry(user, keyName, key string) map[string]any {
 	return map[string]any{"user": user, "mailbox": "", "allowEmptyMailboxName": true, keyName: key}
+}
+
+// entryOfMany names the entry by the place where Dovecot keeps it, with INBOX.
+// Dovecot 2.3 and 2.4 forget the name of a server entry after the first of
+// several users, and read or write one with a random name for all others.
+func entryOfMany(mask, key string) map[string]any {
+	scope, rest, _ := strings.Cut(key[1:], "/")
+	return map[string]any{"user": mask, "mailbox": "INBOX", "key": "/" + scope + "/vendor/vendor.dovecot/pvt/server/" + rest}
 }
 
 // checkEntry finds parameters that Dovecot would close the connection for, or

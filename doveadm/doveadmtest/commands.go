@@ -30,13 +30,10 @@ func (d *Dovecot) metadataGet(c call) (any, int) {
 	return d.metadata(c, func(entries map[string]string) []row { return []row{{"value": entries[key]}} })
 }
 
-// metadataSet has a flaw of Dovecot 2.3 and 2.4: of several users the first one
-// gets the value, and all others an empty one.
 func (d *Dovecot) metadataSet(c call) (any, int) {
 	key, value := metadataKey(c.text("key")), c.text("value")
 	return d.metadata(c, func(entries map[string]string) []row {
 		entries[key] = value
-		value = ""
 		return nil
 	})
 }
@@ -66,6 +63,8 @@ func (d *Dovecot) metadataList(c call) (any, int) {
 }
 
 // metadata does something with the server's entries of every user that is meant.
+// It has a flaw of Dovecot 2.3 and 2.4: after the first of several users the name
+// of the entry is lost, but not if it is named by its place in INBOX.
 func (d *Dovecot) metadata(c call, visit func(entries map[string]string) []row) (any, int) {
 	mailbox := c.text("mailbox")
 	users, several, exit := d.visited(c)
@@ -80,8 +79,12 @@ func (d *Dovecot) metadata(c call, visit func(entries map[string]string) []row) 
 		return nil, exitData
 	}
 	rows := []row{}
-	for _, user := range users {
-		for _, r := range visit(d.entries[user]) {
+	for i, user := range users {
+		entries := d.entries[user]
+		if i > 0 && mailbox == "" {
+			entries = make(map[string]string)
+		}
+		for _, r := range visit(entries) {
 			if several {
 				r["username"] = user
 			}
@@ -178,12 +181,13 @@ func (d *Dovecot) mailboxStatus(c call) (any, int) {
 	return rows, 0
 }
 
-// metadataKey checks a key as Dovecot does, which dies of a wrong one.
+// metadataKey checks a key as Dovecot does, which dies of a wrong one. An entry
+// of the server has two names: its own, and that of its place in INBOX.
 func metadataKey(key string) string {
 	if !strings.HasPrefix(key, "/private") && !strings.HasPrefix(key, "/shared") {
 		die()
 	}
-	return strings.ToLower(key)
+	return strings.Replace(strings.ToLower(key), "/vendor/vendor.dovecot/pvt/server/", "/", 1)
 }
 
 func isMask(s string) bool { return strings.ContainsAny(s, "*?") }

@@ -133,6 +133,10 @@ func (d *Dovecot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path != doveadm.DefaultPath, r.Method != http.MethodGet && r.Method != http.MethodPost:
 		writeText(w, http.StatusNotFound, "Path Not Found")
 	case !d.authorized(r):
+		if r.Close && r.Method == http.MethodPost {
+			<-r.Context().Done() // no answer at all
+			return
+		}
 		w.Header().Set("WWW-Authenticate", "X-Dovecot-API")
 		w.WriteHeader(http.StatusUnauthorized)
 	case r.Method == http.MethodGet:
