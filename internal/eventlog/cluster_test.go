@@ -4,15 +4,12 @@
 package eventlog
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
@@ -77,39 +74,21 @@ func TestCluster(t *testing.T) {
 	c.hangUp()
 }
 
-// What is accepted elsewhere right after a stream has begun belongs to it.
-func TestClusterKnowsNewStreamsAtOnce(t *testing.T) {
+// A Caddy learns a moment late of a stream that has begun at another one. What
+// it accepted in between, and a moment before, belongs to the stream.
+func TestClusterFindsWhatCameMeanwhile(t *testing.T) {
 	t.Parallel()
 	url := startNATS(t)
 	here, there := openShared(t, url), openShared(t, url)
-	newClient(t, there, bob).hangUp() // both are ready
-	newClient(t, here, bob).hangUp()
-	var wg sync.WaitGroup
-	for i := range 100 {
-		wg.Go(func() {
-			user := fmt.Sprintf("user%d@example.com", i)
-			s, _, err := here.Open(context.Background(), user, "")
-			if !assert.NoError(t, err) {
-				return
-			}
-			defer s.Close()
-			assert.NoError(t, offerTo(context.Background(), there, user, i))
-			deadline := time.After(patience)
-			for {
-				select {
-				case <-s.Ready:
-				case <-deadline:
-					assert.Fail(t, "lost")
-					return
-				}
-				events, _, err := s.Next()
-				if !assert.NoError(t, err) || len(events) == 1 {
-					return
-				}
-			}
-		})
+	for i := range 3 {
+		offered(t, there, alice, i)
+		offered(t, there, bob, 100+i)
 	}
-	wg.Wait()
+	c := newClient(t, here, alice)
+	defer c.hangUp()
+	c.wait(3)
+	offered(t, there, alice, 3)
+	require.ElementsMatch(t, numbers(0, 4), c.wait(4))
 }
 
 func TestRecentIsBounded(t *testing.T) {
