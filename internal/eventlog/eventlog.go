@@ -7,7 +7,7 @@
 // In come events, each for one user ([Log.Offer]), and streams that want those
 // of one user ([Log.Open]). Out go the events of each stream in one order, with
 // positions that mean the same on every Caddy that shares the store of the
-// queue, or the word that some are lost ([ErrLost], [Start]).
+// queue, or the word that some are lost ([ErrSlow], [ErrLost], [Reset]).
 //
 // Only what somebody may want is written. A stream takes a lease for its user,
 // which is kept in a table of the queue and lasts for the history after the
@@ -42,9 +42,11 @@ const (
 
 // The errors of a [Log].
 var (
-	// ErrLost means that events are gone which the stream did not get: it was
-	// too slow, or the store was lost.
-	ErrLost = errors.New("events of the stream are lost")
+	// ErrSlow means that more events came than are kept before the stream got
+	// the first of them.
+	ErrSlow = errors.New("the stream does not keep up")
+	// ErrLost means that the history was lost with its store.
+	ErrLost = errors.New("the history of the stream is lost")
 	// ErrTooMany means that the user has [MaxStreams] streams.
 	ErrTooMany = errors.New("the user has too many streams")
 	// ErrClosed means that the log was closed.

@@ -140,7 +140,7 @@ func TestSlowStream(t *testing.T) {
 		quick.wait(i + 1)
 	}
 	_, _, err := slow.stream.Next()
-	require.ErrorIs(t, err, ErrLost)
+	require.ErrorIs(t, err, ErrSlow)
 	slow.hangUp()
 	slow.connect(l, alice)
 	require.Equal(t, Reset, slow.start)

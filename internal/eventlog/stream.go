@@ -92,7 +92,7 @@ func (s *Stream) Next() (events []*Event, id string, err error) {
 	case s.err != nil:
 		return nil, "", s.err
 	case s.topic.dropped > s.cursor:
-		return nil, "", ErrLost
+		return nil, "", ErrSlow
 	}
 	all := s.topic.events
 	from := sort.Search(len(all), func(i int) bool { return all[i].position > s.cursor })

@@ -1,0 +1,137 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package events streams a user's new mails as they come: Server-Sent Events
+// (WHATWG HTML, section 9.2).
+//
+// In come requests of users who have signed in, with the position they were at
+// in Last-Event-ID; out goes a response that does not end by itself. A stream
+// takes a goroutine and next to no memory besides; who does not read fast
+// enough is cut off, never waited for, and goes on where he was when he comes
+// again.
+package events
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
+)
+
+// Config tells where events come from.
+type Config struct {
+	// Open begins a stream (see [eventlog.Log.Open]).
+	Open func(ctx context.Context, user, lastID string) (*eventlog.Stream, eventlog.Start, error)
+	// Stopping is closed when all streams have to end.
+	Stopping <-chan struct{}
+	// Observe is told what happens.
+	Observe Observer
+}
+
+// Observer is told what happens. What is nil is not called.
+type Observer struct {
+	// Opened and Ended are called for each stream.
+	Opened func()
+	Ended  func(End)
+	// Sent is called with the number of events that were written to a stream.
+	Sent func(events int)
+}
+
+// End is why a stream ended. It is a metric label.
+type End string
+
+// The ends.
+const (
+	Client    End = "client"     // the client went away
+	Lifetime  End = "lifetime"   // it lasted as long as one may
+	Stopping  End = "stopping"   // the configuration is replaced, or Caddy ends
+	Slow      End = "slow"       // the client did not read fast enough
+	SignedOut End = "signed_out" // what the user had signed in with does not hold any more
+	Lost      End = "lost"       // the history was lost
+)
+
+// timing is what tests make shorter.
+type timing struct {
+	heartbeat, lifetime, write, open time.Duration
+}
+
+// defaultTiming: proxies and Caddy itself end connections that are silent for
+// a minute.
+var defaultTiming = timing{heartbeat: 25 * time.Second, lifetime: 30 * time.Minute, write: 10 * time.Second, open: 10 * time.Second}
+
+// again is when a client may come again, spread so that after a reload not all
+// come at once.
+const again = 2 * time.Second
+
+// Handler streams. See [New].
+type Handler struct {
+	cfg    Config
+	timing timing
+}
+
+// New returns a handler.
+func New(cfg Config) *Handler {
+	if cfg.Observe.Opened == nil {
+		cfg.Observe.Opened = func() {}
+	}
+	if cfg.Observe.Ended == nil {
+		cfg.Observe.Ended = func(End) {}
+	}
+	if cfg.Observe.Sent == nil {
+		cfg.Observe.Sent = func(int) {}
+	}
+	return &Handler{cfg: cfg, timing: defaultTiming}
+}
+
+// ServeHTTP answers with the stream of the user who is asking.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	user, ok := signin.User(r.Context())
+	if !ok {
+		problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "sign in first"})
+		return
+	}
+	if r.Method == http.MethodHead {
+		writeHeader(w)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.timing.open)
+	stream, start, err := h.cfg.Open(ctx, user, r.Header.Get("Last-Event-ID"))
+	cancel()
+	switch {
+	case errors.Is(err, eventlog.ErrTooMany):
+		refuse(w, http.StatusTooManyRequests, "there are too many streams for this user already")
+		return
+	case err != nil:
+		refuse(w, http.StatusServiceUnavailable, "streams cannot be opened right now; come again later")
+		return
+	}
+	defer stream.Close()
+	h.cfg.Observe.Opened()
+	writeHeader(w)
+	c := &connection{w: w, control: http.NewResponseController(w), handler: h, stream: stream}
+	h.cfg.Observe.Ended(c.serve(r.Context(), start))
+}
+
+func refuse(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Retry-After", "5")
+	problem.Write(w, problem.Problem{Status: status, Detail: detail})
+}
+
+func writeHeader(w http.ResponseWriter) {
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	// Compression would take hundreds of KiB for each stream.
+	header.Set("Cache-Control", "no-store, no-transform")
+	header.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+}
+
+// spread is d, up to half of it more or less.
+func spread(d time.Duration) time.Duration {
+	return d/2 + time.Duration(rand.Int64N(int64(d))) //nolint:gosec // not a secret
+}

@@ -1,0 +1,40 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"strconv"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
+)
+
+// The parts of a stream. A comment is a line that begins with a colon; an id
+// without data moves the position of the client, and is no event.
+
+func appendStart(b []byte, start eventlog.Start) []byte {
+	b = append(b, "retry: "...)
+	b = strconv.AppendInt(b, spread(again).Milliseconds(), 10)
+	b = append(b, "\n\n"...)
+	if start == eventlog.Reset {
+		b = append(b, "event: reset\ndata: {\"@type\":\"Reset\"}\n\n"...)
+	}
+	return b
+}
+
+// appendEvent appends an event. Data has no line breaks: it is JSON.
+func appendEvent(b []byte, id, name string, data []byte) []byte {
+	b = append(b, "id: "...)
+	b = append(b, id...)
+	b = append(b, "\nevent: "...)
+	b = append(b, name...)
+	b = append(b, "\ndata: "...)
+	b = append(b, data...)
+	return append(b, "\n\n"...)
+}
+
+func appendPosition(b []byte, id string) []byte {
+	b = append(b, ":\nid: "...)
+	b = append(b, id...)
+	return append(b, "\n\n"...)
+}
