@@ -60,6 +60,14 @@ type Target interface {
 	Lane() delivery.Lane
 }
 
+// resident is a target that keeps something of its own beside what waits for
+// it. It is started before its lane is asked for, and stopped after the last
+// delivery, also if it was never started.
+type resident interface {
+	start(a *App, q *queue.Queue) error
+	stop()
+}
+
 // CaddyModule returns the Caddy module information.
 func (App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -122,6 +130,11 @@ func (a *App) Start() error {
 	}
 	lanes := make([]delivery.Lane, len(a.targets))
 	for i, t := range a.targets {
+		if r, ok := t.(resident); ok {
+			if err := r.start(a, q); err != nil {
+				return err
+			}
+		}
 		lanes[i] = t.Lane()
 	}
 	a.engine, err = delivery.New(delivery.Config{
@@ -148,6 +161,11 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	if a.engine != nil {
 		a.engine.Stop()
+	}
+	for _, t := range a.targets {
+		if r, ok := t.(resident); ok {
+			r.stop()
+		}
 	}
 	a.activity.stop()
 	return nil

@@ -35,6 +35,12 @@ import (
 //	        credentials   <user> <password>
 //	        reverse_proxy <upstreams...> { ... }
 //	    }
+//	    deliver webpush {
+//	        contact         <mailto:address|https-url>
+//	        content         thin|sender|full
+//	        ttl             <duration>
+//	        allow_endpoints <networks, hosts or URLs...>
+//	    }
 //	}
 //
 // There is one queue, and there may be several targets.
@@ -116,17 +122,22 @@ func parseSync(d *caddyfile.Dispenser, q *EmbeddedQueue) error {
 // dovecot_push.targets, which reads the rest.
 func parseTarget(d *caddyfile.Dispenser, app *App) error {
 	if !d.NextArg() {
-		return d.Err("deliver needs the kind of the target: middleware")
+		return d.Err("deliver needs the kind of the target: middleware, webpush")
 	}
 	kind := d.Val()
-	if kind != "middleware" {
-		return d.Errf("there is no target %q; there is: middleware", kind)
+	var target caddyfile.Unmarshaler
+	switch kind {
+	case "middleware":
+		target = new(Middleware)
+	case "webpush":
+		target = new(Webpush)
+	default:
+		return d.Errf("there is no target %q; there are: middleware, webpush", kind)
 	}
-	m := new(Middleware)
-	if err := m.UnmarshalCaddyfile(d); err != nil {
+	if err := target.UnmarshalCaddyfile(d); err != nil {
 		return err
 	}
-	app.TargetsRaw = append(app.TargetsRaw, caddyconfig.JSONModuleObject(m, "target", kind, nil))
+	app.TargetsRaw = append(app.TargetsRaw, caddyconfig.JSONModuleObject(target, "target", kind, nil))
 	return nil
 }
 

@@ -55,6 +55,7 @@ func histogram(name, help string, buckets []float64, labels ...string) *promethe
 func registerMetrics(registry *prometheus.Registry, app *App) error {
 	collectors := []prometheus.Collector{
 		notifyRequests, notifyDuration, guardRefused, commitDuration, commitSize, commitErrors,
+		subscriptionRequests,
 	}
 	collectors = append(collectors, deliveryMetrics...)
 	if app != nil {

@@ -40,6 +40,9 @@ http://127.0.0.1:18008 {
 }
 `
 
+// webpushBefore is where some mistakes put a target of that kind.
+const webpushBefore = "deliver middleware {"
+
 // validate does what "caddy validate" does.
 func validate(t *testing.T, caddyfile string) error {
 	t.Helper()
@@ -78,6 +81,13 @@ func TestMistakes(t *testing.T) {
 		{"body larger than the queue takes", "allow private_ranges\n\t\tcredentials", "max_body 64MiB\n\t\tcredentials", "max_body must be at most"},
 		{"two targets of one name", "deliver middleware {", "deliver middleware {\nreverse_proxy ox9\n}\ndeliver middleware {", "two targets are named middleware"},
 		{"target name", "deliver middleware {", "deliver middleware a.b {", "must be 1 to 64"},
+		{"Web Push is none", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nallow_endpoints 10.0.0.0/8\n}\n" + webpushBefore, ""},
+		{"Web Push without contact", webpushBefore, "deliver webpush\n" + webpushBefore, "contact is missing"},
+		{"contact that is none", webpushBefore, "deliver webpush {\ncontact \"Post Master <postmaster@example.com>\"\n}\n" + webpushBefore, "contact must be mailto:"},
+		{"contact without TLS", webpushBefore, "deliver webpush {\ncontact http://example.com\n}\n" + webpushBefore, "contact must be mailto:"},
+		{"messages that are kept for ever", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nttl 29d\n}\n" + webpushBefore, "ttl must be between"},
+		{"exception with a path", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nallow_endpoints https://a.example/x\n}\n" + webpushBefore, "allow_endpoints: \"https://a.example/x\" is not"},
+		{"Web Push twice", webpushBefore, strings.Repeat("deliver webpush {\ncontact postmaster@example.com\n}\n", 2) + webpushBefore, "two targets are named webpush"},
 		{"credentials in a NATS URL", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://u:p@n1", "cannot hold credentials"},
 		{"NATS CA file", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nca_file /no/such/file\n}", "ca_file"},
 		{"NATS prefix", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nprefix a.b\n}", "prefix"},
@@ -107,11 +117,14 @@ func TestEndpointWithoutApp(t *testing.T) {
 
 // Validating opens nothing: not even the directory of the queue is made.
 func TestValidateOpensNothing(t *testing.T) {
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	data := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", data)
 	t.Setenv("TEST_NOTIFY_PASSWORD", "notify-secret")
 	t.Setenv("TEST_OX_PASSWORD", "ox-secret")
 	dir := filepath.Join(t.TempDir(), "queue")
-	require.NoError(t, validate(t, strings.ReplaceAll(good, "QUEUE", dir)))
+	withDevices := strings.Replace(good, webpushBefore, "deliver webpush {\ncontact postmaster@example.com\n}\n"+webpushBefore, 1)
+	require.NoError(t, validate(t, strings.ReplaceAll(withDevices, "QUEUE", dir)))
 	assert.NoDirExists(t, dir)
+	assert.NoFileExists(t, filepath.Join(data, "caddy", vapidFile))
 	require.NoError(t, validate(t, strings.Replace(good, "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://127.0.0.1:1", 1)))
 }

@@ -39,7 +39,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest,
-		targetWaiting, targetParked, targetDead, targetInFlight, targetOldest, targetUp,
+		targetWaiting, targetParked, targetDead, targetInFlight, targetOldest, targetUp, subscriptionsNow,
 	} {
 		ch <- d
 	}
@@ -60,6 +60,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(targetUp, boolValue(!status.Down), name)
 		gauge(targetInFlight, float64(status.InFlight), name)
 		gauge(targetOldest, ageOf(status.Oldest), name)
+	}
+	if w := c.app.webpush(); w != nil {
+		w.collect(ch)
 	}
 	gauge(queueLimit, float64(c.app.Queue.MaxBytes))
 	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)

@@ -1,0 +1,32 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
+)
+
+var (
+	subscriptionRequests = counter("subscription_requests_total",
+		"Requests of users about their devices, by what came of them.", "result")
+	subscriptionsNow = describe("subscriptions", "Devices that are subscribed, by whether they have confirmed it.", "state")
+)
+
+func observeSubscription(e subscriptions.Event) {
+	subscriptionRequests.WithLabelValues(string(e)).Inc()
+}
+
+// collect tells how many devices there are.
+func (w *Webpush) collect(ch chan<- prometheus.Metric) {
+	select {
+	case <-w.started:
+	default:
+		return
+	}
+	all, confirmed := w.store.Count()
+	ch <- prometheus.MustNewConstMetric(subscriptionsNow, prometheus.GaugeValue, float64(confirmed), "confirmed")
+	ch <- prometheus.MustNewConstMetric(subscriptionsNow, prometheus.GaugeValue, float64(all-confirmed), "unconfirmed")
+}
