@@ -35,7 +35,7 @@ func (p *Policy) Check(rawURL string) error {
 // plain tells whether s is free of what programs read in different ways.
 func plain(s string) bool {
 	return len(s) <= maxURL && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || r == '\\'
+		return r <= ' ' || r >= 0x7f || r == '\\' || r == '#'
 	})
 }
 
@@ -43,7 +43,7 @@ func (p *Policy) check(u *url.URL) error {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return refuse(Scheme)
-	case u.Opaque != "" || u.Host == "" || u.Fragment != "" || strings.HasSuffix(u.Host, ":"):
+	case u.Opaque != "" || u.Host == "" || strings.HasSuffix(u.Host, ":"):
 		return refuse(Malformed)
 	case u.User != nil:
 		return refuse(Userinfo)

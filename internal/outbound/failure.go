@@ -59,7 +59,7 @@ func Failure(err error) (word string, safe error) {
 		return "tls", errNoTLS
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // what crypto/tls makes of alerts
 		return "tls", op
-	case errors.As(err, &op) && op.Op == "dial":
+	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"):
 		return "connect", op
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "reset", errReset

@@ -72,7 +72,7 @@ func (p *Policy) except(exception string) error {
 	}
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || !plain(origin) {
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || !plain(origin) {
 		return fmt.Errorf("%q is not a network, an address, a host, host:port or http(s)://host:port", exception)
 	}
 	host := hostPort(u)
