@@ -46,7 +46,10 @@ var layers = []string{
 }
 
 // testKits may import anything, and only tests and benchmarks import them.
-var testKits = []string{"doveadm/doveadmtest", "internal/caddytestkit", "internal/dovecottest", "internal/endtoend", "internal/pushtest", "bench"}
+var testKits = []string{
+	"doveadm/doveadmtest", "internal/caddytestkit", "internal/delivery/targettest", "internal/dovecottest", "internal/endtoend",
+	"internal/pushtest", "bench",
+}
 
 type goPackage struct {
 	ImportPath string

@@ -93,6 +93,7 @@ func (m *Middleware) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("reverse_proxy is a %T", mod)
 	}
 	sendUpstreamHost(proxy)
+	bufferRequests(proxy)
 	m.target = &middleware.Target{
 		URL:      &url.URL{Scheme: "http", Host: "middleware", Path: m.Path},
 		Username: username, Password: password,
@@ -109,9 +110,14 @@ func (m *Middleware) Lane() delivery.Lane {
 // serveProxy gives the handler what a request in Caddy's server has.
 func serveProxy(proxy *reverseproxy.Handler, w http.ResponseWriter, r *http.Request) error {
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
-	return proxy.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+	err := proxy.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
 		return errors.New("reverse_proxy did not answer")
 	}))
+	var handler caddyhttp.HandlerError
+	if errors.As(err, &handler) && handler.StatusCode == http.StatusServiceUnavailable { // no answer of a node ends here
+		return middleware.ErrNoNode
+	}
+	return err
 }
 
 // sendUpstreamHost makes each node see its own address in the Host field,
@@ -129,6 +135,15 @@ func sendUpstreamHost(proxy *reverseproxy.Handler) {
 	}
 	if proxy.Headers.Request.Set.Get("Host") == "" {
 		proxy.Headers.Request.Set.Set("Host", "{http.reverse_proxy.upstream.hostport}")
+	}
+}
+
+// bufferRequests lets the proxy send a body once more, to another node or on
+// another connection when a node has closed the one that it waited on. Bodies
+// are small and in memory anyway.
+func bufferRequests(proxy *reverseproxy.Handler) {
+	if proxy.RequestBuffers == 0 {
+		proxy.RequestBuffers = -1 // without a limit
 	}
 }
 

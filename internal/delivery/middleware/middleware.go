@@ -13,9 +13,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -28,49 +30,106 @@ type Target struct {
 	// user name is not empty. They are its own, not those of Dovecot.
 	Username, Password string
 	// Proxy sends the request to a node and writes the answer. It returns an
-	// error, with nothing written, if no node answered.
+	// error, with nothing written, if no node answered, see [ErrNoNode], and
+	// panics with [http.ErrAbortHandler] if an answer breaks off.
 	Proxy func(w http.ResponseWriter, r *http.Request) error
 }
 
 // Deliver makes one attempt.
 func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPut, t.URL.String(), bytes.NewReader(rec.Body))
+	attempt, cancel := context.WithCancel(ctx)
+	r, err := http.NewRequestWithContext(attempt, http.MethodPut, t.URL.String(), bytes.NewReader(rec.Body))
 	if err != nil {
+		cancel()
 		return delivery.Result{Reason: "request", Err: err}
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
+	// The same in each attempt. With it net/http sends the request again by
+	// itself when the node has closed the connection that it waited on.
+	r.Header.Set("Idempotency-Key", strconv.Quote(rec.ID.String()))
 	r.RequestURI = r.URL.RequestURI()
 	r.RemoteAddr = "127.0.0.1:0"
 	if t.Username != "" {
 		r.SetBasicAuth(t.Username, t.Password)
 	}
-	answer := newAnswer()
-	if err := t.Proxy(answer, r); err != nil {
-		return failure(ctx, err)
+	answer := newAnswer(cancel)
+	defer answer.end()
+	err = t.serve(answer, r)
+	switch {
+	case ctx.Err() != nil && (answer.code == 0 || answer.code == statusInterrupted):
+		return failure(ctx.Err())
+	case answer.code == 0: // also of a status that is none, such as 000
+		return failure(err)
 	}
-	result := delivery.ResultOfStatus(answer.status(), answer.header, time.Now())
+	// Whatever went wrong after the status, the middleware has said it.
+	result := delivery.ResultOfStatus(answer.code, answer.header, time.Now())
 	if result.Outcome != delivery.Delivered {
-		result.Err = fmt.Errorf("the middleware answers %d %s", answer.status(), http.StatusText(answer.status()))
+		result.Err = fmt.Errorf("the middleware answers %d %s", answer.code, http.StatusText(answer.code))
 	}
 	return result
 }
 
-// failure is the result where no node answered: always worth another attempt.
-func failure(ctx context.Context, err error) delivery.Result {
-	reason := "no_answer"
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		reason = "timeout"
-	}
-	return delivery.Result{Reason: reason, Err: err}
+// serve calls the proxy, which panics when an answer breaks off, as handlers
+// of net/http do.
+func (t *Target) serve(w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // it is this one
+			err = http.ErrAbortHandler
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	return t.Proxy(w, r)
 }
+
+// ErrNoNode is what Proxy returns when it has no node to send a request to.
+var ErrNoNode = errors.New("no node is available")
+
+var errNoAnswer = errors.New("there was no answer")
+
+// failure is the result where no node answered: always worth another attempt.
+func failure(err error) delivery.Result {
+	switch {
+	case err == nil, errors.Is(err, http.ErrAbortHandler):
+		return delivery.Result{Reason: "no_answer", Err: errNoAnswer}
+	case errors.Is(err, ErrNoNode):
+		return delivery.Result{Reason: "no_node", Err: ErrNoNode}
+	}
+	reason, safe := outbound.Failure(err)
+	return delivery.Result{Reason: reason, Err: safe}
+}
+
+// An answer is read that far, and for that long, to use the connection again;
+// its status has said everything by then.
+const (
+	maxAnswer  = 16 << 10
+	answerTime = time.Second
+)
+
+// statusInterrupted is what proxies write when the context has ended.
+const statusInterrupted = 499
+
+var errEnough = errors.New("the answer is long enough")
 
 // answer takes what the middleware answers. Nobody reads the body.
 type answer struct {
 	header http.Header
 	code   int
+	left   int
+	cancel context.CancelFunc
+	timer  *time.Timer
 }
 
-func newAnswer() *answer { return &answer{header: make(http.Header)} }
+func newAnswer(cancel context.CancelFunc) *answer {
+	return &answer{header: make(http.Header), left: maxAnswer, cancel: cancel}
+}
+
+func (a *answer) end() {
+	a.cancel()
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
 
 // Header implements http.ResponseWriter.
 func (a *answer) Header() http.Header { return a.header }
@@ -79,19 +138,15 @@ func (a *answer) Header() http.Header { return a.header }
 func (a *answer) WriteHeader(status int) {
 	if a.code == 0 && status >= http.StatusOK {
 		a.code = status
+		a.timer = time.AfterFunc(answerTime, a.cancel)
 	}
 }
 
 // Write implements http.ResponseWriter.
 func (a *answer) Write(b []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
-	return len(b), nil
-}
-
-// status of an answer without a word is 200, as in net/http.
-func (a *answer) status() int {
-	if a.code == 0 {
-		return http.StatusOK
+	if a.left -= len(b); a.left < 0 {
+		return 0, errEnough
 	}
-	return a.code
+	return len(b), nil
 }

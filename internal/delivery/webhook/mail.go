@@ -1,0 +1,117 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// Content is how much of a mail leaves.
+type Content uint8
+
+// The contents.
+const (
+	// Thin: user, folder, UID, event, number of unseen mails.
+	Thin Content = iota
+	// Sender: also From and Subject.
+	Sender
+	// Full: also the beginning of the text.
+	Full
+)
+
+// ParseContent reads thin, sender or full; nothing means thin.
+func ParseContent(s string) (Content, error) {
+	switch s {
+	case "", "thin":
+		return Thin, nil
+	case "sender":
+		return Sender, nil
+	case "full":
+		return Full, nil
+	}
+	return Thin, fmt.Errorf("content is thin, sender or full, not %q", s)
+}
+
+// Type of the standard payload. A change that receivers would have to know of
+// gets another name; members may be added.
+const Type = "mail.new"
+
+// Mail is what a template works on. The names of the fields are those that a
+// template uses; the standard payload has them as members of data:
+//
+//	{
+//	  "type": "mail.new",
+//	  "timestamp": "2026-11-23T16:16:18.123Z",
+//	  "data": {
+//	    "user": "alice@example.com", "folder": "INBOX", "uid": 7, "uidValidity": 1795452971,
+//	    "event": "messageNew", "unseen": 3,
+//	    "from": "Bob <bob@example.net>", "subject": "Hello", "snippet": "Hello Alice"
+//	  }
+//	}
+//
+// What is not known, or left out by [Content], is no member of the payload.
+type Mail struct {
+	// ID is the identity of the notification, 32 hexadecimal digits, the same
+	// in each attempt. It is in the header field Webhook-Id.
+	ID string `json:"-"`
+	// Time is when the notification was accepted, in UTC.
+	Time time.Time `json:"-"`
+	// User is the login as Dovecot reported it, Folder the mailbox.
+	User   string `json:"user"`
+	Folder string `json:"folder"`
+	// UID of the mail in the folder, 0 if Dovecot did not know it yet, and
+	// UIDVALIDITY of the folder, 0 if Dovecot did not say.
+	UID         uint32 `json:"uid,omitzero"`
+	UIDValidity uint32 `json:"uidValidity,omitzero"`
+	// Event is always messageNew.
+	Event string `json:"event"`
+	// Unseen is how many unseen mails the folder has, nil if Dovecot did not
+	// say.
+	Unseen *uint32 `json:"unseen,omitzero"`
+	// From and Subject as people read them, with content sender and full;
+	// Snippet, the beginning of the text, with content full. One line of at
+	// most 1024 bytes each. The sender of the mail chose every character.
+	From    string `json:"from,omitzero"`
+	Subject string `json:"subject,omitzero"`
+	Snippet string `json:"snippet,omitzero"`
+}
+
+func newMail(rec *queue.Record, n *notification.Notification, c Content) *Mail {
+	m := &Mail{
+		ID: rec.ID.String(), Time: rec.Accepted.UTC(),
+		User: n.User, Folder: n.Folder, UID: n.UID, UIDValidity: n.UIDValidity, Event: string(n.Event), Unseen: n.Unseen,
+	}
+	if c >= Sender {
+		m.From, m.Subject = n.From, n.Subject
+	}
+	if c >= Full {
+		m.Snippet = n.Snippet
+	}
+	return m
+}
+
+type payload struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+	Data      *Mail     `json:"data"`
+}
+
+func standardBody(m *Mail) ([]byte, error) {
+	return encode(payload{Type: Type, Timestamp: m.Time, Data: m})
+}
+
+// encode is json.Marshal without the escapes for HTML.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}

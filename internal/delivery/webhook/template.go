@@ -1,0 +1,96 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"text/template"
+	"time"
+	"unicode"
+)
+
+// functions of a template, beside those of Go's text/template.
+var functions = template.FuncMap{
+	// json writes a value as JSON, strings with their quotes: {{json .Subject}}
+	"json": func(v any) (string, error) {
+		b, err := encode(v)
+		return string(b), err
+	},
+	// markdown writes text so that Markdown shows it as it is: without
+	// links, images, or calls for attention such as @all.
+	"markdown": markdown,
+	// mrkdwn escapes text as Slack asks for: no links, no <!channel>.
+	"mrkdwn": strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace,
+}
+
+func markdown(s string) string {
+	var b strings.Builder
+	word := false // the character before is one of a word
+	for _, r := range s {
+		switch {
+		case r == '@' && !word:
+			b.WriteString("@\u200b") // a mention cannot be escaped
+		case r < unicode.MaxASCII && (unicode.IsPunct(r) || unicode.IsSymbol(r)):
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		default:
+			b.WriteRune(r)
+		}
+		word = unicode.IsLetter(r) || unicode.IsDigit(r)
+	}
+	return b.String()
+}
+
+var errNoJSON = errors.New("what the template makes is no JSON: write values as {{json .Subject}}, quotes included, " +
+	"or set another Content-Type if it is not meant to be JSON")
+
+// parseTemplate reads a template and tries it, so that mistakes show when the
+// configuration is loaded.
+func parseTemplate(text string, isJSON bool) (func(*Mail) ([]byte, error), error) {
+	tmpl, err := template.New("body").Funcs(functions).Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	body := func(m *Mail) ([]byte, error) {
+		var b bytes.Buffer
+		if err := tmpl.Execute(&b, m); err != nil {
+			return nil, errTemplate(err)
+		}
+		if isJSON && !json.Valid(b.Bytes()) {
+			return nil, errNoJSON
+		}
+		return b.Bytes(), nil
+	}
+	for _, m := range samples() {
+		if _, err := body(m); err != nil {
+			return nil, err
+		}
+	}
+	return body, nil
+}
+
+// errTemplate keeps what a mail held out of the error: functions may quote it.
+func errTemplate(err error) error {
+	if exec, ok := errors.AsType[template.ExecError](err); ok {
+		text, _, _ := strings.Cut(exec.Error(), ": error calling ")
+		return errors.New(text)
+	}
+	return errors.New("executing the template failed")
+}
+
+// samples are mails that a template has to cope with: one that tries to break
+// out of quotes, and one of which little is known.
+func samples() []*Mail {
+	unseen := uint32(3)
+	nasty := "\" \\ <!channel> {{.}} \u2028 \U0001F4E7"
+	known := &Mail{
+		ID: "000102030405060708090a0b0c0d0e0f", Time: time.Now().UTC(), User: nasty, Folder: "INBOX", UID: 7, UIDValidity: 1,
+		Event: "messageNew", Unseen: &unseen, From: nasty, Subject: nasty, Snippet: nasty,
+	}
+	unknown := &Mail{ID: known.ID, Time: known.Time, User: "alice", Folder: "INBOX", Event: "messageNew"}
+	return []*Mail{known, unknown}
+}
