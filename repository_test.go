@@ -38,6 +38,7 @@ var layers = []string{
 	"internal/queue",
 	"internal/eventlog",
 	"internal/subscription",
+	"internal/registration",
 	"internal/delivery",
 	"handlers",
 	"caddymodule",

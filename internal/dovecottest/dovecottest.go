@@ -77,6 +77,9 @@ type Config struct {
 	// Master, if its name is set, can sign in for every user over IMAP, as
 	// Master*User or with the authorization identity of SASL.
 	Master User
+	// NoFailureDelay answers a wrong login at once. Dovecot takes 2 s for it as
+	// a rule, and 2.3 makes everybody wait who comes from the same address.
+	NoFailureDelay bool
 	// MailFormat defaults to SDBox.
 	MailFormat MailFormat
 	// NoDebugLog keeps debug messages out of the log, for benchmarks.

@@ -21,19 +21,10 @@ const (
 	entry  = dovecottest.MetadataKey
 )
 
-// noDelay: Dovecot makes those wait whose login is wrong, and 2.3 everybody who
-// comes from the same address after them.
-func noDelay(version dovecottest.Version) string {
-	if version == dovecottest.V23 {
-		return "auth_failure_delay = 0\nservice anvil {\n  unix_listener anvil-auth-penalty {\n    mode = 0\n  }\n}\n"
-	}
-	return "auth_failure_delay = 0\n"
-}
-
 func TestLogin(t *testing.T) {
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		dovecot := dovecottest.Start(t, dovecottest.Config{
-			Version: version, ExtraConfig: noDelay(version),
+			Version: version, NoFailureDelay: true,
 			Users: []dovecottest.User{{Name: alice, Password: secret}, {Name: "juergen@example.com", Password: `pä"ss\wörd 漢字`}},
 		})
 		s := newServer(t, Config{URL: "imap://" + dovecot.IMAPAddr()})
@@ -65,13 +56,13 @@ func TestTLS(t *testing.T) {
 		certFile, keyFile := certificate(t)
 		otherFile, _ := certificate(t)
 		imaps := freePort(t)
-		extra := noDelay(version) + "ssl = yes\nssl_cert = <{{.SSLClientCertFile}}\nssl_key = <{{.SSLClientKeyFile}}\n"
+		extra := "ssl = yes\nssl_cert = <{{.SSLClientCertFile}}\nssl_key = <{{.SSLClientKeyFile}}\n"
 		if version == dovecottest.V24 {
-			extra = noDelay(version) + "ssl = yes\nssl_server_cert_file = {{.SSLClientCertFile}}\nssl_server_key_file = {{.SSLClientKeyFile}}\n"
+			extra = "ssl = yes\nssl_server_cert_file = {{.SSLClientCertFile}}\nssl_server_key_file = {{.SSLClientKeyFile}}\n"
 		}
 		extra += fmt.Sprintf("service imap-login {\n  inet_listener imaps {\n    port = %s\n    ssl = yes\n  }\n}\n", imaps)
 		dovecot := dovecottest.Start(t, dovecottest.Config{
-			Version: version, SSLClientCertFile: certFile, SSLClientKeyFile: keyFile, ExtraConfig: extra,
+			Version: version, NoFailureDelay: true, SSLClientCertFile: certFile, SSLClientKeyFile: keyFile, ExtraConfig: extra,
 		})
 
 		for _, url := range []string{"imaps://127.0.0.1:" + imaps, "imap://" + dovecot.IMAPAddr()} {
@@ -115,7 +106,7 @@ func TestServerWithoutStartTLS(t *testing.T) {
 func TestMetadata(t *testing.T) {
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		dovecot := dovecottest.Start(t, dovecottest.Config{
-			Version: version, IMAPMetadata: true, ExtraConfig: noDelay(version), Master: dovecottest.User{Name: "boss", Password: "key"},
+			Version: version, IMAPMetadata: true, NoFailureDelay: true, Master: dovecottest.User{Name: "boss", Password: "key"},
 		})
 		s := newServer(t, Config{URL: "imap://" + dovecot.IMAPAddr()})
 		for name, login := range map[string]Login{

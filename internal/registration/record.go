@@ -1,0 +1,153 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// State is how it stands with a user.
+type State string
+
+// The states.
+const (
+	// Wanted: to be registered, and not attempted so far.
+	Wanted State = "wanted"
+	// Registered: the entry is what it should be.
+	Registered State = "registered"
+	// Conflict: somebody else set an entry, and it is left alone.
+	Conflict State = "conflict"
+	// Failed: the last attempt failed, and there will be another.
+	Failed State = "failed"
+	// UnknownUser: Dovecot does not know the user, so that nothing is wanted
+	// any more. It is kept for a week, for operators to see.
+	UnknownUser State = "unknown_user"
+	// Unregistered: there is no entry of ours.
+	Unregistered State = "unregistered"
+)
+
+// keepUnknown is how long a user is remembered whom Dovecot does not know.
+const keepUnknown = 7 * 24 * time.Hour
+
+// What an operator can decide about a user.
+const (
+	byHandRegistered   = "registered"
+	byHandUnregistered = "unregistered"
+)
+
+// record is what the table keeps about a user.
+type record struct {
+	// ByHand is what an operator decided, which stands above all else.
+	ByHand string `json:"by_hand,omitempty"`
+	// Subscribed tells that the user has subscriptions.
+	Subscribed bool `json:"subscribed,omitempty"`
+	// Until is the end of the grace time after the last of them.
+	Until time.Time `json:"until,omitzero"`
+	// SignedIn tells that the user signed in where that is the only way.
+	SignedIn bool `json:"signed_in,omitempty"`
+
+	State  State     `json:"state"`
+	Reason Reason    `json:"reason,omitempty"`
+	Since  time.Time `json:"since"`
+}
+
+// wanted tells whether the user should be registered.
+func (rec *record) wanted(policy Policy, now time.Time) bool {
+	switch {
+	case rec.ByHand != "":
+		return rec.ByHand == byHandRegistered
+	case policy == Off:
+		return false
+	case policy == All:
+		return rec.State != UnknownUser
+	default:
+		return rec.Subscribed || rec.SignedIn || now.Before(rec.Until)
+	}
+}
+
+// become changes the state, if it is another.
+func (rec *record) become(state State, reason Reason) {
+	if rec.State != state || rec.Reason != reason {
+		rec.State, rec.Reason, rec.Since = state, reason, time.Now().UTC().Truncate(time.Second)
+	}
+}
+
+// idle tells that nothing need be remembered about the user.
+func (rec *record) idle() bool {
+	return rec.State == Unregistered && rec.ByHand == "" && !rec.Subscribed && !rec.SignedIn
+}
+
+// userKey is where the record of a user is in the table.
+func userKey(user string) queue.Key { return queue.Key{"user", user} }
+
+// load reads the record of a user and its revision, 0 if there is none.
+func (r *Reconciler) load(ctx context.Context, user string) (record, uint64, error) {
+	entry, err := r.cfg.Table.Get(ctx, userKey(user))
+	if errors.Is(err, queue.ErrNotFound) {
+		return record{State: Unregistered}, 0, nil
+	}
+	if err != nil {
+		return record{}, 0, fmt.Errorf("reading the registration: %w", err)
+	}
+	rec, err := parse(entry)
+	return rec, entry.Revision, err
+}
+
+func parse(entry queue.Entry) (record, error) {
+	var rec record
+	if err := json.Unmarshal(entry.Value, &rec); err != nil {
+		return rec, fmt.Errorf("a registration in the store cannot be read: %w", err)
+	}
+	return rec, nil
+}
+
+// save writes the record of a user that was read at the given revision. It
+// fails with queue.ErrChanged or queue.ErrExists if somebody else was faster.
+func (r *Reconciler) save(ctx context.Context, user string, rec record, revision uint64) error {
+	if rec.idle() {
+		if revision == 0 {
+			return nil
+		}
+		return r.cfg.Table.Delete(ctx, userKey(user), revision)
+	}
+	value, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	if revision == 0 {
+		_, err = r.cfg.Table.Create(ctx, userKey(user), value)
+	} else {
+		_, err = r.cfg.Table.Update(ctx, userKey(user), value, revision)
+	}
+	return err
+}
+
+// changedMeanwhile tells that a record must be read again.
+func changedMeanwhile(err error) bool {
+	return errors.Is(err, queue.ErrChanged) || errors.Is(err, queue.ErrExists)
+}
+
+// update changes the record of a user.
+func (r *Reconciler) update(ctx context.Context, user string, change func(*record)) error {
+	for {
+		rec, revision, err := r.load(ctx, user)
+		if err != nil {
+			return err
+		}
+		before := rec
+		change(&rec)
+		if rec == before {
+			return nil
+		}
+		if err := r.save(ctx, user, rec, revision); !changedMeanwhile(err) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,90 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registration
+
+import (
+	"context"
+	"errors"
+)
+
+// Entry is the server METADATA entry (RFC 5464) that Dovecot's
+// push_notification plugin looks for.
+const Entry = "/private/vendor/vendor.dovecot/http-notify"
+
+// Registrar reads and changes the entries of users. Its methods are called by
+// many goroutines at once. Their errors wrap one of those below, and name no
+// user.
+type Registrar interface {
+	// Get returns the value of the user's entry; it is empty if there is none.
+	Get(ctx context.Context, user string) (string, error)
+	// Set sets the user's entry.
+	Set(ctx context.Context, user, value string) error
+	// Unset removes the user's entry. It is no error if there is none.
+	Unset(ctx context.Context, user string) error
+	// List returns the logins of all users, or ErrCannotList.
+	List(ctx context.Context) ([]string, error)
+	// Values returns the values of all users whose login fits the mask (* stands
+	// for anything), with an empty one where there is no entry, or
+	// ErrCannotList.
+	Values(ctx context.Context, mask string) (map[string]string, error)
+}
+
+// What a Registrar fails with. Everything that is nothing else wraps
+// ErrTemporary.
+var (
+	// ErrUnknownUser means that Dovecot does not know the user.
+	ErrUnknownUser = errors.New("Dovecot does not know the user")
+	// ErrNoMetadata means that METADATA is not enabled in Dovecot.
+	ErrNoMetadata = errors.New("METADATA is not enabled in Dovecot. Add to its configuration, in 2.3: " +
+		"mail_attribute_dict = file:%h/dovecot-attributes; in 2.4: mail_attribute { dict file { path = %{home}/dovecot-attributes } }. " +
+		"To register over IMAP it also needs: protocol imap { imap_metadata = yes }")
+	// ErrCredentials means that Dovecot does not take the secret, the password
+	// of the master user, or the command.
+	ErrCredentials = errors.New("Dovecot does not accept the credentials")
+	// ErrNeedsLogin means that only the user's own login would do, and that it
+	// is not known now.
+	ErrNeedsLogin = errors.New("without a master user, users are registered when they sign in")
+	// ErrCannotList means that users cannot be listed.
+	ErrCannotList = errors.New("the users cannot be listed")
+	// ErrTemporary means that a later attempt may do better.
+	ErrTemporary = errors.New("Dovecot cannot be asked right now")
+)
+
+// errNoValue means that the template has no value for a user.
+var errNoValue = errors.New("there is no METADATA value for the user")
+
+// Reason is why something failed, in a word out of a bounded set.
+type Reason string
+
+// The reasons.
+const (
+	ReasonUnknownUser Reason = "unknown_user"
+	ReasonNoMetadata  Reason = "no_metadata"
+	ReasonCredentials Reason = "credentials"
+	ReasonNeedsLogin  Reason = "needs_login"
+	ReasonNoValue     Reason = "no_value"
+	ReasonForeign     Reason = "foreign_value"
+	ReasonTemporary   Reason = "temporary"
+)
+
+func reasonOf(err error) Reason {
+	for _, r := range []struct {
+		err    error
+		reason Reason
+	}{
+		{ErrUnknownUser, ReasonUnknownUser},
+		{ErrNoMetadata, ReasonNoMetadata},
+		{ErrCredentials, ReasonCredentials},
+		{ErrNeedsLogin, ReasonNeedsLogin},
+		{errNoValue, ReasonNoValue},
+	} {
+		if errors.Is(err, r.err) {
+			return r.reason
+		}
+	}
+	return ReasonTemporary
+}
+
+// concernsAll tells whether the next user would fail in the same way.
+func (r Reason) concernsAll() bool { return r == ReasonNoMetadata || r == ReasonCredentials }

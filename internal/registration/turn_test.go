@@ -1,0 +1,139 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registration
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A reload does not look at everybody anew, unless the settings say otherwise.
+func TestReload(t *testing.T) {
+	m := newMemory(names(10)...)
+	table := openQueue(t, t.TempDir()).Table("registrations")
+	f := newFixture(t, m, Config{Policy: All, Table: table})
+	wait, err := f.turn(t.Context(), false)
+	require.NoError(t, err)
+	assert.InDelta(t, DefaultInterval, wait, float64(DefaultInterval)/9)
+	assert.Equal(t, 1, m.counted("list"))
+
+	f = newFixture(t, m, Config{Policy: All, Table: table})
+	wait, err = f.turn(t.Context(), false)
+	require.NoError(t, err)
+	assert.Greater(t, wait, DefaultInterval/2)
+	assert.Equal(t, 1, m.counted("list"))
+
+	template, err := NewTemplate("user={user.local}", nil)
+	require.NoError(t, err)
+	f = newFixture(t, m, Config{Policy: All, Table: table, Value: template})
+	_, err = f.turn(t.Context(), false)
+	require.NoError(t, err)
+	assert.Equal(t, 2, m.counted("list"))
+	assert.Equal(t, "user=user00003\t"+mark, m.value("user00003@example.com"))
+}
+
+// What was not done when the configuration before ended is not forgotten.
+func TestReloadWithOpenWishes(t *testing.T) {
+	m := newMemory(alice, "bob@example.com")
+	m.put("bob@example.com", ours("bob@example.com"))
+	table := openQueue(t, t.TempDir()).Table("registrations")
+	f := newFixture(t, m, Config{Table: table})
+	f.onePass(t)
+	require.NoError(t, f.Want(t.Context(), alice))
+	require.NoError(t, f.update(t.Context(), "bob@example.com", func(rec *record) {
+		*rec = record{State: Registered, Until: time.Now().Add(-time.Second)}
+	}))
+	f = newFixture(t, m, Config{Table: table})
+	f.Start()
+	eventually(t, func() bool { return m.value(alice) != "" && m.value("bob@example.com") == "" })
+	assert.Zero(t, m.counted("list"))
+}
+
+// Of several who share the table, one makes the pass, and another one takes
+// over when it is gone.
+func TestOneAtATime(t *testing.T) {
+	m := newMemory(names(10)...)
+	table := openQueue(t, t.TempDir()).Table("registrations")
+	entered, goOn := make(chan struct{}), make(chan struct{})
+	m.failing(func(method, _ string) error {
+		if method == "list" {
+			close(entered)
+			<-goOn
+		}
+		return nil
+	})
+	first := newFixture(t, m, Config{Policy: All, Table: table})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		first.onePass(t)
+	}()
+	<-entered
+	second := newFixture(t, m, Config{Policy: All, Table: table})
+	second.cfg.Alone = false // another process, perhaps
+	wait, err := second.turn(t.Context(), true)
+	require.NoError(t, err)
+	assert.Equal(t, poll, wait)
+	close(goOn)
+	<-done
+	wait, err = second.turn(t.Context(), false)
+	require.NoError(t, err)
+	assert.Greater(t, wait, DefaultInterval/2)
+	assert.Equal(t, 1, m.counted("list"))
+
+	// Somebody who was killed shows no sign of life.
+	m.failing(nil)
+	_, revision, err := second.readTurn(t.Context())
+	require.NoError(t, err)
+	_, err = second.writeTurn(t.Context(), turn{Owner: "dead/1", Running: true}, revision)
+	require.NoError(t, err)
+	wait, err = second.turn(t.Context(), true)
+	require.NoError(t, err)
+	assert.Equal(t, poll, wait)
+	second.other.at = time.Now().Add(-beats*beat - time.Second)
+	second.onePass(t)
+	assert.Equal(t, 2, m.counted("list"))
+
+	// Where nobody else can use the table, it is not even waited for.
+	_, revision, err = second.readTurn(t.Context())
+	require.NoError(t, err)
+	_, err = second.writeTurn(t.Context(), turn{Owner: "dead/1", Running: true}, revision)
+	require.NoError(t, err)
+	second.cfg.Alone = true
+	second.onePass(t)
+	assert.Equal(t, 3, m.counted("list"))
+}
+
+// One who is stopped in the middle gives the turn back.
+func TestStopped(t *testing.T) {
+	m := newMemory(names(100)...)
+	table := openQueue(t, t.TempDir()).Table("registrations")
+	entered := make(chan struct{}, 100)
+	m.failing(func(method, _ string) error {
+		if method == "set" {
+			entered <- struct{}{}
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	f := newFixture(t, m, Config{Policy: All, Table: table, Concurrency: 2})
+	f.Start()
+	<-entered
+	f.Stop()
+	last, _, err := f.readTurn(t.Context())
+	require.NoError(t, err)
+	assert.False(t, last.Running)
+	assert.Zero(t, last.Finished)
+	m.failing(nil)
+	f = newFixture(t, m, Config{Policy: All, Table: table})
+	wait, err := f.turn(t.Context(), false)
+	require.NoError(t, err)
+	assert.Greater(t, wait, DefaultInterval/2)
+	for _, user := range names(100) {
+		assert.Equal(t, 1, m.sets[user])
+	}
+}

@@ -1,0 +1,108 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registration
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrNoUser means that a name is empty.
+var ErrNoUser = errors.New("the user has no name")
+
+// Want notes that a user has subscriptions. The user is registered soon after
+// it returns, and if that fails later on.
+func (r *Reconciler) Want(ctx context.Context, user string) error {
+	return r.wish(ctx, user, func(rec *record) {
+		rec.Subscribed, rec.Until = true, time.Time{}
+		if rec.State == UnknownUser || rec.State == Unregistered {
+			rec.become(Wanted, "")
+		}
+	})
+}
+
+// Unwant notes that a user has no subscription any more. The registration ends
+// after the grace time, if nothing else wants it.
+func (r *Reconciler) Unwant(ctx context.Context, user string) error {
+	return r.wish(ctx, user, func(rec *record) {
+		if rec.Subscribed {
+			rec.Subscribed = false
+			rec.Until = time.Now().Add(r.cfg.Grace).UTC()
+		}
+	})
+}
+
+func (r *Reconciler) wish(ctx context.Context, user string, change func(*record)) error {
+	if user == "" {
+		return ErrNoUser
+	}
+	if err := r.update(ctx, user, change); err != nil {
+		return err
+	}
+	if !r.passive() {
+		r.due.put(user, appointment{at: time.Now()})
+	}
+	return nil
+}
+
+// Register notes that an operator wants the user registered whatever else is
+// wanted, and does it. The error is why the user is not registered now; but
+// for an unknown user, further attempts follow. With takeover the value of
+// somebody else is overwritten.
+func (r *Reconciler) Register(ctx context.Context, user string, takeover bool) (Registration, error) {
+	return r.decide(ctx, user, byHandRegistered, takeover)
+}
+
+// Unregister notes that an operator wants the user not to be registered, and
+// does it. It stays so until Register where the policy or a subscription would
+// register the user otherwise.
+func (r *Reconciler) Unregister(ctx context.Context, user string) (Registration, error) {
+	return r.decide(ctx, user, byHandUnregistered, false)
+}
+
+func (r *Reconciler) decide(ctx context.Context, user, decision string, takeover bool) (Registration, error) {
+	if user == "" {
+		return Registration{}, ErrNoUser
+	}
+	if err := r.update(ctx, user, func(rec *record) { r.decideRecord(rec, decision) }); err != nil {
+		return Registration{}, err
+	}
+	rec, err := r.settle(ctx, user, look{registrar: r.cfg.Registrar, takeover: takeover || r.cfg.Takeover})
+	if r.trouble.note(err) {
+		r.passNow()
+	}
+	r.follow(user, rec, err, 0)
+	return r.registration(user, rec, err), err
+}
+
+func (r *Reconciler) decideRecord(rec *record, decision string) {
+	rec.ByHand = ""
+	if decision == byHandRegistered || rec.wanted(r.cfg.Policy, time.Now()) {
+		rec.ByHand = decision
+	}
+	if decision == byHandRegistered && (rec.State == UnknownUser || rec.State == Unregistered) {
+		rec.become(Wanted, "")
+	}
+}
+
+// SignedIn registers a user with the user's own login, where there is no other
+// way ([ErrNeedsLogin]). It does nothing where there is one.
+func (r *Reconciler) SignedIn(ctx context.Context, user, password string) error {
+	own, isIMAP := r.cfg.Registrar.(*IMAP)
+	if !isIMAP || own.master.Name != "" || r.cfg.Policy == Off {
+		return nil
+	}
+	if err := r.update(ctx, user, func(rec *record) {
+		rec.SignedIn = true
+		if rec.State == UnknownUser || rec.State == Unregistered {
+			rec.become(Wanted, "")
+		}
+	}); err != nil {
+		return err
+	}
+	_, err := r.settle(ctx, user, look{registrar: own.as(password), takeover: r.cfg.Takeover})
+	r.trouble.note(err)
+	return err
+}
