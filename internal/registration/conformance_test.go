@@ -92,7 +92,7 @@ func testRegistrar(t *testing.T, open opener) {
 		require.ErrorIs(t, err, ErrCredentials)
 		require.ErrorIs(t, b.wrong.Set(t.Context(), alice, "user=x"), ErrCredentials)
 		require.ErrorIs(t, b.wrong.Unset(t.Context(), alice), ErrCredentials)
-		assert.NotContains(t, err.Error(), "secret")
+		assert.NotContains(t, err.Error(), "wrong-secret")
 	})
 
 	t.Run("no METADATA", func(t *testing.T) {
