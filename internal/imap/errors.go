@@ -45,9 +45,8 @@ func loginError(ctx context.Context, err error) error {
 		if answer.Type == goimap.StatusResponseTypeNo {
 			kind = ErrCredentials
 		}
-	}
-	if answer.Code == "" {
 		return kind
+	default:
 	}
 	return fmt.Errorf("%w [%s]", kind, answer.Code)
 }

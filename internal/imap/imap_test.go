@@ -137,7 +137,7 @@ func TestAnswers(t *testing.T) {
 			assert.NotContains(t, err.Error(), alice)
 			assert.NotContains(t, err.Error(), secret)
 			for _, other := range []error{ErrUnavailable, ErrCredentials, ErrNoSuchUser, ErrNoMetadata} {
-				assert.Equal(t, other == test.want, errors.Is(err, other), "%v: %v", err, other)
+				assert.Equal(t, errors.Is(test.want, other), errors.Is(err, other), "%v: %v", err, other)
 			}
 		})
 	}

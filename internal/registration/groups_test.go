@@ -56,7 +56,7 @@ func TestGroups(t *testing.T) {
 	for size := 1; size < len(odd); size++ {
 		checkGroups(t, odd, size)
 	}
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test repeats itself
+	random := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
 		var users []string
 		for range 200 {

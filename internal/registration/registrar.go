@@ -34,21 +34,21 @@ type Registrar interface {
 // ErrTemporary.
 var (
 	// ErrUnknownUser means that Dovecot does not know the user.
-	ErrUnknownUser = errors.New("Dovecot does not know the user")
+	ErrUnknownUser = errors.New("the user is not known to Dovecot")
 	// ErrNoMetadata means that METADATA is not enabled in Dovecot.
 	ErrNoMetadata = errors.New("METADATA is not enabled in Dovecot. Add to its configuration, in 2.3: " +
 		"mail_attribute_dict = file:%h/dovecot-attributes; in 2.4: mail_attribute { dict file { path = %{home}/dovecot-attributes } }. " +
 		"To register over IMAP it also needs: protocol imap { imap_metadata = yes }")
 	// ErrCredentials means that Dovecot does not take the secret, the password
 	// of the master user, or the command.
-	ErrCredentials = errors.New("Dovecot does not accept the credentials")
+	ErrCredentials = errors.New("the credentials are not accepted by Dovecot")
 	// ErrNeedsLogin means that only the user's own login would do, and that it
 	// is not known now.
 	ErrNeedsLogin = errors.New("without a master user, users are registered when they sign in")
 	// ErrCannotList means that users cannot be listed.
 	ErrCannotList = errors.New("the users cannot be listed")
 	// ErrTemporary means that a later attempt may do better.
-	ErrTemporary = errors.New("Dovecot cannot be asked right now")
+	ErrTemporary = errors.New("no answer from Dovecot right now")
 )
 
 // errNoValue means that the template has no value for a user.

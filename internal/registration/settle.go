@@ -76,10 +76,9 @@ func (r *Reconciler) settle(ctx context.Context, user string, l look) (record, e
 }
 
 func (r *Reconciler) observe(e Event) {
-	switch e.State {
-	case Registered:
+	if e.State == Registered {
 		r.registered.Add(1)
-	case Unregistered:
+	} else if e.State == Unregistered {
 		r.unregistered.Add(1)
 	}
 	r.cfg.Observe(e)
