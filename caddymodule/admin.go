@@ -42,13 +42,21 @@ func (adminAPI) Routes() []caddy.AdminRoute {
 }
 
 // adminHandler answers one route. The value it returns is written as JSON; nil
-// is 204.
+// is 204, and an adminStream writes itself.
 type adminHandler func(a *App, r *http.Request) (any, error)
+
+// adminStream is an answer that is written piece by piece, or with a status of
+// its own.
+type adminStream func(w http.ResponseWriter) error
 
 // adminRoutes are all routes, in the patterns of http.ServeMux without
 // adminPrefix, such as "GET status". Each feature has its own in its own file.
 var adminRoutes = map[string]adminHandler{
-	"GET status": getStatus,
+	"GET status":       getStatus,
+	"GET health/live":  getHealthLive,
+	"GET health/ready": getHealthReady,
+	"GET follow":       getFollow,
+	"POST test":        postTest,
 }
 
 // adminMux finds the route. It is made once, because patterns are fixed.
@@ -87,6 +95,10 @@ func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if value == nil {
 		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if stream, ok := value.(adminStream); ok {
+		answer.err = stream(answer.ResponseWriter)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

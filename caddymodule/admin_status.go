@@ -6,15 +6,41 @@ package caddymodule
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // Status is what GET /dovecot_push/status answers: how the running app is.
 type Status struct {
-	Queue   QueueStatus    `json:"queue"`
-	Targets []TargetStatus `json:"targets"`
+	// When the process started: the counts begin there.
+	Since time.Time `json:"since"`
+	// The notify endpoints.
+	Endpoints []EndpointStatus `json:"endpoints"`
+	// What came of the requests to them, by result.
+	Requests map[string]uint64 `json:"requests"`
+	// Requests that were refused because of where they came from, by reason.
+	Refused map[string]uint64 `json:"refused"`
+	Queue   QueueStatus       `json:"queue"`
+	Targets []TargetStatus    `json:"targets"`
+}
+
+// EndpointStatus is one notify endpoint.
+type EndpointStatus struct {
+	// Where its server listens.
+	Listen []string `json:"listen"`
+	Path   string   `json:"path"`
+	// Whether nobody may come in, because no network is allowed; or everybody
+	// on the Internet, because all are.
+	Nobody    bool `json:"nobody"`
+	Everybody bool `json:"everybody"`
+	// Whether it asks for credentials, a client certificate, or nothing.
+	Credentials       bool   `json:"credentials"`
+	ClientCertificate string `json:"client_certificate,omitempty"`
 }
 
 // QueueStatus is the state of the queue.
@@ -28,6 +54,8 @@ type QueueStatus struct {
 	Notifications uint64 `json:"notifications"`
 	Bytes         uint64 `json:"bytes"`
 	MaxBytes      int64  `json:"max_bytes"`
+	// What the disk has left, where the queue is on one of this machine.
+	DiskFree *uint64 `json:"disk_free,omitempty"`
 	// When the oldest of them was accepted.
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
@@ -42,14 +70,30 @@ type TargetStatus struct {
 	Waiting     uint64 `json:"waiting"`
 	Parked      uint64 `json:"parked"`
 	DeadLetters uint64 `json:"dead_letters"`
+	// Attempts under way.
+	InFlight int `json:"in_flight"`
+	// Attempts since the process started, by outcome.
+	Attempts map[string]uint64 `json:"attempts"`
+	// When the oldest notification that is being worked on was accepted.
+	Oldest *time.Time `json:"oldest,omitempty"`
 }
+
+// processStart is when the counters began.
+var processStart = time.Now()
 
 func getStatus(a *App, r *http.Request) (any, error) {
 	return a.status(r.Context()), nil
 }
 
 func (a *App) status(ctx context.Context) Status {
-	status := Status{Queue: QueueStatus{MaxBytes: a.Queue.MaxBytes}, Targets: []TargetStatus{}}
+	status := Status{
+		Since: processStart, Endpoints: a.endpoints,
+		Requests: counts(notifyRequests, "result"), Refused: counts(guardRefused, "reason"),
+		Queue: QueueStatus{MaxBytes: a.Queue.MaxBytes}, Targets: []TargetStatus{},
+	}
+	if free, known := a.diskFree(); known {
+		status.Queue.DiskFree = &free
+	}
 	q := a.queue.Load()
 	if q == nil {
 		status.Queue.Error = "the queue is not open yet"
@@ -67,12 +111,36 @@ func (a *App) status(ctx context.Context) Status {
 		status.Queue.Oldest = &stats.Oldest
 	}
 	for _, name := range a.targetNames() {
-		t := stats.Targets[name]
-		status.Targets = append(status.Targets, TargetStatus{
-			Name: name, Up: !a.engine.Down(name),
+		t, engine := stats.Targets[name], a.engine.Status(name)
+		target := TargetStatus{
+			Name: name, Up: !engine.Down, InFlight: engine.InFlight,
 			Waiting: t.Waiting, Parked: t.Parked, DeadLetters: t.Dead,
-		})
+			Attempts: counts(attempts, "outcome", "target", name),
+		}
+		if !engine.Oldest.IsZero() {
+			target.Oldest = &engine.Oldest
+		}
+		status.Targets = append(status.Targets, target)
 	}
 	slices.SortFunc(status.Targets, func(a, b TargetStatus) int { return strings.Compare(a.Name, b.Name) })
 	return status
+}
+
+// strangers are addresses that nobody has (RFC 5737, RFC 3849): no network
+// that is allowed for good reason holds them.
+var strangers = [2]netip.Addr{netip.MustParseAddr("203.0.113.77"), netip.MustParseAddr("2001:db8:77::1")}
+
+// addEndpoint notes a notify endpoint, while the configuration is provisioned.
+func (a *App) addEndpoint(ctx caddy.Context, n *Notify) {
+	allow := n.gate.guard.Allow
+	e := EndpointStatus{
+		Path:        n.Path,
+		Nobody:      allow.Len() == 0 && len(n.gate.guard.Sources) == 0,
+		Everybody:   allow.Contains(strangers[0]) || allow.Contains(strangers[1]),
+		Credentials: len(n.Credentials) > 0, ClientCertificate: n.ClientCertificate,
+	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		e.Listen = server.Listen
+	}
+	a.endpoints = append(a.endpoints, e)
 }

@@ -48,6 +48,10 @@ type App struct {
 	activity *activity
 	events   *emitter
 
+	followers   *followers
+	healthCheck *healthCheck
+	endpoints   []EndpointStatus // of the handlers, which tell of themselves
+
 	key    string // of the queue in the pool; empty while it is not open
 	engine *delivery.Engine
 	opened chan struct{}
@@ -82,6 +86,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.opened = make(chan struct{})
 	a.queue = new(atomic.Pointer[queue.Queue])
 	a.activity = newActivity(a.log)
+	a.followers, a.healthCheck = new(followers), new(healthCheck)
 	if a.Queue == nil {
 		a.Queue = new(Queue)
 	}
@@ -190,7 +195,11 @@ func (a *App) accept(ctx context.Context, r queue.Record, window time.Duration) 
 	case <-ctx.Done():
 		return false, fmt.Errorf("%w: it is still being opened", queue.ErrUnavailable)
 	}
-	return a.queue.Load().Accept(ctx, r, window)
+	a.followers.storing(&r)
+	start := time.Now()
+	duplicate, err = a.queue.Load().Accept(ctx, r, window)
+	a.followers.stored(r.ID, time.Since(start), duplicate, err)
+	return duplicate, err
 }
 
 func (a *App) targetNames() []string {

@@ -83,6 +83,7 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	    unauthenticated
 //	    max_body           <size>
 //	    read_timeout       <duration>
+//	    health             <path>
 //	}
 func parseNotify(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
@@ -104,6 +105,7 @@ func parseNotify(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		flagOption("unauthenticated", &n.Unauthenticated),
 		sizeOption("max_body", &n.MaxBody),
 		durationOption("read_timeout", &n.ReadTimeout),
+		stringOption("health", &n.Health),
 	)...)
 	if err != nil {
 		return nil, err

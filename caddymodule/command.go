@@ -40,6 +40,8 @@ localhost:2019.`,
 // commands make the sub-commands. Each feature has its own in its own file.
 var commands = []func() *cobra.Command{
 	statusCommand,
+	doctorCommand,
+	sendTestCommand,
 	dovecotConfigCommand,
 	importCommand,
 }

@@ -93,22 +93,9 @@ func (f *dovecotConfigFlags) read(stdin io.Reader) (dovecotconfig.Settings, erro
 	if f.version == "" || f.url == "" {
 		return s, errors.New("--dovecot and --url are needed, such as: --dovecot 2.3 --url https://dovecot@push.internal.example:8009" + DefaultPath)
 	}
-	u, err := url.Parse(f.url)
+	u, err := endpointURL(f.url, f.passwordFile, stdin)
 	if err != nil {
-		return s, errors.New("--url is not a URL") // which may hold a password
-	}
-	if _, given := u.User.Password(); given {
-		return s, errors.New("a password on the command line is seen by everybody on this machine: leave it out of --url and give --password-file")
-	}
-	if u.User == nil {
-		u.User = url.User("dovecot")
-	}
-	password, err := readSecretFile(f.passwordFile, stdin)
-	if err != nil {
-		return s, fmt.Errorf("--password-file: %w", err)
-	}
-	if password != "" {
-		u.User = url.UserPassword(u.User.Username(), password)
+		return s, err
 	}
 	s.URL = u
 	if s.DoveAdmKey, err = readSecretFile(f.keyFile, stdin); err != nil {
@@ -130,6 +117,28 @@ func (f *dovecotConfigFlags) read(stdin io.Reader) (dovecotconfig.Settings, erro
 		s.DoveAdm = ""
 	}
 	return s, nil
+}
+
+// endpointURL is the URL of the notify endpoint with the credentials in it.
+func endpointURL(text, passwordFile string, stdin io.Reader) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("--url is not a URL") // which may hold a password
+	}
+	if _, given := u.User.Password(); given {
+		return nil, errors.New("a password on the command line is seen by everybody on this machine: leave it out of --url and give --password-file")
+	}
+	if u.User == nil {
+		u.User = url.User("dovecot")
+	}
+	password, err := readSecretFile(passwordFile, stdin)
+	if err != nil {
+		return nil, fmt.Errorf("--password-file: %w", err)
+	}
+	if password != "" {
+		u.User = url.UserPassword(u.User.Username(), password)
+	}
+	return u, nil
 }
 
 // parseNetwork reads an address or a CIDR.

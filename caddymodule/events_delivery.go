@@ -20,6 +20,7 @@ const (
 func (a *App) observeAttempt(at delivery.Attempt) {
 	observeAttempt(at)
 	a.activity.attempt(at)
+	a.followers.attempt(&at)
 	switch {
 	case at.Dead:
 		a.events.emit(eventDeadLetter, func() map[string]any {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
@@ -89,4 +90,33 @@ func observeCommit(notifications int, took time.Duration, err error) {
 	default:
 		commitErrors.WithLabelValues("unavailable").Add(float64(notifications))
 	}
+}
+
+// counts reads a counter by the values of one of its labels, where the other
+// labels, in pairs of name and value, are as given.
+func counts(c *prometheus.CounterVec, label string, where ...string) map[string]uint64 {
+	found := make(map[string]uint64)
+	metrics := make(chan prometheus.Metric)
+	go func() {
+		defer close(metrics)
+		c.Collect(metrics)
+	}()
+	for metric := range metrics {
+		var m dto.Metric
+		if err := metric.Write(&m); err != nil {
+			continue
+		}
+		labels := make(map[string]string, len(m.GetLabel()))
+		for _, l := range m.GetLabel() {
+			labels[l.GetName()] = l.GetValue()
+		}
+		wanted := true
+		for i := 0; i+1 < len(where); i += 2 {
+			wanted = wanted && labels[where[i]] == where[i+1]
+		}
+		if wanted {
+			found[labels[label]] += uint64(m.GetCounter().GetValue())
+		}
+	}
+	return found
 }

@@ -66,6 +66,12 @@ type Notify struct {
 	// How long the request body may take to arrive. Default: 10s.
 	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
 
+	// A path of the same site at which load balancers ask whether this Caddy
+	// can take notifications in: 204, or 503. Allowed networks hold for it,
+	// credentials do not. Default: none.
+	Health string `json:"health,omitempty"`
+
+	app     *App
 	gate    *gate
 	handler *notify.Handler
 }
@@ -102,9 +108,18 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 			"which says where notifications go: %w", err)
 	}
 	app := mod.(*App)
-	if n.gate, err = n.Access.gate(ctx, n.Path); err != nil {
+	n.app = app
+	paths := []string{n.Path}
+	if n.Health != "" {
+		if err := plainHealthPath(n.Health, n.Path); err != nil {
+			return err
+		}
+		paths = append(paths, n.Health)
+	}
+	if n.gate, err = n.Access.gate(ctx, paths...); err != nil {
 		return err
 	}
+	app.addEndpoint(ctx, n)
 	n.handler = &notify.Handler{
 		Unauthenticated: n.Unauthenticated,
 		Decoder:         decoder,
@@ -149,6 +164,8 @@ func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 	}
 	switch {
 	case r.URL.Path == n.Path:
+	case n.Health != "" && r.URL.Path == n.Health:
+		return n.app.serveHealth(w, r)
 	case matchesAnyPath(n.gate.paths, r):
 		// Caddy answers 200 to what no handler takes: Dovecot would believe
 		// that a notification sent to a misspelled URL was accepted.
@@ -157,6 +174,16 @@ func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		return next.ServeHTTP(w, r)
 	}
 	n.handler.ServeHTTP(w, r)
+	return nil
+}
+
+func plainHealthPath(path, notify string) error {
+	if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "*?#%{}") {
+		return fmt.Errorf("health %q must be one plain path, such as /health", path)
+	}
+	if path == notify {
+		return errors.New("health needs another path than the notify endpoint")
+	}
 	return nil
 }
 

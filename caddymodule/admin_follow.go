@@ -1,0 +1,95 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+const (
+	// followTime is how long a notification is followed unless asked
+	// otherwise, maxFollowTime how long at most.
+	followTime    = 30 * time.Second
+	maxFollowTime = 10 * time.Minute
+)
+
+// getFollow streams the steps of the notifications of one user, one JSON
+// object a line: GET follow?user=<login>&time=30s. The first line says that
+// nothing is missed from now on.
+func getFollow(a *App, r *http.Request) (any, error) {
+	user := r.FormValue("user")
+	if user == "" {
+		return nil, badRequest("say whose notifications to follow: ?user=<login>")
+	}
+	wait := followTime
+	if s := r.FormValue("time"); s != "" {
+		d, err := caddy.ParseDuration(s)
+		if err != nil || d <= 0 || d > maxFollowTime {
+			return nil, badRequest("time must be a duration of at most %s", maxFollowTime)
+		}
+		wait = d
+	}
+	return adminStream(func(w http.ResponseWriter) error {
+		steps, stop := a.followers.follow(user)
+		defer stop()
+		ctx, cancel := context.WithTimeout(r.Context(), wait)
+		defer cancel()
+		return writeSteps(ctx, w, Step{What: "following", Time: time.Now(), Targets: a.targetNames()}, steps)
+	}), nil
+}
+
+func writeSteps(ctx context.Context, w http.ResponseWriter, first Step, steps <-chan Step) error {
+	flush := http.NewResponseController(w)
+	enc := json.NewEncoder(w)
+	for step := first; ; {
+		if err := enc.Encode(step); err != nil {
+			return err
+		}
+		if err := flush.Flush(); err != nil {
+			return err
+		}
+		select {
+		case step = <-steps:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// postTest takes a made-up notification in, as if Dovecot had sent it, and
+// answers with its identity: POST test {"user": "<login>"}.
+func postTest(a *App, r *http.Request) (any, error) {
+	var ask struct {
+		User string `json:"user"`
+	}
+	if err := readJSON(r, &ask); err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(map[string]any{
+		"user": ask.User, "event": notification.MessageNew, "folder": "INBOX", "imap-uidvalidity": 0, "imap-uid": 0,
+		"from": "Caddy <caddy@localhost>", "subject": "Test notification", "snippet": "This is a test: there is no such mail.",
+	})
+	if err != nil {
+		return nil, err
+	}
+	n, err := decoder.Decode(body)
+	if err != nil {
+		return nil, badRequest("user: %w", err)
+	}
+	now := time.Now()
+	id, window := n.Identity(body, now.String())
+	if _, err := a.accept(r.Context(), queue.Record{ID: id, Accepted: now, Body: body}, window); err != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("storing it: %w", err)}
+	}
+	return map[string]string{"id": id.String()}, nil
+}

@@ -1,0 +1,153 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// Step is one step on the way of a notification.
+type Step struct {
+	// What happened: following, stored, duplicate, not_stored, delivered,
+	// failed, gone, coalesced or dead_letter.
+	What string    `json:"what"`
+	Time time.Time `json:"time"`
+	// The identity of the notification; empty at the beginning.
+	ID string `json:"id,omitempty"`
+	// The target, for what happened there.
+	Target string `json:"target,omitempty"`
+	// Why it failed: the reason of the metrics.
+	Reason string `json:"reason,omitempty"`
+	// How long the step took, in milliseconds.
+	Milliseconds float64 `json:"ms,omitempty"`
+	// At the beginning: the targets that the notification goes to.
+	Targets []string `json:"targets,omitempty"`
+}
+
+// final tells that the target is done with the notification.
+func (s *Step) final() bool {
+	switch s.What {
+	case "delivered", "gone", "coalesced", "dead_letter":
+		return true
+	default:
+		return false
+	}
+}
+
+// followerSteps bounds what a follower that does not read holds up: further
+// steps are lost to it.
+const followerSteps = 1024
+
+// followers are those who watch what happens to the notifications of one user.
+// While there are none they cost one comparison.
+type followers struct {
+	active atomic.Int32
+
+	mu  sync.Mutex
+	all map[*follower]struct{}
+}
+
+type follower struct {
+	user  string
+	ids   map[notification.Identity]bool
+	steps chan Step
+}
+
+// follow watches the notifications of user until stop is called.
+func (f *followers) follow(user string) (steps <-chan Step, stop func()) {
+	one := &follower{user: user, ids: make(map[notification.Identity]bool), steps: make(chan Step, followerSteps)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = make(map[*follower]struct{})
+	}
+	f.all[one] = struct{}{}
+	f.active.Add(1)
+	return one.steps, sync.OnceFunc(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.all, one)
+		f.active.Add(-1)
+	})
+}
+
+// storing notes whose notification r is, before it is stored: it may be
+// delivered before the one who stores it knows.
+func (f *followers) storing(r *queue.Record) {
+	if f.active.Load() == 0 {
+		return
+	}
+	n, err := decoder.Decode(r.Body)
+	if err != nil {
+		return
+	}
+	f.each(func(one *follower) {
+		if one.user == n.User {
+			one.ids[r.ID] = true
+		}
+	})
+}
+
+// stored tells how storing it ended.
+func (f *followers) stored(id notification.Identity, took time.Duration, duplicate bool, err error) {
+	if f.active.Load() == 0 {
+		return
+	}
+	step := Step{What: "stored", Milliseconds: milliseconds(took)}
+	switch {
+	case err != nil:
+		step.What, step.Reason = "not_stored", err.Error()
+	case duplicate:
+		step.What = "duplicate"
+	}
+	f.tell(id, step)
+}
+
+// attempt tells what came of an attempt.
+func (f *followers) attempt(at *delivery.Attempt) {
+	if f.active.Load() == 0 {
+		return
+	}
+	step := Step{What: "failed", Target: at.Target, Reason: at.Result.Reason, Milliseconds: milliseconds(at.Took)}
+	switch {
+	case at.Dead:
+		step.What = "dead_letter"
+	case at.Coalesced:
+		step.What = "coalesced"
+	case at.Result.Outcome == delivery.Delivered:
+		step.What = "delivered"
+	case at.Result.Outcome == delivery.Gone:
+		step.What = "gone"
+	}
+	f.tell(at.ID, step)
+}
+
+func (f *followers) tell(id notification.Identity, step Step) {
+	step.ID, step.Time = id.String(), time.Now()
+	f.each(func(one *follower) {
+		if !one.ids[id] {
+			return
+		}
+		select {
+		case one.steps <- step:
+		default:
+		}
+	})
+}
+
+func (f *followers) each(do func(*follower)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for one := range f.all {
+		do(one)
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

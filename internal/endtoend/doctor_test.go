@@ -1,0 +1,208 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package endtoend
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
+)
+
+type finding struct{ Check, Status, Tried, Got, Fix string }
+
+// examine runs the doctor against a Caddy and the configuration of a Dovecot.
+func examine(t *testing.T, f *front, dovecot *dovecottest.Server, args ...string) []finding {
+	t.Helper()
+	config, err := dovecot.Doveconf()
+	require.NoError(t, err)
+	// Dovecot may see its files in a root directory of its own.
+	config = strings.ReplaceAll(config, find(t, config, `ca_file = (\S+)`), f.RootCA())
+	file := filepath.Join(t.TempDir(), "doveconf.txt")
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	args = append([]string{"dovecot-push", "doctor", "--json", "--address", f.Admin, "--doveconf", file}, args...)
+	out, _ := f.Command(args...)
+	var findings []finding
+	require.NoError(t, json.NewDecoder(strings.NewReader(out[strings.Index(out, "["):])).Decode(&findings), out)
+	for _, secret := range []string{notifyPassword, "notify%3Asecret", oxPassword, dovecot.APIKey()} {
+		assert.NotContains(t, out, secret)
+	}
+	return findings
+}
+
+// wrong are the findings that are not in order.
+func wrong(findings []finding) []finding {
+	var found []finding
+	for _, f := range findings {
+		if f.Status == "problem" || f.Status == "warning" {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// The doctor finds nothing where all is well, follows a real mail until it has
+// come out, and names mistakes in the Caddyfile, one by one.
+func TestDoctor(t *testing.T) {
+	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
+		ox := startMiddleware(t)
+		f := startFront(t, ox.addr)
+		extra := "protocol lda {\n mail_plugins = $mail_plugins notify push_notification\n}\n"
+		if version == dovecottest.V24 {
+			extra = "protocol lda {\n mail_plugins {\n notify = yes\n push_notification = yes\n }\n}\n"
+		}
+		dovecot := startDovecot(t, version, f, dovecottest.Config{Users: users(1), ExtraConfig: extra}, f.url("https"))
+
+		found := examine(t, f, dovecot, "--user", "user0@example.com", "--deliver", dovecot.LMTPAddr())
+		assert.Empty(t, wrong(found))
+		assert.Contains(t, ox.wait(1)[0].Subject, "Test of push notifications")
+
+		right := f.config
+		for name, c := range map[string]struct{ old, with, check, says string }{
+			"another password": {"credentials dovecot {env.NOTIFY_PASSWORD}", "credentials dovecot {env.OX_PASSWORD}", "endpoint-credentials", "401"},
+			"another user":     {"credentials dovecot {env.NOTIFY_PASSWORD}", "credentials other {env.NOTIFY_PASSWORD}", "endpoint-credentials", "401"},
+			"not allowed":      {"allow private_ranges", "allow 192.0.2.1", "endpoint-allow", "403"},
+			"everybody":        {"allow private_ranges", "allow 0.0.0.0/0", "guard", "everybody"},
+			"plain HTTP":       {"https://" + f.https, "http://" + f.https, "endpoint-tls", "does not talk TLS"},
+			"another port":     {"https://" + f.https, "https://" + freeAddress(t), "endpoint", "nothing listens"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				config := strings.ReplaceAll(right, c.old, c.with)
+				require.NotEqual(t, right, config)
+				config = strings.ReplaceAll(config, "tls internal\n\timport", tlsUnless(c.with)+"import")
+				require.NoError(t, f.Reload(config))
+				found := wrong(examine(t, f, dovecot))
+				if assert.Len(t, distinct(found), 1, "%v", found) {
+					assert.Equal(t, c.check, found[0].Check)
+					assert.Contains(t, found[0].Got, c.says)
+					assert.NotEmpty(t, found[0].Fix)
+				}
+			})
+		}
+		t.Run("no target", func(t *testing.T) {
+			require.NoError(t, f.Reload(withoutTarget.ReplaceAllString(right, "")))
+			found := wrong(examine(t, f, dovecot))
+			require.Len(t, found, 1)
+			assert.Equal(t, "targets", found[0].Check)
+		})
+		t.Run("target down", func(t *testing.T) {
+			require.NoError(t, f.Reload(strings.ReplaceAll(right, ox.addr, freeAddress(t))))
+			for i := range 4 { // enough to count as down
+				status, _, err := put(http.DefaultClient, f.http, notification(uint32(1000+i)))
+				require.NoError(t, err)
+				require.Equal(t, http.StatusOK, status)
+			}
+			require.Eventually(t, func() bool {
+				found := wrong(examine(t, f, dovecot))
+				return len(found) == 1 && found[0].Check == "targets" && strings.Contains(found[0].Got, "it is down")
+			}, waitTimeout, waitTimeout/100)
+		})
+		t.Run("no Caddy", func(t *testing.T) {
+			f.Stop()
+			found := wrong(examine(t, f, dovecot))
+			checks := make(map[string]bool)
+			for _, f := range found {
+				checks[f.Check] = true
+			}
+			assert.Equal(t, map[string]bool{"caddy": true, "endpoint": true}, checks)
+		})
+	})
+}
+
+var withoutTarget = regexp.MustCompile(`(?s)deliver middleware \{.*?\n\t\t\}`)
+
+func tlsUnless(address string) string {
+	if strings.HasPrefix(address, "http://") {
+		return ""
+	}
+	return "tls internal\n\t"
+}
+
+// distinct are findings without those that say the same of two endpoints.
+func distinct(findings []finding) map[string]bool {
+	all := make(map[string]bool)
+	for _, f := range findings {
+		all[f.Check+f.Got] = true
+	}
+	return all
+}
+
+// A test notification is followed through the queue to each target, also one
+// that is down.
+func TestSendTest(t *testing.T) {
+	ox := startMiddleware(t)
+	f := startFront(t, ox.addr)
+	out, err := f.Command("dovecot-push", "send-test", "alice@example.com", "--address", f.Admin)
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "stored")
+	assert.Contains(t, out, "delivered")
+	got := ox.wait(1)[0]
+	assert.Equal(t, "alice@example.com", got.User)
+	assert.Equal(t, "Test notification", got.Subject)
+
+	require.NoError(t, f.Reload(strings.ReplaceAll(f.config, ox.addr, freeAddress(t))))
+	out, err = f.Command("dovecot-push", "send-test", "alice@example.com", "--wait", "3s", "--json", "--address", f.Admin)
+	require.Error(t, err, out)
+	assert.Contains(t, out, `"what":"failed"`)
+	assert.Contains(t, out, "middleware has not")
+
+	out, err = f.Command("dovecot-push", "send-test", "", "--address", f.Admin)
+	require.Error(t, err)
+	assert.Contains(t, out, "user")
+}
+
+// Health is asked by those who may come in, through the admin API and at the
+// path of the endpoint's own option, and looks at the real queue.
+func TestHealth(t *testing.T) {
+	ox := startMiddleware(t)
+	f := startFront(t, ox.addr, "NOTIFY\n", "health /alive\n")
+	get := func(u string) (int, string) {
+		t.Helper()
+		resp, err := http.Get(u)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(body)
+	}
+	status, body := get("http://" + f.Admin + "/dovecot_push/health/ready")
+	assert.Equal(t, http.StatusOK, status)
+	assert.JSONEq(t, `{"ready":true,"targets":{"middleware":true}}`, body)
+	status, _ = get("http://" + f.Admin + "/dovecot_push/health/live")
+	assert.Equal(t, http.StatusOK, status)
+	status, body = get("http://" + f.http + "/alive")
+	assert.Equal(t, http.StatusNoContent, status)
+	assert.Empty(t, body)
+
+	require.NoError(t, f.Reload(strings.ReplaceAll(f.config, "allow private_ranges", "allow 192.0.2.1")))
+	status, _ = get("http://" + f.http + "/alive")
+	assert.Equal(t, http.StatusForbidden, status)
+
+	// A queue that is full takes nothing in, and says so.
+	full := strings.Replace(f.config, "queue embedded {", "queue embedded {\nmax_bytes 6KiB\n", 1)
+	full = strings.ReplaceAll(full, ox.addr, freeAddress(t))
+	require.NoError(t, f.Reload(full))
+	for i := range 50 {
+		status, _, err := put(http.DefaultClient, f.http, notification(uint32(i+1)))
+		require.NoError(t, err)
+		if status == http.StatusServiceUnavailable {
+			break
+		}
+	}
+	require.Eventually(t, func() bool {
+		status, body = get("http://" + f.Admin + "/dovecot_push/health/ready")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "queue is full")
+	}, waitTimeout, waitTimeout/300, "%d %s", status, body)
+	status, _ = get("http://" + f.http + "/alive")
+	assert.Equal(t, http.StatusServiceUnavailable, status)
+}
