@@ -51,6 +51,11 @@ func compare(unit string, contenders ...*contender) error {
 			}
 		}
 	}
+	if *profiles != "" {
+		if err := profile(contenders); err != nil {
+			return err
+		}
+	}
 	row("", unit, "p50", "p99", "CPU each")
 	row("---", "---:", "---:", "---:", "---:")
 	for _, c := range contenders {

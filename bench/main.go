@@ -24,6 +24,7 @@ var (
 	list     = flag.Bool("list", false, "print the names of the parts, and run none")
 	duration = flag.Duration("duration", 3*time.Second, "length of one measurement, where it has no other end")
 	rounds   = flag.Int("rounds", 5, "how often each is repeated; medians are printed")
+	profiles = flag.String("profiles", "", "a directory for a processor profile of each server, taken in a further round")
 )
 
 // part is one question that is answered on its own, with servers of its own.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -116,6 +117,7 @@ func (q *Queue) commitLoop() {
 		group = append(group[:0], c)
 		buffer = appendRecord(append(buffer[:0], groupVersion), &c.record)
 		limit := min(maxGroupBytes, q.maxRecord())
+		runtime.Gosched()
 	gather:
 		for len(group) < maxGroupRecords {
 			select {
@@ -149,12 +151,25 @@ func (q *Queue) commitLoop() {
 // write publishes one group. The count in the subject lets the server say how
 // many notifications wait without anybody reading them.
 func (q *Queue) write(group []byte, count int) error {
-	return q.publish(q.ctx, q.names.stream, &nats.Msg{Subject: q.names.in + "." + strconv.Itoa(count), Data: group})
+	msg := &nats.Msg{
+		Subject: q.names.in + "." + strconv.Itoa(count),
+		Header:  nats.Header{jetstream.ExpectedStreamHeader: {q.names.stream}},
+		Data:    group,
+	}
+	return q.whileReady(q.ctx, func(ctx context.Context) error { return q.writer.publish(ctx, msg) })
 }
 
 // publish gives one message to a stream and waits until JetStream has it on
 // disk (with "sync always") or has written it (with an interval).
 func (q *Queue) publish(ctx context.Context, stream string, msg *nats.Msg) error {
+	return q.whileReady(ctx, func(ctx context.Context) error {
+		_, err := q.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(stream), jetstream.WithRetryAttempts(0))
+		return err
+	})
+}
+
+// whileReady lets write write, but no longer than the store takes writes.
+func (q *Queue) whileReady(ctx context.Context, write func(context.Context) error) error {
 	if !q.isReady() { // at once, also while a repair takes its time
 		return fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)
 	}
@@ -163,11 +178,11 @@ func (q *Queue) publish(ctx context.Context, stream string, msg *nats.Msg) error
 	if !q.isReady() {
 		return fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)
 	}
-	write, cancel := context.WithTimeout(ctx, writeTimeout)
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	// A store that failed answers nothing: do not wait for it.
 	defer context.AfterFunc(q.up, cancel)()
-	_, err := q.js.PublishMsg(write, msg, jetstream.WithExpectStream(stream), jetstream.WithRetryAttempts(0))
+	err := write(limited)
 	if q.up.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errStoreFailed
 	}

@@ -171,6 +171,7 @@ func (e *embeddedServer) connect() (*nats.Conn, error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(10*time.Millisecond),
 		nats.ReconnectJitter(0, 0),
+		nats.WriteBufferSize(directWrite),
 		// Fail at once instead of buffering: nobody is told "stored" for
 		// something that only waits in memory.
 		nats.ReconnectBufSize(-1),

@@ -38,6 +38,7 @@ func (e *External) connect(log *slog.Logger, opts ...nats.Option) (*nats.Conn, e
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // the server may get its users later
 		nats.ReconnectWait(500*time.Millisecond),
+		nats.WriteBufferSize(directWrite),
 		nats.ReconnectBufSize(-1), // see embeddedServer.connect
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			log.Info("connected to the NATS server of the queue again", "server", nc.ConnectedServerName())

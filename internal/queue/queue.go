@@ -105,6 +105,8 @@ type Queue struct {
 
 	nc *nats.Conn
 	js jetstream.JetStream
+	// writer is for commitLoop alone.
+	writer *writer
 	// server is nil where the store is external.
 	server *embeddedServer
 	// connectErr is why an external one could not be connected to.
@@ -231,6 +233,9 @@ func (q *Queue) connect(ctx context.Context) error {
 	}
 	if q.js, err = jetstream.New(q.nc, jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
 		return fmt.Errorf("opening JetStream: %w", err)
+	}
+	if q.writer, err = newWriter(q.nc); err != nil {
+		return fmt.Errorf("listening for the answers of the store: %w", err)
 	}
 	if q.server == nil {
 		return nil

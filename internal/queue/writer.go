@@ -1,0 +1,84 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// directWrite is from which size on a message is written to the
+	// connection by whoever publishes it, in bytes. Smaller ones, such as
+	// acknowledgements, wait for another goroutine to write them together.
+	directWrite = 256
+	// lateReplies is how many answers to writes that were given up on may
+	// come before somebody looks at them.
+	lateReplies = 64
+)
+
+// writer publishes one group after the other. It is what
+// [jetstream.JetStream] does with PublishMsg, on the shortest way: each
+// goroutine that an answer passes through has to wait for its turn on a busy
+// machine, and with it everybody whose notification is in the group.
+type writer struct {
+	nc      *nats.Conn
+	inbox   string
+	replies chan *nats.Msg
+	sent    uint64
+}
+
+func newWriter(nc *nats.Conn) (*writer, error) {
+	w := &writer{nc: nc, inbox: nc.NewInbox() + ".", replies: make(chan *nats.Msg, lateReplies)}
+	// Into the channel goes a message straight from who reads the connection.
+	_, err := nc.ChanSubscribe(w.inbox+"*", w.replies)
+	return w, err
+}
+
+// publish sends msg to a stream and waits for the stream's answer.
+func (w *writer) publish(ctx context.Context, msg *nats.Msg) error {
+	w.sent++
+	msg.Reply = w.inbox + strconv.FormatUint(w.sent, 10)
+	if err := w.nc.PublishMsg(msg); err != nil {
+		return err
+	}
+	for {
+		select {
+		case reply := <-w.replies:
+			if reply.Subject == msg.Reply { // and not to one that was given up on
+				return ackOf(reply)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ackOf returns nil if the stream has stored the message.
+func ackOf(reply *nats.Msg) error {
+	if len(reply.Data) == 0 && reply.Header.Get("Status") == "503" {
+		return jetstream.ErrNoStreamResponse
+	}
+	var ack struct {
+		*jetstream.PubAck
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(reply.Data, &ack); err != nil {
+		return fmt.Errorf("%w: %w", jetstream.ErrInvalidJSAck, err)
+	}
+	switch {
+	case ack.Error != nil:
+		return ack.Error
+	case ack.PubAck == nil || strings.TrimSpace(ack.Stream) == "":
+		return jetstream.ErrInvalidJSAck
+	default:
+		return nil
+	}
+}
