@@ -122,7 +122,6 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 	app.addEndpoint(ctx, n)
 	n.handler = &notify.Handler{
 		Unauthenticated: n.Unauthenticated,
-		Decoder:         decoder,
 		Accept:          app.accept,
 		MaxBody:         n.MaxBody,
 		ReadTimeout:     time.Duration(n.ReadTimeout),

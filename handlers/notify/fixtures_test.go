@@ -53,7 +53,7 @@ func TestFixtures(t *testing.T) {
 		}
 		record := e.store.records[stored]
 		require.Equal(t, sent, record.Body, path)
-		n, err := e.Decoder.Decode(sent)
+		n, err := new(notification.Decoder).Decode(sent)
 		require.NoError(t, err)
 		id, window := n.Identity(sent, r.Header.Get("Date"))
 		require.Equal(t, id, record.ID, path)

@@ -23,7 +23,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/credentials"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -79,7 +78,6 @@ func handler(tb testing.TB, change func(*Handler)) *endpoint {
 	e := &endpoint{log: new(lockedBuffer), store: new(fakeStore)}
 	e.Handler = &Handler{
 		Credentials: verifier,
-		Decoder:     new(notification.Decoder),
 		Accept:      e.store.accept,
 		Logger:      slog.New(slog.NewJSONHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Observe: func(r Result, took time.Duration) {

@@ -67,8 +67,6 @@ type Handler struct {
 	// client certificates are ignored.
 	Unauthenticated bool
 
-	// Decoder reads the notifications. Required.
-	Decoder *notification.Decoder
 	// Accept stores a notification and returns when it is durable; it heeds
 	// its context, and its errors are those of [queue.Queue.Accept]. Required.
 	Accept func(ctx context.Context, r queue.Record, window time.Duration) (duplicate bool, err error)
@@ -142,9 +140,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, source netip.Add
 	return h.store(r, body)
 }
 
-// store decodes the notification and has it stored.
+// store has the notification stored, if the body is one. What the mail is about
+// nobody need know before it is delivered.
 func (h *Handler) store(r *http.Request, body []byte) (Result, *refusal) {
-	n, err := h.Decoder.Decode(body)
+	n, err := notification.Identify(body)
 	if err != nil {
 		return refuseBody(err)
 	}

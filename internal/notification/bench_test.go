@@ -28,6 +28,17 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
+func BenchmarkIdentify(b *testing.B) {
+	body := fixture(b, "2.4.1/01-plain-ascii.http").body
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := Identify(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkIdentity(b *testing.B) {
 	body := fixture(b, "2.4.1/01-plain-ascii.http").body
 	n, err := new(Decoder).Decode(body)

@@ -28,36 +28,54 @@ type Decoder struct {
 // The stray quote that Dovecot 2.2.19 to 2.2.32 puts into the body of a
 // notification without From is overlooked. Nothing of body is kept.
 func (d *Decoder) Decode(body []byte) (*Notification, error) {
-	m, err := scan(body)
+	n, m, err := decide(body)
 	if err != nil {
 		return nil, err
-	}
-	if !isMessageNew(m.event) {
-		return nil, ErrUnusedEvent
-	}
-	if m.repeated != "" {
-		return nil, &FieldError{Field: m.repeated, Problem: "is there twice"}
-	}
-	n := &Notification{Event: MessageNew}
-	if n.User, err = parseName(nameUser, m.user); err != nil {
-		return nil, err
-	}
-	if n.Folder, err = parseName(nameFolder, m.folder); err != nil {
-		return nil, err
-	}
-	if n.UID, err = parseNumber(nameUID, m.uid); err != nil {
-		return nil, err
-	}
-	if !absent(m.uidValidity) {
-		if n.UIDValidity, err = parseNumber(nameUIDValidity, m.uidValidity); err != nil {
-			return nil, err
-		}
 	}
 	n.From = unquoteName(d.header(m.from))
 	n.Subject = d.header(m.subject)
 	n.Snippet = snippet(m.snippet)
 	n.Unseen = firstNumber(m.unseen, m.unread)
 	return n, nil
+}
+
+// Identify returns what decides which notification body is: everything but
+// From, Subject, Snippet and Unseen. It takes and refuses the same bodies as
+// Decode, with the same errors, in less time: enough to take a
+// notification in.
+func Identify(body []byte) (*Notification, error) {
+	n, _, err := decide(body)
+	return n, err
+}
+
+// decide reads the members that decide which notification body is, and
+// returns where the others stand.
+func decide(body []byte) (n *Notification, m members, err error) {
+	if m, err = scan(body); err != nil {
+		return nil, m, err
+	}
+	if !isMessageNew(m.event) {
+		return nil, m, ErrUnusedEvent
+	}
+	if m.repeated != "" {
+		return nil, m, &FieldError{Field: m.repeated, Problem: "is there twice"}
+	}
+	n = &Notification{Event: MessageNew}
+	if n.User, err = parseName(nameUser, m.user); err != nil {
+		return nil, m, err
+	}
+	if n.Folder, err = parseName(nameFolder, m.folder); err != nil {
+		return nil, m, err
+	}
+	if n.UID, err = parseNumber(nameUID, m.uid); err != nil {
+		return nil, m, err
+	}
+	if !absent(m.uidValidity) {
+		if n.UIDValidity, err = parseNumber(nameUIDValidity, m.uidValidity); err != nil {
+			return nil, m, err
+		}
+	}
+	return n, m, nil
 }
 
 func isMessageNew(value []byte) bool {

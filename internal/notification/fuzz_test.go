@@ -38,6 +38,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(small))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		n, err := everyCharset.Decode(body)
+		checkIdentify(t, body, n, err)
 		var syntax *SyntaxError
 		var field *FieldError
 		switch {
@@ -59,6 +60,20 @@ func FuzzDecode(f *testing.F) {
 			require.Regexp(t, errorTexts, err.Error())
 		}
 	})
+}
+
+// checkIdentify: what is taken in can be delivered, and the other way round.
+func checkIdentify(t *testing.T, body []byte, want *Notification, wantErr error) {
+	t.Helper()
+	n, err := Identify(body)
+	require.Equal(t, wantErr, err)
+	if wantErr != nil {
+		require.Nil(t, n)
+		return
+	}
+	decides := *want
+	decides.From, decides.Subject, decides.Snippet, decides.Unseen = "", "", "", nil
+	require.Equal(t, decides, *n)
 }
 
 func isObject(body []byte) bool {

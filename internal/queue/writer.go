@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -76,7 +75,7 @@ func ackOf(reply *nats.Msg) error {
 	switch {
 	case ack.Error != nil:
 		return ack.Error
-	case ack.PubAck == nil || strings.TrimSpace(ack.Stream) == "":
+	case ack.PubAck == nil || ack.Stream == "":
 		return jetstream.ErrInvalidJSAck
 	default:
 		return nil

@@ -1,0 +1,65 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+)
+
+func connectWriter(t *testing.T) (*nats.Conn, *writer) {
+	t.Helper()
+	nc, err := nats.Connect(natsServer.shared(t))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	w, err := newWriter(nc)
+	require.NoError(t, err)
+	return nc, w
+}
+
+// The answer to a write that was given up on is none to the next one.
+func TestWriterGivesUp(t *testing.T) {
+	nc, w := connectWriter(t)
+	held := make(chan *nats.Msg, 2)
+	_, err := nc.ChanSubscribe("stream.in", held)
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() { first <- w.publish(ctx, nats.NewMsg("stream.in")) }()
+	late := <-held
+	cancel()
+	require.ErrorIs(t, <-first, context.Canceled)
+
+	second := make(chan error, 1)
+	go func() { second <- w.publish(t.Context(), nats.NewMsg("stream.in")) }()
+	next := <-held
+	require.NoError(t, late.Respond([]byte(`{"stream":"s","seq":1}`)))
+	require.NoError(t, next.Respond([]byte(`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}`)))
+	require.ErrorIs(t, storeError(<-second), ErrFull)
+}
+
+// Without a stream nothing is stored, and nobody waits for it.
+func TestWriterWithoutStream(t *testing.T) {
+	_, w := connectWriter(t)
+	require.ErrorIs(t, w.publish(t.Context(), nats.NewMsg("nobody.listens")), jetstream.ErrNoStreamResponse)
+}
+
+func TestAckOf(t *testing.T) {
+	for name, data := range map[string]string{
+		"empty":     ``,
+		"no JSON":   `+OK`,
+		"no stream": `{"seq":7}`,
+		"null":      `null`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.ErrorIs(t, ackOf(&nats.Msg{Data: []byte(data)}), jetstream.ErrInvalidJSAck)
+		})
+	}
+	require.NoError(t, ackOf(&nats.Msg{Data: []byte(`{"stream":"dovecot_push","seq":7,"duplicate":false}`)}))
+}
