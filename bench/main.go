@@ -42,6 +42,7 @@ var parts = []part{
 	{"waiting", "Accepting while many notifications wait", (*bench).waiting},
 	{"lmtp", "Mails of a real Dovecot", (*bench).lmtp},
 	{"memory", "Memory of the idle process", (*bench).memory},
+	{"webpush", "Web Push to a push service on this machine", (*bench).webpush},
 }
 
 func main() {
