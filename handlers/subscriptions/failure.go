@@ -104,7 +104,8 @@ func (e *notSent) problem() problem.Problem {
 
 // unavailable answers where it is not the user's fault.
 func (h *Handler) unavailable(w http.ResponseWriter, err error) {
-	if errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrFull) || errors.Is(err, subscription.ErrNotReady) {
+	if errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrFull) ||
+		errors.Is(err, queue.ErrChanged) || errors.Is(err, queue.ErrExists) || errors.Is(err, subscription.ErrNotReady) {
 		w.Header().Set("Retry-After", "5")
 		problem.Write(w, problem.Problem{Status: http.StatusServiceUnavailable, Detail: "Try again in a moment."})
 		return

@@ -10,6 +10,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -43,7 +44,7 @@ type Address struct {
 	Ends time.Time
 }
 
-// attempts bounds how often a change is made anew because somebody else was
+// attempts bounds how often a change is made anew because another Caddy was
 // faster.
 const attempts = 10
 
@@ -204,6 +205,9 @@ func (s *Store) changeOne(ctx context.Context, user, id string, edit func(*Subsc
 // change reads the devices of a user, lets edit change them, and writes them
 // if nobody else has meanwhile. Those that have ended are not shown to edit.
 func (s *Store) change(ctx context.Context, user string, edit func([]Subscription) ([]Subscription, error)) error {
+	own := &s.changing[maphash.String(s.seed, user)%uint64(len(s.changing))]
+	own.Lock()
+	defer own.Unlock()
 	key := queue.Key{user}
 	for attempt := 1; ; attempt++ {
 		entry, err := s.table.Get(ctx, key)

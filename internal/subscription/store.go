@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
@@ -52,6 +53,10 @@ type Store struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
+	// changing makes the changes of one user take turns.
+	changing [64]sync.Mutex
+	seed     maphash.Seed
+
 	mu    sync.RWMutex
 	users map[string]devices
 	ready chan struct{} // closed once users holds what the table does
@@ -72,6 +77,7 @@ func New(cfg Config) *Store {
 		users: make(map[string]devices),
 		used:  make(map[string]map[string]Delivery),
 		ready: make(chan struct{}),
+		seed:  maphash.MakeSeed(),
 	}
 	if s.changed == nil {
 		s.changed = func(string, bool) {}

@@ -142,3 +142,22 @@ func TestReadAnew(t *testing.T) {
 	s.apply("dave", nil, 11, true)
 	assert.NotContains(t, s.users, "dave")
 }
+
+// Many changes of one user at the same time are all made.
+func TestManyChangesAtOnce(t *testing.T) { eachTable(t, testManyChangesAtOnce) }
+
+func testManyChangesAtOnce(t *testing.T, table Table) {
+	s := startStore(t, table, nil)
+	results := make(chan error)
+	for i := range MaxPerUser {
+		device := newDevice(t, fmt.Sprint("device ", i))
+		go func() {
+			_, _, err := s.Add(t.Context(), "alice", device)
+			results <- err
+		}()
+	}
+	for range MaxPerUser {
+		assert.NoError(t, <-results)
+	}
+	assert.Len(t, names(t, s, "alice"), MaxPerUser)
+}

@@ -74,10 +74,6 @@ const (
 	userAgent = "caddy-dovecot-push"
 	jsonType  = "application/json"
 
-	// An answer is read that far, and for that long, to use the connection
-	// again; its status has said everything by then.
-	maxAnswer   = 16 << 10
-	answerTime  = time.Second
 	maxHeaders  = 64 << 10
 	connectTime = 10 * time.Second
 	idleTime    = 90 * time.Second
@@ -238,7 +234,7 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 		reason, safe := outbound.Failure(err)
 		return delivery.Result{Reason: reason, Err: safe}
 	}
-	discard(resp, cancel)
+	outbound.Discard(resp, cancel)
 	result := delivery.ResultOfStatus(resp.StatusCode, resp.Header, t.now())
 	if resp.StatusCode == http.StatusGone {
 		result.Outcome = delivery.Misconfigured
@@ -259,15 +255,4 @@ func (t *Target) newRequest(ctx context.Context, id notification.Identity, body 
 	r.Header = maps.Clone(t.header)
 	t.sign(r.Header, id.String(), strconv.FormatInt(t.now().Unix(), 10), body)
 	return r
-}
-
-// discard reads what there is of an answer, within bounds, so that its
-// connection can serve the next request.
-func discard(resp *http.Response, cancel context.CancelFunc) {
-	defer resp.Body.Close()
-	if resp.ContentLength == 0 {
-		return
-	}
-	defer time.AfterFunc(answerTime, cancel).Stop()
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
 }

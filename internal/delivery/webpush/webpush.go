@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,10 +25,6 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
-
-// maxAnswer is how much of an answer is read, so that the connection can be
-// used again.
-const maxAnswer = 4 << 10
 
 // Message is what a device gets.
 type Message struct {
@@ -104,6 +99,8 @@ func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Messa
 	if err != nil {
 		return delivery.Result{Outcome: delivery.Refused, Reason: "encryption", Err: err}
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Endpoint, bytes.NewReader(body))
 	if err != nil { // whose text has the endpoint
 		return delivery.Result{Outcome: delivery.Refused, Reason: "endpoint", Err: errEndpoint}
@@ -117,16 +114,20 @@ func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Messa
 	r.Header.Set("Content-Type", "application/octet-stream")
 	r.Header.Set("Ttl", strconv.Itoa(int(m.TTL/time.Second)))
 	r.Header.Set("Urgency", urgency)
+	// Not sent, and lets net/http repeat a request whose connection the push
+	// service was just closing.
+	r.Header["Idempotency-Key"] = nil
 	if m.Topic != "" {
 		r.Header.Set("Topic", m.Topic)
 	}
-	return s.do(r)
+	return s.do(r, cancel)
 }
 
 var errEndpoint = errors.New("the endpoint is no URL")
 
-func (s *Sender) do(r *http.Request) delivery.Result {
-	resp, err := s.client.Do(r)
+func (s *Sender) do(r *http.Request, cancel context.CancelFunc) delivery.Result {
+	// Not client.Do, which fails on a Location that it cannot read.
+	resp, err := s.client.Transport.RoundTrip(r)
 	if err != nil {
 		word, err := outbound.Failure(err)
 		result := delivery.Result{Reason: word, Err: err}
@@ -135,8 +136,7 @@ func (s *Sender) do(r *http.Request) delivery.Result {
 		}
 		return result
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
-	_ = resp.Body.Close()
+	outbound.Discard(resp, cancel)
 	result := delivery.ResultOfStatus(resp.StatusCode, resp.Header, time.Now())
 	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone {
 		result.Outcome = delivery.Gone // RFC 8030, section 7.3

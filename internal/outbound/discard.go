@@ -1,0 +1,30 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package outbound
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+)
+
+// An answer is read that far, and for that long, to use its connection again;
+// its status has said everything by then.
+const (
+	maxAnswer  = 16 << 10
+	answerTime = time.Second
+)
+
+// Discard reads what there is of an answer, within bounds, so that its
+// connection can serve the next request, and closes it. cancel ends the
+// request.
+func Discard(resp *http.Response, cancel context.CancelFunc) {
+	defer resp.Body.Close()
+	if resp.ContentLength == 0 {
+		return
+	}
+	defer time.AfterFunc(answerTime, cancel).Stop()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer)
+}
