@@ -178,6 +178,26 @@ func TestFailingDevice(t *testing.T) {
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
 }
 
+// One device that is refused does not keep the others of its push service from
+// getting anything; when all are refused, the service is left alone.
+func TestRefusedDevices(t *testing.T) {
+	s, now := newServices(), time.Now()
+	for range 5 {
+		change, _ := s.leave("push.example", false, Misconfigured, now)
+		assert.Equal(t, unchanged, change)
+		_, wait := s.enter("push.example", now)
+		assert.Zero(t, wait)
+		s.leave("push.example", false, Delivered, now)
+	}
+	var change transition
+	for range downAfter {
+		change, _ = s.leave("push.example", false, Misconfigured, now)
+	}
+	assert.Equal(t, wentDown, change)
+	_, wait := s.enter("push.example", now)
+	assert.NotZero(t, wait)
+}
+
 // A service that hangs does not take the workers from the others, and is left
 // alone after a while.
 func TestHangingService(t *testing.T) {

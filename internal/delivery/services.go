@@ -41,13 +41,18 @@ func (s *services) wait(name string, now time.Time) time.Duration {
 	return 0
 }
 
-// leave is [circuit.leave] of the named service.
+// leave is [circuit.leave] of the named service. What refuses us may be one
+// device's fault, such as a subscription that belongs to another server's key:
+// a service is judged by several in a row, whatever they end with.
 func (s *services) leave(name string, probe bool, o Outcome, now time.Time) (transition, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.circuits[name]
 	if c == nil {
 		c = new(circuit)
+	}
+	if o == Misconfigured {
+		o = TryAgain
 	}
 	change, down := c.leave(probe, o, now)
 	switch {
