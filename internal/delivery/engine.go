@@ -52,6 +52,10 @@ type Lane struct {
 	// Name of the target, unique, see [queue.ValidName].
 	Name   string
 	Target Target
+	// Wants, if set, tells whether the target wants a notification at all.
+	// What it does not want is done. It is called in the way of everything
+	// else of the lane, and must not keep the record.
+	Wants func(r *queue.Record) bool
 	// Destinations, if set, names the destinations of one notification. Each
 	// is served on its own: attempts, outcomes and pauses of one change
 	// nothing for the others. Deliver is then called once for each, with its

@@ -77,6 +77,24 @@ func TestHangingTarget(t *testing.T) {
 	requireStats(t, q, map[string]queue.TargetStats{"hangs": {}, "works": {}})
 }
 
+// What a target does not want is done, for this target.
+func TestWants(t *testing.T) {
+	q, _ := testQueue(t)
+	picky, all := newScripted(takes), newScripted(takes)
+	start(t, q, map[string]*scripted{"picky": picky, "all": all}, func(cfg *Config) {
+		for i := range cfg.Lanes {
+			if cfg.Lanes[i].Name == "picky" {
+				cfg.Lanes[i].Wants = func(r *queue.Record) bool { return len(r.Body) == 1 }
+			}
+		}
+	})
+	accept(t, q, 0, 500)
+	all.requireEach(t, 0, 500)
+	picky.requireEach(t, 0, 10)
+	requireStats(t, q, map[string]queue.TargetStats{"picky": {}, "all": {}})
+	require.Equal(t, 10, picky.tried())
+}
+
 // A timeout ends the attempt, not the notification.
 func TestTimeout(t *testing.T) {
 	q, _ := testQueue(t)

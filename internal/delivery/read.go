@@ -111,10 +111,14 @@ func (l *lane) postpone(g *queue.Group, wait time.Duration) {
 	}
 }
 
-// fanOut makes the jobs of h: one for each destination of each record.
+// fanOut makes the jobs of h: one for each destination of each record that the
+// target wants.
 func (l *lane) fanOut(ctx context.Context, g *queue.Group, h *holding) {
 	h.jobs = make([]job, 0, len(g.Records))
 	for i := range g.Records {
+		if l.Wants != nil && !l.Wants(&g.Records[i]) {
+			continue
+		}
 		j := job{record: &g.Records[i], attempts: g.Attempts, replayed: g.Since, from: h}
 		if l.Destinations == nil {
 			h.add(j)

@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 				trust.RootCAs.AddCert(ca)
 			}
 			return newTarget(t, Config{
-				URL: url, Content: Full, TLS: trust,
+				URL: url, Content: notification.Full, TLS: trust,
 				Secrets: [][]byte{[]byte("conformance-secret-0123456789")}, Username: "user", Password: "conformance-password",
 			})
 		},

@@ -6,38 +6,11 @@ package webhook
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
-
-// Content is how much of a mail leaves.
-type Content uint8
-
-// The contents.
-const (
-	// Thin: user, folder, UID, event, number of unseen mails.
-	Thin Content = iota
-	// Sender: also From and Subject.
-	Sender
-	// Full: also the beginning of the text.
-	Full
-)
-
-// ParseContent reads thin, sender or full; nothing means thin.
-func ParseContent(s string) (Content, error) {
-	switch s {
-	case "", "thin":
-		return Thin, nil
-	case "sender":
-		return Sender, nil
-	case "full":
-		return Full, nil
-	}
-	return Thin, fmt.Errorf("content is thin, sender or full, not %q", s)
-}
 
 // Type of the standard payload. A change that receivers would have to know of
 // gets another name; members may be added.
@@ -56,7 +29,7 @@ const Type = "mail.new"
 //	  }
 //	}
 //
-// What is not known, or left out by [Content], is no member of the payload.
+// What is not known, or left out by the content, is no member of the payload.
 type Mail struct {
 	// ID is the identity of the notification, 32 hexadecimal digits, the same
 	// in each attempt. It is in the header field Webhook-Id.
@@ -83,18 +56,13 @@ type Mail struct {
 	Snippet string `json:"snippet,omitzero"`
 }
 
-func newMail(rec *queue.Record, n *notification.Notification, c Content) *Mail {
-	m := &Mail{
+func newMail(rec *queue.Record, n *notification.Notification, c notification.Content) *Mail {
+	told := n.Limit(c)
+	return &Mail{
 		ID: rec.ID.String(), Time: rec.Accepted.UTC(),
 		User: n.User, Folder: n.Folder, UID: n.UID, UIDValidity: n.UIDValidity, Event: string(n.Event), Unseen: n.Unseen,
+		From: told.From, Subject: told.Subject, Snippet: told.Snippet,
 	}
-	if c >= Sender {
-		m.From, m.Subject = n.From, n.Subject
-	}
-	if c >= Full {
-		m.Snippet = n.Snippet
-	}
-	return m
 }
 
 type payload struct {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/targettest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
 func secret(t testing.TB, of string) (text string, key []byte) {
@@ -36,7 +37,7 @@ func TestStandardSignature(t *testing.T) {
 	text, key := secret(t, "n")
 	before, keyBefore := secret(t, "o")
 	other, _ := secret(t, "x")
-	for _, content := range []Content{Thin, Full} {
+	for _, content := range []notification.Content{notification.Thin, notification.Full} {
 		got := deliver(t, Config{Content: content, Secrets: [][]byte{key, keyBefore}})
 		for _, s := range []string{text, before} {
 			wh, err := standardwebhooks.NewWebhook(s)

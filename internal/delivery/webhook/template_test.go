@@ -15,6 +15,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/targettest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
 func TestTemplates(t *testing.T) {
@@ -62,7 +63,7 @@ func TestTemplatesThatMakeNoJSON(t *testing.T) {
 	}
 	// Not found out, but not sent either.
 	r := startReceiver(t)
-	target := newTarget(t, Config{URL: r.URL, Content: Sender, Template: `{"text":{{if eq .Subject "Secret subject"}}{{.Subject}}{{else}}1{{end}}}`})
+	target := newTarget(t, Config{URL: r.URL, Content: notification.Sender, Template: `{"text":{{if eq .Subject "Secret subject"}}{{.Subject}}{{else}}1{{end}}}`})
 	result := target.Deliver(t.Context(), targettest.Record())
 	assert.Equal(t, delivery.Refused, result.Outcome)
 	assert.Equal(t, "template", result.Reason)
@@ -79,7 +80,7 @@ func TestTemplateErrors(t *testing.T) {
 		`{{if eq .Subject "Secret subject"}}{{.Subject.X}}{{end}}1`,
 		`{{if eq .Subject "Secret subject"}}{{lt .Subject 1}}{{end}}1`,
 	} {
-		target := newTarget(t, Config{URL: "http://127.0.0.1:1", Content: Sender, Template: text})
+		target := newTarget(t, Config{URL: "http://127.0.0.1:1", Content: notification.Sender, Template: text})
 		result := target.Deliver(t.Context(), targettest.Record())
 		assert.Equal(t, "template", result.Reason, text)
 		require.Error(t, result.Err)
@@ -91,7 +92,7 @@ func TestTemplateErrors(t *testing.T) {
 
 func TestTemplateOfPlainText(t *testing.T) {
 	got := deliver(t, Config{
-		Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, Content: Sender, Template: "{{.From}}\n{{.Subject}}\n",
+		Header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, Content: notification.Sender, Template: "{{.From}}\n{{.Subject}}\n",
 	})
 	assert.Equal(t, "Bob <bob@secret.example>\nSecret subject\n", string(got.body))
 }

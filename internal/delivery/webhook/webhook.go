@@ -38,8 +38,9 @@ type Config struct {
 	URL string
 	// Method of the requests. Default: POST.
 	Method string
-	// Content is how much of a mail is sent. Default: [Thin].
-	Content Content
+	// Content is how much of a mail is sent. Default:
+	// [notification.Thin].
+	Content notification.Content
 	// Filter is whose notifications are sent. Default: all.
 	Filter Filter
 	// Template makes the body. Default: the standard payload, see [Mail].
@@ -84,7 +85,7 @@ type Target struct {
 	url       func(notification.Identity) *url.URL
 	request   *http.Request // what all requests have in common
 	header    http.Header
-	content   Content
+	content   notification.Content
 	filter    filter
 	body      func(*Mail) ([]byte, error)
 	signers   []*signer
