@@ -58,12 +58,6 @@ type App struct {
 	queue  *atomic.Pointer[queue.Queue] // nil before Start has opened it
 }
 
-// Target is what a module in the namespace dovecot_push.targets provides.
-type Target interface {
-	// Lane is the name of the target and what delivers to it.
-	Lane() delivery.Lane
-}
-
 // resident is a target that keeps something of its own beside what waits for
 // it. It is started before its lane is asked for, and stopped after the last
 // delivery, also if it was never started.

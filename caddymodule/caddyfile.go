@@ -144,3 +144,15 @@ func pairOption(name string, repeat bool, use func(first, second string)) option
 		return nil
 	}}
 }
+
+// listOption reads one or more arguments, and may repeat.
+func listOption(name string, to *[]string) option {
+	return option{name: name, repeat: true, parse: func(d *caddyfile.Dispenser) error {
+		list := d.RemainingArgs()
+		if len(list) == 0 {
+			return d.ArgErr()
+		}
+		*to = append(*to, list...)
+		return nil
+	}}
+}

@@ -4,6 +4,9 @@
 package caddymodule
 
 import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -34,6 +37,9 @@ import (
 //	        path          <path>
 //	        credentials   <user> <password>
 //	        reverse_proxy <upstreams...> { ... }
+//	    }
+//	    deliver webhook <name> <url> {
+//	        # see the type Webhook
 //	    }
 //	    deliver webpush {
 //	        contact         <mailto:address|https-url>
@@ -118,27 +124,33 @@ func parseSync(d *caddyfile.Dispenser, q *EmbeddedQueue) error {
 	return parseDuration(d, "sync", s, &q.Sync)
 }
 
-// parseTarget reads what stands after deliver: the module in the namespace
-// dovecot_push.targets, which reads the rest.
+// parseTarget reads what stands after deliver: the kind of the target, which
+// is a module in the namespace dovecot_push.targets. The module reads the rest.
 func parseTarget(d *caddyfile.Dispenser, app *App) error {
 	if !d.NextArg() {
-		return d.Err("deliver needs the kind of the target: middleware, webpush")
+		return d.Errf("deliver needs the kind of the target: %s", targetKinds())
 	}
 	kind := d.Val()
-	var target caddyfile.Unmarshaler
-	switch kind {
-	case "middleware":
-		target = new(Middleware)
-	case "webpush":
-		target = new(Webpush)
-	default:
-		return d.Errf("there is no target %q; there are: middleware, webpush", kind)
+	if _, err := caddy.GetModule(targetNamespace + "." + kind); err != nil {
+		return d.Errf("there is no target %q; there are: %s", kind, targetKinds())
 	}
-	if err := target.UnmarshalCaddyfile(d); err != nil {
+	target, err := caddyfile.UnmarshalModule(d, targetNamespace+"."+kind)
+	if err != nil {
 		return err
 	}
 	app.TargetsRaw = append(app.TargetsRaw, caddyconfig.JSONModuleObject(target, "target", kind, nil))
 	return nil
+}
+
+// targetKinds lists the targets there are, those of other modules included.
+func targetKinds() string {
+	var kinds []string
+	for _, m := range caddy.GetModules(targetNamespace) {
+		if _, ok := m.New().(caddyfile.Unmarshaler); ok {
+			kinds = append(kinds, m.ID.Name())
+		}
+	}
+	return strings.Join(kinds, ", ")
 }
 
 // UnmarshalCaddyfile reads the block of deliver middleware. Syntax:
@@ -151,6 +163,7 @@ func parseTarget(d *caddyfile.Dispenser, app *App) error {
 //	    }
 //	}
 func (m *Middleware) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the kind of the target
 	if d.NextArg() {
 		m.Name = d.Val()
 	}

@@ -18,6 +18,7 @@ import (
 //	    allow_endpoints <networks, hosts or URLs...>
 //	}
 func (w *Webpush) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the kind of the target
 	if d.NextArg() {
 		return d.Err("deliver webpush has no name: there is one, for all devices")
 	}
@@ -25,14 +26,7 @@ func (w *Webpush) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		stringOption("contact", &w.Contact),
 		contentOption(&w.Content),
 		durationOption("ttl", &w.TTL),
-		option{name: "allow_endpoints", repeat: true, parse: func(d *caddyfile.Dispenser) error {
-			exceptions := d.RemainingArgs()
-			if len(exceptions) == 0 {
-				return d.ArgErr()
-			}
-			w.AllowEndpoints = append(w.AllowEndpoints, exceptions...)
-			return nil
-		}},
+		listOption("allow_endpoints", &w.AllowEndpoints),
 	)
 }
 

@@ -6,11 +6,9 @@ package caddymodule
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -137,13 +135,13 @@ func (q *Queue) provision() error {
 
 func (q *Queue) provisionNATS() error {
 	n := q.NATS
+	var err error
 	if len(n.URLs) == 0 {
 		return errors.New("nats needs the URL of at least one server")
 	}
 	n.URLs = append([]string(nil), n.URLs...)
 	for i, u := range n.URLs {
-		u, err := replace(u)
-		if err != nil {
+		if u, err = replace(u); err != nil {
 			return fmt.Errorf("server URL: %w", err)
 		}
 		if strings.Contains(u, "@") {
@@ -172,36 +170,8 @@ func (q *Queue) provisionNATS() error {
 	if n.Replicas < 0 || n.Replicas > 5 {
 		return errors.New("replicas must be 1 to 5")
 	}
-	if (n.ClientCertFile == "") != (n.ClientKeyFile == "") {
-		return errors.New("a client certificate needs its key, and a key its certificate")
-	}
-	return q.loadTLS()
-}
-
-func (q *Queue) loadTLS() error {
-	n := q.NATS
-	if n.CAFile == "" && n.ClientCertFile == "" {
-		return nil
-	}
-	q.tls = &tls.Config{MinVersion: tls.VersionTLS12}
-	if n.CAFile != "" {
-		pem, err := os.ReadFile(n.CAFile)
-		if err != nil {
-			return fmt.Errorf("ca_file: %w", err)
-		}
-		q.tls.RootCAs = x509.NewCertPool()
-		if !q.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("ca_file: no certificate in %s", n.CAFile)
-		}
-	}
-	if n.ClientCertFile != "" {
-		cert, err := tls.LoadX509KeyPair(n.ClientCertFile, n.ClientKeyFile)
-		if err != nil {
-			return fmt.Errorf("client_cert: %w", err)
-		}
-		q.tls.Certificates = []tls.Certificate{cert}
-	}
-	return nil
+	q.tls, err = clientTLS(n.CAFile, n.ClientCertFile, n.ClientKeyFile)
+	return err
 }
 
 // config is the same for the package queue. The secrets were found when the

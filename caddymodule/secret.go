@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -19,6 +20,7 @@ func replace(s string) (string, error) {
 
 var (
 	secretPlaceholder = regexp.MustCompile(`^\{(env\.[^{}]+|file\.[^{}]+)\}$`)
+	secretPart        = regexp.MustCompile(`\{(env\.[^{}]+|file\.[^{}]+)\}`)
 
 	errLiteralSecret = errors.New("a secret must come from {env.NAME} or {file./path}, because what stands in the configuration " +
 		"is shown by Caddy's admin API ({$NAME} is replaced too early and ends there as well)")
@@ -37,4 +39,23 @@ func replaceSecret(s string) (string, error) {
 		return "", fmt.Errorf("%w: %s", errEmptySecret, s)
 	}
 	return secret, nil
+}
+
+var secretHeader = regexp.MustCompile(`(?i)auth|cookie|key|password|secret|token`)
+
+// replaceHeader replaces the placeholders in the value of a header field. Where
+// the name says that it is a secret, at least a part of it must come from a
+// placeholder for secrets, and be there.
+func replaceHeader(name, value string) (string, error) {
+	if !secretHeader.MatchString(name) {
+		return replace(value)
+	}
+	if !secretPart.MatchString(value) {
+		return "", errLiteralSecret
+	}
+	replaced, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", errEmptySecret, strings.Join(secretPart.FindAllString(value, -1), " "))
+	}
+	return replaced, nil
 }

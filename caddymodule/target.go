@@ -1,0 +1,43 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// targetNamespace is where modules are found that notifications are delivered
+// to.
+const targetNamespace = "dovecot_push.targets"
+
+// Target is what a module in the namespace dovecot_push.targets provides. To be
+// found in a Caddyfile, as deliver <kind>, it implements caddyfile.Unmarshaler
+// as well; the first token it gets is its kind.
+type Target interface {
+	// Lane is the name of the target and what delivers to it.
+	Lane() Lane
+}
+
+// What targets of other modules are made of.
+type (
+	// Lane is one target, and how it is served.
+	Lane = delivery.Lane
+	// Deliverer makes attempts: the Target of a Lane.
+	Deliverer = delivery.Target
+	// Record is one accepted notification: an identity, which is the same in
+	// each attempt, the time, and the JSON that Dovecot sent.
+	Record = queue.Record
+	// Result is what an attempt ended with, Outcome the word for it.
+	Result  = delivery.Result
+	Outcome = delivery.Outcome
+)
+
+// The outcomes of an attempt.
+const (
+	TryAgain      = delivery.TryAgain
+	Delivered     = delivery.Delivered
+	Refused       = delivery.Refused
+	Misconfigured = delivery.Misconfigured
+)

@@ -1,0 +1,267 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webhook"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+)
+
+func init() {
+	caddy.RegisterModule(Webhook{})
+}
+
+// Webhook delivers notifications to an HTTP address: POST with JSON, signed as
+// [Standard Webhooks](https://www.standardwebhooks.com) 1.0 says, or in the
+// shape that another service wants, by a template. There may be several, with a
+// name each.
+//
+// The address may be an internal one. Redirects are not followed. Proxies are
+// taken from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+type Webhook struct {
+	// Name of the target in logs and metrics. What waits is kept by it: a
+	// target with another name starts anew. Required.
+	Name string `json:"name"`
+
+	// Where notifications are sent, https or http. Placeholders are replaced
+	// when the configuration is loaded: as the URL of a webhook is often a
+	// secret, {env.NAME} or {file./path} keeps it out of the configuration.
+	// {notification.id} in the path or the query is the identity of the
+	// notification, the same in each attempt. Required.
+	URL string `json:"url"`
+
+	// POST or PUT. Default: POST.
+	Method string `json:"method,omitempty"`
+
+	// Secrets for the signature of Standard Webhooks 1.0, as placeholders. A
+	// secret is whsec_ and 24 to 64 bytes in base64. With several, for
+	// rotation, each request is signed with each of them.
+	Secrets []string `json:"secrets,omitempty"`
+
+	// A header field with a signature like that of Open-Xchange's own
+	// webhooks: t=<Unix time>,v1=<hex>, the HMAC-SHA256 of v1:<t>:<body>.
+	SignatureHeader string `json:"signature_header,omitempty"`
+
+	// The secret of that signature, as a placeholder.
+	SignatureSecret string `json:"signature_secret,omitempty"`
+
+	// User name for HTTP Basic. Placeholders are replaced when the
+	// configuration is loaded.
+	Username string `json:"username,omitempty"`
+
+	// The password that goes with it, as a placeholder.
+	Password string `json:"password,omitempty"`
+
+	// Header fields to send, such as Authorization or the Content-Type of a
+	// template that makes no JSON. Placeholders are replaced when the
+	// configuration is loaded. What looks like a secret by its name must be
+	// one.
+	Headers http.Header `json:"headers,omitempty"`
+
+	// How much of a mail is sent: `thin` (user, folder, UID, number of unseen
+	// mails), `sender` (and From and Subject) or `full` (and the beginning of
+	// the text). Default: thin.
+	Content notification.Content `json:"content,omitempty"`
+
+	// Whose notifications are sent: logins as Dovecot reports them, with * for
+	// any characters. Default: everybody's.
+	Users []string `json:"users,omitempty"`
+
+	// Of which folders, in the same way. Default: all that Dovecot reports.
+	Folders []string `json:"folders,omitempty"`
+
+	// A [Go template](https://pkg.go.dev/text/template) that makes the body, in
+	// the place of the standard payload. It has the fields ID, Time, User,
+	// Folder, UID, UIDValidity, Event, Unseen, From, Subject and Snippet, and
+	// the functions json, markdown and mrkdwn. What it makes must be JSON
+	// unless there is another Content-Type.
+	Template string `json:"template,omitempty"`
+
+	// A file with the template, the alternative. It is read when the
+	// configuration is loaded. Placeholders are replaced.
+	TemplateFile string `json:"template_file,omitempty"`
+
+	// How long an attempt may take. Default: 30s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// A PEM file with the certificates of the CAs that may have signed the
+	// receiver's certificate. Default: those of the operating system.
+	CAFile string `json:"ca_file,omitempty"`
+
+	// PEM files with the certificate and the key to show to the receiver.
+	ClientCertFile string `json:"client_cert_file,omitempty"`
+	ClientKeyFile  string `json:"client_key_file,omitempty"`
+
+	target *webhook.Target
+}
+
+// CaddyModule returns the Caddy module information.
+func (Webhook) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "dovecot_push.targets.webhook",
+		New: func() caddy.Module { return new(Webhook) },
+	}
+}
+
+// Provision reads the configuration.
+func (w *Webhook) Provision(caddy.Context) error {
+	if w.Name == "" {
+		return errors.New("a webhook needs a name")
+	}
+	if err := w.provision(); err != nil {
+		return fmt.Errorf("webhook %s: %w", w.Name, err)
+	}
+	return nil
+}
+
+func (w *Webhook) provision() error {
+	if w.Content == "" {
+		w.Content = notification.Thin
+	}
+	switch {
+	case !w.Content.Valid():
+		return fmt.Errorf("content must be thin, sender or full, not %q", w.Content)
+	case w.Method != "" && w.Method != http.MethodPost && w.Method != http.MethodPut:
+		return fmt.Errorf("method must be POST or PUT, not %q", w.Method)
+	case w.Timeout < 0:
+		return errors.New("timeout cannot be negative")
+	}
+	cfg := webhook.Config{
+		Method: w.Method, Content: w.Content, Filter: webhook.Filter{Users: w.Users, Folders: w.Folders}, Decoder: decoder,
+	}
+	for _, set := range []func(*webhook.Config) error{w.address, w.secrets, w.headers, w.template, w.tls} {
+		if err := set(&cfg); err != nil {
+			return err
+		}
+	}
+	var err error
+	w.target, err = webhook.New(cfg)
+	return err
+}
+
+func (w *Webhook) address(cfg *webhook.Config) error {
+	parts := strings.Split(w.URL, webhook.ID)
+	for i, part := range parts {
+		var err error
+		if parts[i], err = replace(part); err != nil {
+			return fmt.Errorf("url: %w", err)
+		}
+	}
+	cfg.URL = strings.Join(parts, webhook.ID)
+	return nil
+}
+
+func (w *Webhook) secrets(cfg *webhook.Config) error {
+	for _, s := range w.Secrets {
+		text, err := replaceSecret(s)
+		if err != nil {
+			return fmt.Errorf("secret: %w", err)
+		}
+		key, err := webhook.ParseSecret(text)
+		if err != nil {
+			return fmt.Errorf("secret %s: %w", s, err)
+		}
+		cfg.Secrets = append(cfg.Secrets, key)
+	}
+	if w.SignatureHeader != "" {
+		secret, err := replaceSecret(w.SignatureSecret)
+		if err != nil {
+			return fmt.Errorf("signature_header: %w", err)
+		}
+		cfg.SignatureHeader, cfg.SignatureSecret = w.SignatureHeader, []byte(secret)
+	}
+	if w.Username == "" {
+		return nil
+	}
+	var err error
+	if cfg.Username, err = replace(w.Username); err != nil {
+		return fmt.Errorf("credentials: user name: %w", err)
+	}
+	if cfg.Password, err = replaceSecret(w.Password); err != nil {
+		return fmt.Errorf("credentials: %w", err)
+	}
+	return nil
+}
+
+func (w *Webhook) headers(cfg *webhook.Config) error {
+	cfg.Header = make(http.Header)
+	for name, values := range w.Headers {
+		for _, v := range values {
+			value, err := replaceHeader(name, v)
+			if err != nil {
+				return fmt.Errorf("header %s: %w", name, err)
+			}
+			cfg.Header.Add(name, value)
+		}
+	}
+	return nil
+}
+
+func (w *Webhook) template(cfg *webhook.Config) error {
+	cfg.Template = w.Template
+	if w.TemplateFile == "" {
+		return nil
+	}
+	if w.Template != "" {
+		return errors.New("there are template and template_file; one of them is too much")
+	}
+	path, err := replace(w.TemplateFile)
+	if err != nil {
+		return fmt.Errorf("template_file: %w", err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("template_file: %w", err)
+	}
+	if cfg.Template = string(text); cfg.Template == "" {
+		return fmt.Errorf("template_file: %s is empty", path)
+	}
+	return nil
+}
+
+func (w *Webhook) tls(cfg *webhook.Config) error {
+	files := []string{w.CAFile, w.ClientCertFile, w.ClientKeyFile}
+	for i, f := range files {
+		var err error
+		if files[i], err = replace(f); err != nil {
+			return fmt.Errorf("TLS: %w", err)
+		}
+	}
+	var err error
+	cfg.TLS, err = clientTLS(files[0], files[1], files[2])
+	return err
+}
+
+// Lane implements Target.
+func (w *Webhook) Lane() Lane {
+	lane := Lane{Name: w.Name, Target: w.target, Timeout: time.Duration(w.Timeout)}
+	if len(w.Users)+len(w.Folders) > 0 {
+		lane.Wants = w.target.Wants
+	}
+	return lane
+}
+
+// Cleanup closes the connections that are not in use.
+func (w *Webhook) Cleanup() error {
+	if w.target != nil {
+		w.target.Close()
+	}
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner  = (*Webhook)(nil)
+	_ caddy.CleanerUpper = (*Webhook)(nil)
+	_ Target             = (*Webhook)(nil)
+)
