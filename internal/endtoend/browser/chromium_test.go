@@ -6,6 +6,8 @@ package browser
 import (
 	"context"
 	"encoding/json"
+	"flag"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/serviceworker"
 	"github.com/chromedp/chromedp"
@@ -22,7 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// chromium is a window of Chromium, the only one of its process.
+// chromium is a tab of Chromium.
 type chromium struct {
 	t   *testing.T
 	ctx context.Context
@@ -32,28 +35,59 @@ type chromium struct {
 	registrations map[string]serviceworker.RegistrationID // by their scope
 }
 
-// startChromium starts Debian's Chromium in a language. It ends with the test.
-func startChromium(t *testing.T, language string, options ...chromedp.ExecAllocatorOption) *chromium {
+// processes are the running Chromiums, by how they were started. Tests share
+// them: each has a tab and, with the port of its server, an origin of its own.
+var processes = make(map[string]context.Context)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	status := m.Run()
+	for _, ctx := range processes {
+		_ = chromedp.Cancel(ctx)
+	}
+	os.Exit(status)
+}
+
+// process is Debian's Chromium in a language.
+func process(t *testing.T, language string, flags ...string) context.Context {
 	t.Helper()
+	key := strings.Join(append(flags, language), " ")
+	if ctx, running := processes[key]; running {
+		return ctx
+	}
 	path, err := exec.LookPath("chromium")
 	require.NoError(t, err, "run internal/endtoend/browser/install.sh")
-	options = append([]chromedp.ExecAllocatorOption{
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("accept-lang", language), chromedp.Flag("lang", language),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
 		chromedp.Flag("hide-scrollbars", true),
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }),
-	}, options...)
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:], options...)...)
-	t.Cleanup(cancel)
+	)
+	for _, f := range flags {
+		name, value, _ := strings.Cut(f, "=")
+		options = append(options, chromedp.Flag(name, value))
+	}
+	ctx, _ := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, _ = chromedp.NewContext(ctx)
+	require.NoError(t, chromedp.Do(ctx))
+	processes[key] = ctx
+	return ctx
+}
+
+// startChromium opens a tab in a Chromium that was started in a language, with
+// flags such as name=value. It is closed with the test.
+func startChromium(t *testing.T, language string, flags ...string) *chromium {
+	t.Helper()
+	ctx, _ := chromedp.NewContext(process(t, language, flags...))
 	require.NoError(t, chromedp.Do(ctx))
 	t.Cleanup(func() { _ = chromedp.Cancel(ctx) })
 
 	c := &chromium{t: t, ctx: ctx, registrations: make(map[string]serviceworker.RegistrationID)}
 	require.NoError(t, chromedp.Listen(ctx, c.observe))
-	_, err = chromedp.Call(ctx, serviceworker.Enable, cdp.Empty{})
+	_, err := chromedp.Call(ctx, serviceworker.Enable, cdp.Empty{})
+	require.NoError(t, err)
+	_, err = chromedp.Call(ctx, network.ClearBrowserCookies, cdp.Empty{}) // they are not of an origin, but of a host
 	require.NoError(t, err)
 	messages := chromedp.Console(ctx)
 	go func() {

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/browser"
-	"github.com/chromedp/chromedp"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
 )
@@ -22,10 +21,10 @@ type stage struct {
 
 // newStage starts both. Pushes arrive as long as the browser has a service
 // worker; the site may show notifications.
-func newStage(t *testing.T, language string, options ...chromedp.ExecAllocatorOption) stage {
+func newStage(t *testing.T, language string, flags ...string) stage {
 	t.Helper()
 	s := startStandIn(t, page.Options{})
-	c := startChromium(t, language, options...)
+	c := startChromium(t, language, flags...)
 	c.inject(fmt.Sprintf(pushManager, "https://push.example.net/"))
 	c.permit(s.site, browser.PermissionSettingGranted)
 	s.push = func(_ *subscription, payload string) { c.deliver(s.site, payload) }
@@ -37,7 +36,7 @@ func (s stage) signedIn() {
 	s.tab.t.Helper()
 	s.open(s.site)
 	s.enter(user, password)
-	s.awaitVisible("#mails-card")
+	s.await("!['', 'starting'].includes(document.getElementById('device').dataset.state ?? '')")
 }
 
 // turnedOn turns notifications on, from the page of somebody signed in.

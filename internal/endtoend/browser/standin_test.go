@@ -78,6 +78,7 @@ type standIn struct {
 	mu            sync.Mutex
 	config        map[string]any
 	refusal       func(r *http.Request) (status int, retryAfter time.Duration) // if set and the status is not 0, the answer
+	down          bool                                                         // cuts each connection
 	sessions      map[string]bool
 	subscriptions []*subscription
 	streams       map[chan string]bool
@@ -114,8 +115,11 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	api.Handle("/", page.New(options))
 	server := httptest.NewServer(http.StripPrefix("/push", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		refusal := s.refusal
+		refusal, down := s.refusal, s.down
 		s.mu.Unlock()
+		if down {
+			panic(http.ErrAbortHandler)
+		}
 		if refusal != nil {
 			if status, retryAfter := refusal(r); status != 0 {
 				if retryAfter > 0 {

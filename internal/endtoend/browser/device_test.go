@@ -1,0 +1,237 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package browser
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestTurnOnAndOff(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.awaitState("off")
+	assert.True(t, s.visible("#devices-empty"))
+	s.turnedOn()
+	assert.Equal(t, "Notifications are on", s.awaitNotification("Notifications are on").Title)
+	s.awaitText(".subscription h3", "Chrome, Linux")
+	s.awaitText(".subscription .own", "This device")
+	s.awaitText(".subscription .delivery", "Nothing delivered yet")
+
+	s.click("#device-test")
+	s.awaitText("#device-note", "The test has arrived.")
+	s.awaitNotification("It works")
+
+	// It is still on after a while, without anything being done.
+	s.with(func() { require.Len(t, s.subscriptions, 1) })
+	before := s.subscriptions[0].ID
+	s.open(s.site)
+	s.awaitState("on")
+	s.with(func() { assert.Equal(t, before, s.subscriptions[0].ID) })
+
+	s.click("#device-off")
+	s.awaitState("off")
+	s.awaitVisible("#devices-empty")
+	assert.Equal(t, "device-title", s.focused())
+	s.with(func() { assert.Empty(t, s.subscriptions) })
+	assert.True(t, eval[bool](s.tab, "localStorage.getItem('test:push') === null"), "the browser is still subscribed")
+	assert.Empty(t, s.chromium.complaints()[1:], "beyond the 401 that says that nobody is signed in")
+}
+
+// What is asked of the server is what RFC 8620 and the Push API call it.
+func TestWhatIsSubscribed(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.turnedOn()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub := s.subscriptions[0]
+	assert.Equal(t, "push.example.net", sub.EndpointHost)
+	assert.Len(t, sub.p256dh, 87)
+	assert.Len(t, sub.auth, 22)
+	assert.Len(t, sub.DeviceClientID, 36)
+	assert.True(t, sub.Confirmed)
+}
+
+func TestDeviceIsNotAllowed(t *testing.T) {
+	s := newStage(t, "en")
+	s.chromium.permit(s.site, browser.PermissionSettingDenied)
+	s.signedIn()
+	s.awaitState("denied")
+	s.awaitText("#device-steps", "Click the icon to the left of the address")
+	assert.False(t, s.visible("#device-do"))
+
+	// The page notices when that changes, in both directions.
+	s.chromium.permit(s.site, browser.PermissionSettingGranted)
+	s.awaitState("off")
+	s.turnedOn()
+	s.chromium.permit(s.site, browser.PermissionSettingDenied)
+	s.do("localStorage.removeItem('test:push')") // as the browser does
+	s.awaitState("denied")
+	s.await("document.querySelectorAll('.subscription').length === 0")
+	s.with(func() { assert.Empty(t, s.subscriptions, "it gets nothing any more") })
+}
+
+func TestDeviceCannotSubscribe(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	for _, attempt := range []struct{ name, before, after, text string }{
+		{"dismissed", "real = Notification.requestPermission; Notification.requestPermission = async () => 'default'", "Notification.requestPermission = real", "did not allow it"},
+		{"push service", "testPushServiceIsDown = true", "testPushServiceIsDown = false", "push service of your browser does not answer"},
+	} {
+		s.do("var real; " + attempt.before + "; globalThis.real = real")
+		s.click("#device-do")
+		s.awaitText("#device-problem", attempt.text)
+		s.awaitState("off")
+		assert.Equal(t, "device-do", s.focused(), attempt.name)
+		s.do("var real = globalThis.real; " + attempt.after)
+	}
+	for status, text := range map[int]string{
+		http.StatusConflict:            "as many devices as this server allows",
+		http.StatusInternalServerError: "could not do it",
+	} {
+		s.refuse(http.MethodPost, "/api/subscriptions", status, 0)
+		s.click("#device-do")
+		s.awaitText("#device-problem", text)
+	}
+	s.refuse("", "", 0, 0)
+	s.turnedOn()
+	assert.False(t, s.visible("#device-problem"))
+}
+
+func TestConfirmationIsLate(t *testing.T) {
+	s := newStage(t, "en")
+	deliver := s.push
+	s.push = func(*subscription, string) {}
+	s.signedIn()
+	s.click("#device-do")
+	s.awaitState("confirming")
+	s.awaitText(".subscription .delivery", "Waiting for its first notification")
+	s.do("const now = Date.now; Date.now = () => now() + 61_000")
+	s.awaitState("late")
+
+	s.with(func() { s.push = deliver })
+	s.click("#device-do")
+	s.awaitState("on")
+	s.with(func() { assert.Len(t, s.subscriptions, 1) })
+}
+
+// A confirmation that arrives while nobody is signed in is handed in later.
+func TestConfirmationWaitsForSignIn(t *testing.T) {
+	s := newStage(t, "en")
+	deliver, held := s.push, make(chan string, 1)
+	s.push = func(_ *subscription, payload string) { held <- payload }
+	s.signedIn()
+	s.click("#device-do")
+	s.awaitState("confirming")
+	s.with(func() { clear(s.sessions) })
+	s.awaitVisible("#sign-in")
+	deliver(nil, <-held)
+	s.awaitNotification("One more step")
+	s.enter(user, password)
+	s.awaitState("on")
+	s.with(func() { assert.True(t, s.subscriptions[0].Confirmed) })
+}
+
+func TestBrowserCannotNotify(t *testing.T) {
+	for state, change := range map[string]struct {
+		script, agent, text string
+	}{
+		"unsupported": {script: "delete window.PushManager", text: "Please use an up-to-date"},
+		"install": {
+			agent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1",
+			text:  "three steps",
+		},
+	} {
+		t.Run(state, func(t *testing.T) {
+			s := newStage(t, "en")
+			s.chromium.inject(change.script)
+			if change.agent != "" {
+				s.chromium.pretend(change.agent)
+			}
+			s.open(s.site)
+			s.awaitVisible("#sign-in")
+			assert.Equal(t, state == "install", s.visible("#device"), "what is to be done before signing in")
+			s.enter(user, password)
+			s.awaitState(state)
+			s.awaitText("#device", change.text)
+			assert.False(t, s.visible("#device-do"))
+			s.awaitText("#stream", "Live")
+		})
+	}
+}
+
+// Over plain HTTP there is no push, and the page says so.
+func TestInsecureContext(t *testing.T) {
+	s := newStage(t, "en", "host-resolver-rules=MAP mail.example.com 127.0.0.1")
+	site, err := url.Parse(s.site)
+	require.NoError(t, err)
+	s.with(func() { s.sessions["insecure"] = true })
+	site.Host = "mail.example.com:" + site.Port()
+	s.open(site.String())
+	s.awaitVisible("#sign-in")
+	s.do("document.cookie = 'session=insecure; path=/push/'") // a Secure one does not get here
+	s.open(site.String())
+	s.awaitState("insecure")
+	s.awaitText("#device-text", "https://")
+}
+
+func TestServerHasNoWebPush(t *testing.T) {
+	s := newStage(t, "en")
+	s.config["applicationServerKey"] = nil
+	s.signedIn()
+	s.awaitState("unavailable")
+	s.awaitText("#stream", "Live")
+}
+
+// A server that cannot say what there is leaves everything as it is.
+func TestDeviceCannotBeFoundOut(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.turnedOn()
+	s.refuse(http.MethodGet, "/api/subscriptions", http.StatusServiceUnavailable, 0)
+	s.open(s.site)
+	s.awaitState("failed")
+	s.refuse("", "", 0, 0)
+	s.click("#device-do")
+	s.awaitState("on")
+}
+
+// The server has a new key: the subscription is made anew, the device stays.
+func TestServerKeyIsRotated(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.turnedOn()
+	before := *s.subscriptions[0]
+	s.with(func() {
+		s.config["applicationServerKey"] = "BGErG1IqM1vHYEwmfWWCQ38sMwbYgyxv6xp0jdWbkdBwQ4DVCsgnToQxCJQgS4DHK7_BA-oWE__MhCTFBYuKW80"
+	})
+	s.open(s.site)
+	s.awaitState("on")
+	s.with(func() {
+		require.Len(t, s.subscriptions, 1)
+		assert.Equal(t, before.ID, s.subscriptions[0].ID)
+		assert.NotEqual(t, before.endpoint, s.subscriptions[0].endpoint)
+		assert.NotEqual(t, before.p256dh, s.subscriptions[0].p256dh)
+	})
+}
+
+// A browser shows the mail of one user alone: whoever is signed in.
+func TestBrowserOfSomebodyElse(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.turnedOn()
+	s.do(`const cache = await caches.open('device');
+		const url = new URL('device.json', location.href).href;
+		const record = await (await cache.match(url)).json();
+		await cache.put(url, new Response(JSON.stringify({...record, user: 'bob@example.com'})))`)
+	s.open(s.site)
+	s.awaitState("off")
+	assert.True(t, eval[bool](s.tab, "localStorage.getItem('test:push') === null"), "the browser is still subscribed for somebody else")
+}

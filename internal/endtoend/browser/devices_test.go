@@ -1,0 +1,107 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package browser
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// other is another device of the user.
+func other(confirmed bool, last *delivery) *subscription {
+	return &subscription{ID: "other", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: confirmed, LastDelivery: last}
+}
+
+func TestListOfDevices(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	for _, state := range []struct {
+		device *subscription
+		text   string
+	}{
+		{other(false, nil), "Waiting for its first notification"},
+		{other(true, nil), "Nothing delivered yet"},
+		{other(true, &delivery{time.Now().Add(-3 * time.Hour), "delivered"}), "Last delivery 3 hours ago"},
+		{other(true, &delivery{time.Now().Add(-3 * time.Minute), "retry"}), "Last delivery failed 3 minutes ago"},
+	} {
+		s.with(func() { s.subscriptions = []*subscription{state.device} })
+		s.open(s.site)
+		s.awaitText(".delivery", state.text)
+		assert.Equal(t, state.device.Confirmed, s.visible(".subscription .test"), state.text)
+		assert.False(t, s.visible(".subscription .own"))
+	}
+}
+
+func TestRenameDevice(t *testing.T) {
+	s := newStage(t, "en")
+	s.subscriptions = []*subscription{other(true, nil)}
+	s.signedIn()
+	s.click(".rename")
+	assert.Equal(t, "Firefox, Android", eval[string](s.tab, "document.activeElement.value"))
+	s.keys("Phone" + keyEscape)
+	s.awaitText(".subscription h3", "Firefox, Android")
+	s.await("document.activeElement.matches('.rename')")
+
+	s.click(".rename")
+	s.keys("<b>Mom’s</b> phone" + keyEnter)
+	s.awaitText(".subscription h3", "<b>Mom’s</b> phone")
+	s.with(func() { assert.Equal(t, "<b>Mom’s</b> phone", s.subscriptions[0].Name) })
+	assert.Equal(t, "Rename <b>Mom’s</b> phone", eval[string](s.tab, "document.activeElement.ariaLabel"))
+
+	s.refuse(http.MethodPatch, "/api/subscriptions/other", http.StatusServiceUnavailable, 0)
+	s.click(".rename")
+	s.keys("Other" + keyEnter)
+	s.awaitText(".subscription .problem", "does not answer")
+}
+
+func TestRemoveDevice(t *testing.T) {
+	s := newStage(t, "en")
+	s.subscriptions = []*subscription{other(true, nil)}
+	s.signedIn()
+	s.turnedOn()
+	s.click("[data-id=other] .remove")
+	s.awaitText("#confirm-title", "Remove Firefox, Android?")
+	s.keys(keyEscape)
+	s.await("document.activeElement.matches('[data-id=other] .remove')")
+
+	s.click("[data-id=other] .remove")
+	s.click("#confirm-yes")
+	s.await("document.querySelectorAll('.subscription').length === 1")
+	assert.Equal(t, "devices-title", s.focused())
+	s.awaitText("#announcer", "Firefox, Android is removed.")
+	s.awaitState("on")
+
+	// This one, too, can be removed from the list.
+	s.click(".remove")
+	s.click("#confirm-yes")
+	s.awaitState("off")
+	assert.True(t, eval[bool](s.tab, "localStorage.getItem('test:push') === null"), "the browser is still subscribed")
+	s.with(func() { assert.Empty(t, s.subscriptions) })
+}
+
+// Somebody has removed it meanwhile, on another device.
+func TestRemoveDeviceThatIsGone(t *testing.T) {
+	s := newStage(t, "en")
+	s.subscriptions = []*subscription{other(true, nil)}
+	s.signedIn()
+	s.awaitVisible(".remove")
+	s.with(func() { s.subscriptions = nil })
+	s.click(".remove")
+	s.click("#confirm-yes")
+	s.awaitVisible("#devices-empty")
+}
+
+func TestTestOtherDevice(t *testing.T) {
+	s := newStage(t, "en")
+	s.subscriptions = []*subscription{other(true, nil)}
+	pushed := make(chan string, 1)
+	s.push = func(to *subscription, _ string) { pushed <- to.ID }
+	s.signedIn()
+	s.click(".subscription .test")
+	s.awaitText(".subscription .delivery", "The test is on its way.")
+	assert.Equal(t, "other", <-pushed)
+}

@@ -1,0 +1,180 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package browser
+
+import (
+	"context"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// deliver has the service worker receive a push with this message.
+func (s stage) deliver(message any) {
+	s.tab.t.Helper()
+	s.chromium.deliver(s.site, toJSON(s.tab.t, message))
+}
+
+// inWorker runs statements in the service worker.
+func (s stage) inWorker(statements string) {
+	s.tab.t.Helper()
+	targets, err := chromedp.Targets(s.chromium.ctx)
+	require.NoError(s.tab.t, err)
+	for _, target := range targets {
+		if target.Type == "service_worker" && target.URL == s.site+"sw.js" {
+			ctx, cancel := chromedp.NewContext(s.chromium.ctx, chromedp.WithTargetID(target.TargetID), chromedp.WithDetachOnCancel())
+			defer cancel()
+			ctx, end := context.WithTimeout(ctx, waitTimeout)
+			defer end()
+			_, err := chromedp.Run(ctx, chromedp.Evaluate[string]("(async () => {"+statements+"\nreturn '';})()", chromedp.EvalAwaitPromise))
+			require.NoError(s.tab.t, err)
+			return
+		}
+	}
+	s.tab.t.Fatal("there is no service worker")
+}
+
+// shown waits until exactly these notifications are shown.
+func (s stage) shown(want ...notification) {
+	s.tab.t.Helper()
+	got, want := []notification{}, append([]notification{}, want...)
+	if !assert.Eventually(s.tab.t, func() bool {
+		got = s.notifications()
+		return assert.ObjectsAreEqual(want, got)
+	}, waitTimeout, waitTimeout/1000) {
+		assert.Equal(s.tab.t, want, got)
+	}
+}
+
+func TestNotifications(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	one := newMail(1, "Mia Winter <mia@example.net>", "Photos")
+	inbox := func(title, body string) notification {
+		return notification{Title: title, Body: body, Tag: "mail:INBOX", Lang: "en"}
+	}
+
+	s.deliver(one)
+	s.shown(inbox("Mia Winter", "Photos"))
+	s.deliver(one) // delivered again
+	s.shown(inbox("Mia Winter", "Photos"))
+
+	// A newer one takes the place of the older, and tells of it.
+	two := newMail(2, "jonas@example.org", "Lunch?")
+	two.Snippet = "At the usual place, at noon."
+	s.deliver(two)
+	s.shown(inbox("jonas@example.org", "Lunch?\nAt the usual place, at noon.\nand one more before"))
+	s.deliver(newMail(3, "", "")) // with content thin
+	s.shown(inbox("New mail", "and 2 more before"))
+
+	// Another folder has its own.
+	filed := newMail(4, "list@example.org", "")
+	filed.Folder = "Lists/Go"
+	s.deliver(filed)
+	lists := notification{Title: "list@example.org in Lists/Go", Body: "No subject", Tag: "mail:Lists/Go", Lang: "en"}
+	s.shown(inbox("New mail", "and 2 more before"), lists)
+
+	// What was cleared is not told of any more.
+	s.do("for (const n of await (await navigator.serviceWorker.ready).getNotifications()) n.close()")
+	s.shown()
+	s.deliver(newMail(7, "", ""))
+	s.shown(inbox("New mail", "7 unread mails"))
+}
+
+// A push without a payload, or with one that nobody understands, still means
+// that there is mail; and a browser wants to see a notification for each.
+func TestPushWithoutMeaning(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	for _, payload := range []string{"", "no JSON", `{"@type":"SomethingElse"}`} {
+		s.chromium.deliver(s.site, payload)
+		s.awaitNotification("New mail")
+		s.do("for (const n of await (await navigator.serviceWorker.ready).getNotifications()) n.close()")
+		s.shown()
+	}
+}
+
+func TestNotificationsInGerman(t *testing.T) {
+	s := newStage(t, "de-AT")
+	s.signedIn()
+	s.deliver(newMail(1, "", ""))
+	s.shown(notification{Title: "Neue Mail", Body: "Eine ungelesene Mail", Tag: "mail:INBOX", Lang: "de"})
+	s.deliver(newMail(2, "mia@example.net", "Fotos"))
+	s.shown(notification{Title: "mia@example.net", Body: "Fotos\nund eine weitere davor", Tag: "mail:INBOX", Lang: "de"})
+}
+
+// A touch on a notification for mail leads to the webmail, on others to the page.
+func TestTouchedNotification(t *testing.T) {
+	s := newStage(t, "en")
+	s.config["webmailURL"] = "https://webmail.example.com/inbox"
+	s.signedIn()
+	s.turnedOn()
+	s.awaitNotification("Notifications are on")
+	s.deliver(newMail(1, "mia@example.net", "Photos"))
+	s.awaitNotification("mia@example.net")
+	touch := func(tag string) string {
+		// Only the user can do it; and only then may a window be opened.
+		s.inWorker(`clients.openWindow = async url => { await (await caches.open('test')).put('opened', new Response(url)); };
+			WindowClient.prototype.focus = async function () { await (await caches.open('test')).put('opened', new Response('focus ' + this.url)); };
+			const [notification] = await registration.getNotifications({tag: '` + tag + `'});
+			dispatchEvent(new NotificationEvent('notificationclick', {notification}))`)
+		s.await("await (await caches.open('test')).match('opened')")
+		opened := eval[string](s.tab, "(async c => (await c.match('opened')).text())(await caches.open('test'))")
+		s.do("await caches.delete('test')")
+		return opened
+	}
+	assert.Equal(t, "https://webmail.example.com/inbox", touch("mail:INBOX"))
+	assert.Equal(t, "focus "+s.site, touch("device"))
+	s.shown()
+
+	s.with(func() { s.config["webmailURL"] = nil })
+	s.open(s.site)
+	s.awaitState("on")
+	s.deliver(newMail(2, "mia@example.net", "More photos"))
+	s.awaitNotification("mia@example.net")
+	assert.Equal(t, "focus "+s.site, touch("mail:INBOX"))
+}
+
+// The push service moved the subscription while the page was closed.
+func TestSubscriptionChanges(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.turnedOn()
+	before := *s.subscriptions[0]
+	s.open("about:blank")
+	s.deliver(newMail(1, "a@example.org", "")) // wakes the worker up
+	s.inWorker(`const change = new ExtendableEvent('pushsubscriptionchange');
+		change.newSubscription = {toJSON: () => ({endpoint: 'https://push.example.org/new', keys: {p256dh: 'new key', auth: 'new auth'}})};
+		dispatchEvent(change)`)
+	assert.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.subscriptions[0].endpoint == "https://push.example.org/new"
+	}, waitTimeout, waitTimeout/1000)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	assert.Equal(t, before.ID, s.subscriptions[0].ID)
+	assert.Equal(t, "new key", s.subscriptions[0].p256dh)
+}
+
+// The page opens without a network.
+func TestOffline(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.open(s.site) // through the service worker, which is there by now
+	s.awaitVisible("#mails-card")
+	s.with(func() { s.down = true })
+	s.open(s.site)
+	s.awaitText("#trouble-text", "no connection to the server")
+	s.with(func() { s.down = false })
+	s.click("#trouble-again")
+	s.awaitText("#user", user)
+	stored := eval[[]string](s.tab, "(await Promise.all((await caches.keys()).map(async n => (await (await caches.open(n)).keys()).map(r => r.url)))).flat()")
+	assert.NotEmpty(t, stored)
+	for _, url := range stored {
+		assert.NotContains(t, url, "/api/")
+	}
+}
