@@ -145,7 +145,7 @@ func TestBrowserCannotNotify(t *testing.T) {
 	}{
 		"unsupported": {script: "delete window.PushManager", text: "Please use an up-to-date"},
 		"install": {
-			agent: "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1",
+			agent: iPhone,
 			text:  "three steps",
 		},
 	} {

@@ -1,0 +1,234 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package browser
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+)
+
+// scenes bring the page into what people see of it, one after the other.
+func (s stage) scenes(show func(name string)) {
+	s.tab.t.Helper()
+	s.open(s.site)
+	s.awaitVisible("#sign-in")
+	show("sign-in")
+	s.enter(user, "wrong")
+	s.awaitVisible("#sign-in-error")
+	show("sign-in-wrong")
+
+	s.enter(user, password)
+	s.awaitState("off")
+	s.awaitText("#stream", "")
+	show("off")
+	s.do("real = Notification.requestPermission; Notification.requestPermission = async () => 'default'")
+	s.click("#device-do")
+	s.awaitVisible("#device-problem")
+	show("off-problem")
+	s.do("Notification.requestPermission = async () => 'denied'")
+	s.click("#device-do")
+	s.awaitState("denied")
+	show("denied")
+
+	s.open(s.site)
+	s.awaitState("off")
+	s.turnedOn()
+	now := time.Now()
+	s.with(func() {
+		s.config["webmailURL"] = "https://webmail.example.com/"
+		s.subscriptions[0].LastDelivery = &delivery{now.Add(-5 * time.Minute), "delivered"}
+		s.subscriptions = append(s.subscriptions,
+			&subscription{ID: "2", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: true, LastDelivery: &delivery{now.Add(-5 * time.Hour), "delivered"}},
+			&subscription{ID: "3", Name: "Safari, iPhone", EndpointHost: "push.example.net"})
+	})
+	s.open(s.site)
+	s.awaitState("on")
+	s.awaitStream()
+	for i, m := range []struct {
+		age                   time.Duration
+		folder, from, subject string
+	}{
+		{3 * time.Hour, "INBOX", "Mia Winter <mia@example.net>", "Photos from the weekend"},
+		{40 * time.Minute, "INBOX", "Town library <service@example.org>", "Two of your books are due on Friday: “The Master and Margarita”, “A Pattern Language”"},
+		{6 * time.Minute, "INBOX", `"Jonas Berg" <jonas@example.org>`, "Re: Lunch on Thursday?"},
+		{0, "Orders", "shop@example.com", "Your parcel is on its way"},
+	} {
+		event := newMail(i, m.from, m.subject)
+		event.Folder, event.Time = m.folder, now.Add(-m.age)
+		s.emit(fmt.Sprint(i), "mail", event)
+	}
+	s.awaitMails(4)
+	show("on")
+	s.click("[data-id='2'] .rename")
+	s.awaitVisible("[data-id='2'] input")
+	show("rename")
+	s.keys(keyEscape)
+	s.click("[data-id='2'] .remove")
+	s.awaitVisible("#confirm")
+	show("remove")
+	s.keys(keyEscape)
+	s.await("!document.getElementById('confirm').open")
+
+	s.chromium.pretend(iPhone)
+	s.open(s.site)
+	s.awaitState("install")
+	show("install")
+	s.chromium.pretend("")
+	s.refuse("", "/api/config", 502, 0)
+	s.open(s.site)
+	s.awaitVisible("#trouble")
+	show("trouble")
+}
+
+const iPhone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1"
+
+// Nothing that is found by axe, on a phone and on a desk, in light and in dark.
+func TestAccessibility(t *testing.T) {
+	axe, err := os.ReadFile(filepath.Join(caddytestkit.Repository(), "internal", "endtoend", "browser", "node_modules", "axe-core", "axe.min.js"))
+	require.NoError(t, err, "run internal/endtoend/browser/install.sh")
+	for _, width := range []int64{390, 1280} {
+		s := newStage(t, "en")
+		s.chromium.look(width, 844, "light")
+		s.scenes(func(name string) {
+			for _, scheme := range []string{"light", "dark"} {
+				s.chromium.look(width, 844, scheme)
+				s.do("if (!self.axe) {" + string(axe) + "\n}")
+				require.Greater(t, eval[int](s.tab, "(self.result = await axe.run()).passes.length"), 10)
+				for _, violation := range eval[[]string](s.tab, `result.violations.map(v => v.id + ': ' + v.help + v.nodes.map(n => '\n  ' + n.html + '\n  ' + n.failureSummary).join(''))`) {
+					t.Errorf("%s, %d wide, %s: %s", name, width, scheme, violation)
+				}
+			}
+		})
+	}
+}
+
+// Nothing is too small to touch, or wider than the smallest phone.
+func TestSizes(t *testing.T) {
+	s := newStage(t, "de") // the longer words
+	s.chromium.look(320, 640, "light")
+	s.scenes(func(name string) {
+		small := eval[[]string](s.tab, `[...document.querySelectorAll('button, a, input')].filter(e => e.checkVisibility()).map(
+			e => [e.id || e.className, e.getBoundingClientRect()]).filter(([, r]) => r.width < 44 || r.height < 44).map(([name, r]) => name + ' ' + r.width + 'x' + r.height)`)
+		assert.Empty(t, small, name)
+		assert.LessOrEqual(t, eval[int](s.tab, "document.documentElement.scrollWidth"), 320, name)
+	})
+}
+
+// All can be done with the keyboard, in the order that is seen, and it is
+// always seen where one is.
+func TestKeyboard(t *testing.T) {
+	s := newStage(t, "en")
+	s.subscriptions = []*subscription{other(true, nil)}
+	s.open(s.site)
+	s.awaitVisible("#sign-in")
+	// next presses a key and checks where that leads to.
+	next := func(key, selector string) {
+		t.Helper()
+		s.keys(key)
+		s.await(fmt.Sprintf("document.activeElement.matches(%q)", selector))
+		assert.NotEqual(t, "none", eval[string](s.tab, "getComputedStyle(document.activeElement).outlineStyle"), selector)
+	}
+	next(keyTab, "#username")
+	s.keys(user)
+	next(keyTab, "#password")
+	s.keys("wrong")
+	next(keyTab, "#reveal")
+	next(keyTab, "#sign-in-button")
+	s.keys(keyEnter)
+	s.awaitVisible("#sign-in-error")
+	s.await("document.activeElement.id === 'password'")
+	s.keys(password + keyEnter)
+	s.awaitState("off")
+	assert.Equal(t, "device-title", s.focused())
+
+	next(keyTab, "#device-do")
+	s.keys(keyEnter)
+	s.awaitState("on")
+	s.await("document.activeElement.id === 'device-title'")
+	next(keyTab, "#device-test")
+	s.keys(keyEnter)
+	s.awaitText("#device-note", "arrived")
+	s.awaitText("#announcer", "The test has arrived.")
+	assert.Equal(t, "device-test", s.focused())
+	next(keyTab, "#device-off")
+	next(keyTab, "[data-id=other] .test")
+	next(keyTab, "[data-id=other] .rename")
+	s.keys(keyEnter)
+	s.await("document.activeElement.matches('[data-id=other] input')")
+	s.keys("Phone")
+	next(keyTab, "[data-id=other] .save")
+	s.keys(keyEnter)
+	s.awaitText("[data-id=other] .name", "Phone")
+	s.await("document.activeElement.matches('[data-id=other] .rename')")
+	next(keyTab, "[data-id=other] .remove")
+	s.keys(keyEnter)
+	s.awaitVisible("#confirm")
+	next(keyTab, "#confirm button:not(#confirm-yes)")
+	next(keyShiftTab, "#confirm-yes")
+	s.keys(keyEnter)
+	s.await("document.activeElement.id === 'devices-title'")
+	next(keyShiftTab, "#device-off")
+	next(keyShiftTab, "#device-test")
+	next(keyShiftTab, "#sign-out")
+}
+
+// The page speaks the first language of its reader that it knows.
+func TestLanguages(t *testing.T) {
+	for languages, want := range map[string]struct{ lang, heading string }{
+		"de-AT,en": {"de", "Anmelden"},
+		"fr-FR":    {"en", "Sign in"},
+		"fr,de,en": {"de", "Anmelden"},
+	} {
+		s := newStage(t, languages)
+		s.open(s.site)
+		s.awaitText("#sign-in-title", want.heading)
+		assert.Equal(t, want.lang, eval[string](s.tab, "document.documentElement.lang"), languages)
+		title := map[string]string{"de": "Neue Mail", "en": "New mail"}[want.lang]
+		assert.Equal(t, title, eval[string](s.tab, "document.title"), languages)
+	}
+}
+
+// Whatever a reader does, the policy of the page is not in the way, and nothing
+// fails behind their back.
+func TestConsoleIsQuiet(t *testing.T) {
+	s := newStage(t, "en")
+	s.scenes(func(string) {})
+	for _, complaint := range s.chromium.complaints() {
+		// Chromium reports each answer that is an error.
+		if !strings.Contains(complaint, "the server responded with a status of 401") && !strings.Contains(complaint, "the server responded with a status of 502") {
+			t.Error(complaint)
+		}
+	}
+}
+
+// What somebody manages to bring into the page is not run.
+func TestPolicyIsEnforced(t *testing.T) {
+	s := newStage(t, "en")
+	s.open(s.site)
+	s.awaitVisible("#sign-in")
+	for name, attempt := range map[string]string{
+		"a script":        "const e = document.createElement('script'); e.textContent = 'harmed = true'; document.body.append(e)",
+		"markup":          "document.body.innerHTML = '<img src=x onerror=\"harmed = true\">'",
+		"a style":         "document.body.setAttribute('style', 'color: rgb(255, 0, 0)'); if (getComputedStyle(document.body).color === 'rgb(255, 0, 0)') harmed = true",
+		"another server":  "await fetch('https://example.com/').then(() => { harmed = true })",
+		"another worker":  "await navigator.serviceWorker.register('/other.js').then(() => { harmed = true })",
+		"another frame":   "const e = document.createElement('iframe'); e.src = 'https://example.com/'; e.onload = () => { if (e.contentDocument) harmed = true }; document.body.append(e)",
+		"a form's target": "const e = document.createElement('form'); e.action = 'https://example.com/'; document.body.append(e); e.submit()",
+	} {
+		before := len(s.chromium.complaints())
+		_, _ = s.evaluate("(async () => {" + attempt + "\nreturn '';})()")
+		assert.Eventually(t, func() bool { return len(s.chromium.complaints()) > before }, waitTimeout, waitTimeout/1000, name)
+		assert.False(t, eval[bool](s.tab, "self.harmed"), name)
+		assert.Equal(t, s.site, eval[string](s.tab, "location.href"), name)
+	}
+}
