@@ -85,9 +85,12 @@ async function open(kind) {
 self.addEventListener('pushsubscriptionchange', (event) => event.waitUntil(renew(event.newSubscription)));
 
 async function renew(subscription) {
-  const { id, applicationServerKey } = await record.load();
+  const { id } = await record.load();
   if (!id) return;
-  subscription ??= await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey });
+  if (!subscription) {
+    const { applicationServerKey } = await api.config();
+    subscription = await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey });
+  }
   const { endpoint, keys } = subscription.toJSON();
   await api.change(id, { endpoint, keys }); // if this fails, the page does it when it is opened
   await record.save({ endpoint });

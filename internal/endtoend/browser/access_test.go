@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
 // scenes bring the page into what people see of it, one after the other.
@@ -46,10 +47,10 @@ func (s stage) scenes(show func(name string)) {
 	now := time.Now()
 	s.with(func() {
 		s.config["webmailURL"] = "https://webmail.example.com/"
-		s.subscriptions[0].LastDelivery = &delivery{now.Add(-5 * time.Minute), "delivered"}
+		s.subscriptions[0].LastDelivery = &subscription.Delivery{Time: now.Add(-5 * time.Minute), Outcome: "delivered"}
 		s.subscriptions = append(s.subscriptions,
-			&subscription{ID: "2", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: true, LastDelivery: &delivery{now.Add(-5 * time.Hour), "delivered"}},
-			&subscription{ID: "3", Name: "Safari, iPhone", EndpointHost: "push.example.net"})
+			&device{ID: "2", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: true, LastDelivery: &subscription.Delivery{Time: now.Add(-5 * time.Hour), Outcome: "delivered"}},
+			&device{ID: "3", Name: "Safari, iPhone", EndpointHost: "push.example.net"})
 	})
 	s.open(s.site)
 	s.awaitState("on")
@@ -128,7 +129,7 @@ func TestSizes(t *testing.T) {
 // always seen where one is.
 func TestKeyboard(t *testing.T) {
 	s := newStage(t, "en")
-	s.subscriptions = []*subscription{other(true, nil)}
+	s.subscriptions = []*device{other(true, nil)}
 	s.open(s.site)
 	s.awaitVisible("#sign-in")
 	// next presses a key and checks where that leads to.

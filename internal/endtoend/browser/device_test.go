@@ -93,6 +93,7 @@ func TestDeviceCannotSubscribe(t *testing.T) {
 		s.do("var real = globalThis.real; " + attempt.after)
 	}
 	for status, text := range map[int]string{
+		http.StatusBadGateway:          "could not reach the push service",
 		http.StatusConflict:            "as many devices as this server allows",
 		http.StatusInternalServerError: "could not do it",
 	} {
@@ -108,7 +109,7 @@ func TestDeviceCannotSubscribe(t *testing.T) {
 func TestConfirmationIsLate(t *testing.T) {
 	s := newStage(t, "en")
 	deliver := s.push
-	s.push = func(*subscription, string) {}
+	s.push = func(*device, string) {}
 	s.signedIn()
 	s.click("#device-do")
 	s.awaitState("confirming")
@@ -126,7 +127,7 @@ func TestConfirmationIsLate(t *testing.T) {
 func TestConfirmationWaitsForSignIn(t *testing.T) {
 	s := newStage(t, "en")
 	deliver, held := s.push, make(chan string, 1)
-	s.push = func(_ *subscription, payload string) { held <- payload }
+	s.push = func(_ *device, payload string) { held <- payload }
 	s.signedIn()
 	s.click("#device-do")
 	s.awaitState("confirming")

@@ -9,26 +9,28 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
 // other is another device of the user.
-func other(confirmed bool, last *delivery) *subscription {
-	return &subscription{ID: "other", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: confirmed, LastDelivery: last}
+func other(confirmed bool, last *subscription.Delivery) *device {
+	return &device{ID: "other", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: confirmed, LastDelivery: last}
 }
 
 func TestListOfDevices(t *testing.T) {
 	s := newStage(t, "en")
 	s.signedIn()
 	for _, state := range []struct {
-		device *subscription
+		device *device
 		text   string
 	}{
 		{other(false, nil), "Waiting for its first notification"},
 		{other(true, nil), "Nothing delivered yet"},
-		{other(true, &delivery{time.Now().Add(-3 * time.Hour), "delivered"}), "Last delivery 3 hours ago"},
-		{other(true, &delivery{time.Now().Add(-3 * time.Minute), "retry"}), "Last delivery failed 3 minutes ago"},
+		{other(true, &subscription.Delivery{Time: time.Now().Add(-3 * time.Hour), Outcome: "delivered"}), "Last delivery 3 hours ago"},
+		{other(true, &subscription.Delivery{Time: time.Now().Add(-3 * time.Minute), Outcome: "retry"}), "Last delivery failed 3 minutes ago"},
 	} {
-		s.with(func() { s.subscriptions = []*subscription{state.device} })
+		s.with(func() { s.subscriptions = []*device{state.device} })
 		s.open(s.site)
 		s.awaitText(".delivery", state.text)
 		assert.Equal(t, state.device.Confirmed, s.visible(".subscription .test"), state.text)
@@ -38,7 +40,7 @@ func TestListOfDevices(t *testing.T) {
 
 func TestRenameDevice(t *testing.T) {
 	s := newStage(t, "en")
-	s.subscriptions = []*subscription{other(true, nil)}
+	s.subscriptions = []*device{other(true, nil)}
 	s.signedIn()
 	s.click(".rename")
 	assert.Equal(t, "Firefox, Android", eval[string](s.tab, "document.activeElement.value"))
@@ -60,7 +62,7 @@ func TestRenameDevice(t *testing.T) {
 
 func TestRemoveDevice(t *testing.T) {
 	s := newStage(t, "en")
-	s.subscriptions = []*subscription{other(true, nil)}
+	s.subscriptions = []*device{other(true, nil)}
 	s.signedIn()
 	s.turnedOn()
 	s.click("[data-id=other] .remove")
@@ -86,7 +88,7 @@ func TestRemoveDevice(t *testing.T) {
 // Somebody has removed it meanwhile, on another device.
 func TestRemoveDeviceThatIsGone(t *testing.T) {
 	s := newStage(t, "en")
-	s.subscriptions = []*subscription{other(true, nil)}
+	s.subscriptions = []*device{other(true, nil)}
 	s.signedIn()
 	s.awaitVisible(".remove")
 	s.with(func() { s.subscriptions = nil })
@@ -97,11 +99,21 @@ func TestRemoveDeviceThatIsGone(t *testing.T) {
 
 func TestTestOtherDevice(t *testing.T) {
 	s := newStage(t, "en")
-	s.subscriptions = []*subscription{other(true, nil)}
+	s.subscriptions = []*device{other(true, nil)}
 	pushed := make(chan string, 1)
-	s.push = func(to *subscription, _ string) { pushed <- to.ID }
+	s.push = func(to *device, _ string) { pushed <- to.ID }
 	s.signedIn()
 	s.click(".subscription .test")
 	s.awaitText(".subscription .delivery", "The test is on its way.")
 	assert.Equal(t, "other", <-pushed)
+
+	for status, text := range map[int]string{
+		http.StatusGone:            "has ended its notifications",
+		http.StatusBadGateway:      "could not reach the push service",
+		http.StatusTooManyRequests: "Please wait 7 seconds",
+	} {
+		s.refuse(http.MethodPost, "/api/subscriptions/other/test", status, 7*time.Second)
+		s.click(".subscription .test")
+		s.awaitText(".subscription .problem", text)
+	}
 }

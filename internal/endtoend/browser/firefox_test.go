@@ -16,7 +16,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
@@ -167,11 +166,4 @@ func (f *firefox) keys(keys string) {
 		actions = append(actions, map[string]any{"type": "keyDown", "value": string(key)}, map[string]any{"type": "keyUp", "value": string(key)})
 	}
 	f.perform("key", actions...)
-}
-
-// settle gives Firefox time, which it takes for what it does by itself, such
-// as connecting to its push service, until done.
-func settle(t *testing.T, done func() bool) {
-	t.Helper()
-	require.Eventually(t, done, waitTimeout, 50*time.Millisecond)
 }

@@ -27,7 +27,7 @@ func newStage(t *testing.T, language string, flags ...string) stage {
 	c := startChromium(t, language, flags...)
 	c.inject(fmt.Sprintf(pushManager, "https://push.example.net/"))
 	c.permit(s.site, browser.PermissionSettingGranted)
-	s.push = func(_ *subscription, payload string) { c.deliver(s.site, payload) }
+	s.push = func(_ *device, payload string) { c.deliver(s.site, payload) }
 	return stage{tab: tab{window: c, t: t}, standIn: s, chromium: c}
 }
 

@@ -32,15 +32,11 @@ type pushService struct {
 	conn          *websocket.Conn
 	agent         string            // the name that Firefox was given
 	subscriptions map[string]string // the VAPID key of each
-	messages      []message
 	acknowledged  int
-}
 
-// message is one that a server has sent.
-type message struct {
-	subscription string
-	header       http.Header
-	body         []byte
+	// device, if set, is the browser that takes messages in the place of one
+	// that is connected. It returns false if it has no such subscription.
+	device func(subscription string, body []byte) bool
 }
 
 func startPushService(t *testing.T) *pushService {
@@ -56,7 +52,9 @@ func startPushService(t *testing.T) *pushService {
 	return s
 }
 
-func (s *pushService) webSocketURL() string { return "ws" + strings.TrimPrefix(s.browsers.URL, "http") + "/" }
+func (s *pushService) webSocketURL() string {
+	return "ws" + strings.TrimPrefix(s.browsers.URL, "http") + "/"
+}
 
 // endpoint is what the URL of each subscription starts with.
 func (s *pushService) endpoint() string { return s.endpoints.URL + "/push/" }
@@ -67,30 +65,39 @@ func (s *pushService) take(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	m := message{subscription: strings.TrimPrefix(r.URL.Path, "/push/"), header: r.Header, body: body}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key, known := s.subscriptions[m.subscription]
-	switch {
-	case !known:
-		w.WriteHeader(http.StatusGone)
-		return
-	case r.Method != http.MethodPost || r.Header.Get("TTL") == "" || r.Header.Get("Content-Encoding") != "aes128gcm" || len(body) > 4096:
+	if r.Method != http.MethodPost || r.Header.Get("TTL") == "" || r.Header.Get("Content-Encoding") != "aes128gcm" ||
+		!strings.HasPrefix(r.Header.Get("Authorization"), "vapid ") || len(body) > 4096 {
 		w.WriteHeader(http.StatusBadRequest)
 		return
-	case !strings.Contains(r.Header.Get("Authorization"), strings.TrimRight(key, "=")):
-		w.WriteHeader(http.StatusForbidden)
-		return
 	}
-	s.messages = append(s.messages, m)
-	if s.conn != nil {
-		assert.NoError(s.t, wsjson.Write(r.Context(), s.conn, map[string]any{
-			"messageType": "notification", "channelID": m.subscription, "version": rand.Text(), "ttl": 60,
-			"data": base64.RawURLEncoding.EncodeToString(body), "headers": map[string]string{"encoding": r.Header.Get("Content-Encoding")},
-		}))
+	id := strings.TrimPrefix(r.URL.Path, "/push/")
+	known := false
+	if s.device != nil {
+		known = s.device(id, body)
+	} else {
+		known = s.forward(r, id, body)
+	}
+	if !known {
+		w.WriteHeader(http.StatusGone)
+		return
 	}
 	w.Header().Set("Location", s.endpoints.URL+"/message/"+rand.Text())
 	w.WriteHeader(http.StatusCreated)
+}
+
+// forward gives a message to the Firefox that is connected.
+func (s *pushService) forward(r *http.Request, id string, body []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, known := s.subscriptions[id]
+	if !known {
+		return false
+	}
+	assert.Contains(s.t, r.Header.Get("Authorization"), strings.TrimRight(key, "="), "the key that the subscription was made with")
+	return s.conn != nil && assert.NoError(s.t, wsjson.Write(r.Context(), s.conn, map[string]any{
+		"messageType": "notification", "channelID": id, "version": rand.Text(), "ttl": 60,
+		"data": base64.RawURLEncoding.EncodeToString(body), "headers": map[string]string{"encoding": r.Header.Get("Content-Encoding")},
+	}))
 }
 
 // serve is the connection of a Firefox.

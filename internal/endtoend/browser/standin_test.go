@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
 // Whom the servers of these tests know.
@@ -48,25 +49,20 @@ func newMail(n int, from, subject string) mail {
 	}
 }
 
-// subscription is one as the API shows it, and what it does not show.
-type subscription struct {
-	ID             string    `json:"id"`
-	Name           string    `json:"name"`
-	DeviceClientID string    `json:"deviceClientId"`
-	EndpointHost   string    `json:"endpointHost"`
-	Confirmed      bool      `json:"confirmed"`
-	Created        time.Time `json:"created"`
-	Expires        time.Time `json:"expires"`
-	LastDelivery   *delivery `json:"lastDelivery"`
+// device is a subscription as the API shows it, and what it does not show.
+type device struct {
+	ID             string                 `json:"id"`
+	Name           string                 `json:"name"`
+	DeviceClientID string                 `json:"deviceClientId"`
+	EndpointHost   string                 `json:"endpointHost"`
+	Confirmed      bool                   `json:"confirmed"`
+	Created        time.Time              `json:"created"`
+	Expires        time.Time              `json:"expires"`
+	LastDelivery   *subscription.Delivery `json:"lastDelivery"`
 
 	code           string
 	endpoint, auth string
 	p256dh         string
-}
-
-type delivery struct {
-	Time    time.Time `json:"time"`
-	Outcome string    `json:"outcome"`
 }
 
 // standIn is the page on an API that a test plays with: it can be in states
@@ -80,10 +76,10 @@ type standIn struct {
 	refusal       func(r *http.Request) (status int, retryAfter time.Duration) // if set and the status is not 0, the answer
 	down          bool                                                         // cuts each connection
 	sessions      map[string]bool
-	subscriptions []*subscription
+	subscriptions []*device
 	streams       map[chan string]bool
 	streamed      []string // the Last-Event-ID of each stream that was opened
-	push          func(s *subscription, payload string)
+	push          func(s *device, payload string)
 	pushing       sync.WaitGroup
 }
 
@@ -93,7 +89,7 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	s := &standIn{
 		t: t, sessions: make(map[string]bool), streams: make(map[chan string]bool),
 		config: map[string]any{"login": "imap", "applicationServerKey": serverKey, "webmailURL": nil},
-		push:   func(*subscription, string) {},
+		push:   func(*device, string) {},
 	}
 	api := http.NewServeMux()
 	api.HandleFunc("GET /api/config", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.config) })
@@ -106,7 +102,7 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	api.HandleFunc("GET /api/subscriptions", s.signedIn(func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		answer(w, http.StatusOK, map[string]any{"subscriptions": append([]*subscription{}, s.subscriptions...)})
+		answer(w, http.StatusOK, map[string]any{"subscriptions": append([]*device{}, s.subscriptions...)})
 	}))
 	api.HandleFunc("POST /api/subscriptions", s.signedIn(s.subscribe))
 	api.HandleFunc("PATCH /api/subscriptions/{id}", s.signedIn(s.change))
@@ -262,19 +258,19 @@ func (s *standIn) subscribe(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, map[string]any{"status": http.StatusBadRequest})
 		return
 	}
-	sub := &subscription{
+	sub := &device{
 		ID: rand.Text(), Name: in.Name, DeviceClientID: in.DeviceClientID, EndpointHost: endpoint.Hostname(), Created: time.Now(),
 		Expires: time.Now().Add(time.Hour), code: rand.Text(), endpoint: in.Endpoint, auth: in.Keys.Auth, p256dh: in.Keys.P256dh,
 	}
 	s.mu.Lock()
-	s.subscriptions = append(slices.DeleteFunc(s.subscriptions, func(other *subscription) bool { return other.DeviceClientID == sub.DeviceClientID }), sub)
+	s.subscriptions = append(slices.DeleteFunc(s.subscriptions, func(other *device) bool { return other.DeviceClientID == sub.DeviceClientID }), sub)
 	s.mu.Unlock()
 	answer(w, http.StatusCreated, sub)
 	s.send(sub, map[string]string{"@type": "PushVerification", "pushSubscriptionId": sub.ID, "verificationCode": sub.code})
 }
 
 // find is the subscription that the request is about. The caller holds mu.
-func (s *standIn) find(w http.ResponseWriter, r *http.Request) *subscription {
+func (s *standIn) find(w http.ResponseWriter, r *http.Request) *device {
 	for _, sub := range s.subscriptions {
 		if sub.ID == r.PathValue("id") {
 			return sub
@@ -314,7 +310,7 @@ func (s *standIn) remove(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sub := s.find(w, r); sub != nil {
-		s.subscriptions = slices.DeleteFunc(s.subscriptions, func(other *subscription) bool { return other == sub })
+		s.subscriptions = slices.DeleteFunc(s.subscriptions, func(other *device) bool { return other == sub })
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
@@ -330,7 +326,7 @@ func (s *standIn) test(w http.ResponseWriter, r *http.Request) {
 }
 
 // send pushes to a subscription while the request goes on.
-func (s *standIn) send(sub *subscription, message any) {
+func (s *standIn) send(sub *device, message any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	push, payload := s.push, toJSON(s.t, message)

@@ -26,9 +26,9 @@ async function call(method, path, body) {
     redirect: 'manual',
     signal: AbortSignal.timeout(30_000),
   };
-  if (method !== 'GET') {
+  if (body) {
     request.headers['Content-Type'] = 'application/json';
-    request.body = JSON.stringify(body ?? {});
+    request.body = JSON.stringify(body);
   }
   let response;
   try {

@@ -30,8 +30,9 @@ const LOOK_EVERY = 3_000;
  *   on           notifies
  *
  * In "off" and "failed", problem tells why the last try failed: "dismissed",
- * "service", "limit", "network" or "server"; otherwise it is null. Each change
- * is told with an event "change".
+ * "service" (the push service did not answer the browser), "unreachable" (nor
+ * the server), "limit", "network" or "server"; otherwise it is null. Each
+ * change is told with an event "change".
  */
 export class Device extends EventTarget {
   state = 'starting';
@@ -152,8 +153,7 @@ export class Device extends EventTarget {
     const { endpoint, keys, expirationTime } = subscription.toJSON();
     const { id } = await api.subscribe({ name: deviceName(), deviceClientId: deviceClientId(), endpoint, keys, expirationTime });
     this.id = id;
-    const { applicationServerKey, webmailURL } = this.#config;
-    await record.save({ id, user: this.#user, endpoint, applicationServerKey, webmailURL });
+    await record.save({ id, user: this.#user, endpoint, webmailURL: this.#config.webmailURL });
     await this.#subscriptions.refresh();
   }
 
@@ -171,7 +171,7 @@ export class Device extends EventTarget {
     const renewed = await push.subscribe(this.#registration, applicationServerKey);
     const { endpoint, keys } = renewed.toJSON();
     await api.change(this.id, { endpoint, keys });
-    await record.save({ endpoint, applicationServerKey });
+    await record.save({ endpoint });
     await this.#subscriptions.refresh();
   }
 
@@ -227,7 +227,8 @@ function problem(error) {
   if (error instanceof push.PushServiceError) return 'service';
   if (!(error instanceof api.ApiError)) throw error;
   if (error.status === 0) return 'network';
-  return error.status === 409 ? 'limit' : 'server';
+  if (error.status === 409) return 'limit';
+  return [400, 410, 502].includes(error.status) ? 'unreachable' : 'server';
 }
 
 // Names this browser to the server for as long as its user lets it: a

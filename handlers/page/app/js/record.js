@@ -4,12 +4,11 @@
 // What the page and the service worker both know about this device. It lies in
 // Cache storage, which both can read, under a URL that nothing else asks for.
 //
-//   id                    of the subscription, as the server names it
-//   user                  whom it belongs to
-//   endpoint              what the server was last told
-//   applicationServerKey  what it was made with
-//   code                  a confirmation that could not be handed in yet
-//   webmailURL            where a touch on a notification leads
+//   id          of the subscription, as the server names it
+//   user        whom it belongs to
+//   endpoint    what the server was last told
+//   code        a confirmation that could not be handed in yet
+//   webmailURL  where a touch on a notification leads
 
 const CACHE = 'device';
 const KEY = new URL('device.json', self.registration?.scope ?? document.baseURI).href;

@@ -24,7 +24,7 @@ export function prepare() {
   onPress($('device-test'), () => attempt(async () => {
     await device.test();
     tell(t('device.testSent'));
-  }));
+  }, { 410: t('device.gone'), 502: t('device.problem.unreachable') }));
 }
 
 /** Shows the device from now on. */
@@ -80,12 +80,12 @@ function step(text, symbol) {
   return item;
 }
 
-async function attempt(action) {
+async function attempt(action, texts) {
   say($('device-problem'), '');
   try {
     await action();
   } catch (error) {
-    say($('device-problem'), explain(error));
+    say($('device-problem'), explain(error, texts));
     announce($('device-problem').textContent);
   }
 }

@@ -62,7 +62,7 @@ function create(id) {
   onPress(button('test'), () => attempt(item, async () => {
     await api.test(id);
     tell(item, t('device.testSent'));
-  }));
+  }, { 410: t('device.gone'), 502: t('device.problem.unreachable') }));
   onPress(button('remove'), () => remove(item, id));
   button('rename').addEventListener('click', () => rename(item, id));
   button('cancel').addEventListener('click', () => endRenaming(item));
@@ -101,12 +101,12 @@ async function remove(item, id) {
   });
 }
 
-async function attempt(item, action) {
+async function attempt(item, action, texts) {
   try {
     say(item.querySelector('.problem'), '');
     await action();
   } catch (error) {
-    tell(item, explain(error), '.problem');
+    tell(item, explain(error, texts), '.problem');
   }
 }
 

@@ -22,7 +22,7 @@ export function onSignIn(signedIn) {
         reveal(false);
         signedIn(session);
       } catch (error) {
-        fail(error.status === 401 ? t('signIn.wrong') : explain(error));
+        fail(explain(error, { 401: t('signIn.wrong') }));
         password.select();
         password.focus();
       }
