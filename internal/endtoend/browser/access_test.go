@@ -103,6 +103,9 @@ func TestAccessibility(t *testing.T) {
 		s.scenes(func(name string) {
 			for _, scheme := range []string{"light", "dark"} {
 				s.chromium.look(width, 844, scheme)
+				if *update {
+					s.picture(fmt.Sprintf("%s-%d-%s", name, width, scheme))
+				}
 				s.do("if (!self.axe) {" + string(axe) + "\n}")
 				require.Greater(t, eval[int](s.tab, "(self.result = await axe.run()).passes.length"), 10)
 				for _, violation := range eval[[]string](s.tab, `result.violations.map(v => v.id + ': ' + v.help + v.nodes.map(n => '\n  ' + n.html + '\n  ' + n.failureSummary).join(''))`) {

@@ -57,6 +57,21 @@ func TestIcons(t *testing.T) {
 	}
 }
 
+// pictures are those of the documentation, by what they show.
+var pictures = map[string]string{
+	"off-390-light": "page-phone.png",
+	"on-390-dark":   "page-phone-dark.png",
+	"on-1280-light": "page-desktop.png",
+}
+
+// picture writes what is seen, if it is one of the pictures.
+func (s stage) picture(shows string) {
+	s.tab.t.Helper()
+	if name, ok := pictures[shows]; ok {
+		require.NoError(s.tab.t, os.WriteFile(filepath.Join(caddytestkit.Repository(), "docs", "images", name), s.chromium.screenshot(), 0o644))
+	}
+}
+
 // draw is the picture as PNG.
 func draw(p tab, svg []byte, size int) []byte {
 	p.t.Helper()

@@ -160,7 +160,7 @@ func (c *chromium) inject(script string) {
 // look sets the size of the window and whether its user likes it dark.
 func (c *chromium) look(width, height int64, scheme string) {
 	c.t.Helper()
-	require.NoError(c.t, chromedp.Do(c.ctx, chromedp.EmulateViewport(width, height, chromedp.EmulateScale(2))))
+	require.NoError(c.t, chromedp.Do(c.ctx, chromedp.EmulateViewport(width, height, chromedp.EmulateScale(1.5))))
 	_, err := chromedp.Call(c.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 	})

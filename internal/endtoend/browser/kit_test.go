@@ -47,7 +47,7 @@ func (s stage) turnedOn() {
 }
 
 // awaitState waits for a state of the device (see js/device.js).
-func (t tab) awaitState(state string) {
-	t.t.Helper()
-	t.await(fmt.Sprintf("document.getElementById('device').dataset.state === %q", state))
+func (p tab) awaitState(state string) {
+	p.t.Helper()
+	p.await(fmt.Sprintf("document.getElementById('device').dataset.state === %q", state))
 }

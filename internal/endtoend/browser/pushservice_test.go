@@ -71,12 +71,7 @@ func (s *pushService) take(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := strings.TrimPrefix(r.URL.Path, "/push/")
-	known := false
-	if s.device != nil {
-		known = s.device(id, body)
-	} else {
-		known = s.forward(r, id, body)
-	}
+	known := s.device != nil && s.device(id, body) || s.device == nil && s.forward(r, id, body)
 	if !known {
 		w.WriteHeader(http.StatusGone)
 		return
