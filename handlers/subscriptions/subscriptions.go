@@ -194,66 +194,6 @@ func (h *Handler) add(w http.ResponseWriter, r *http.Request, user string) error
 	return nil
 }
 
-func (h *Handler) change(w http.ResponseWriter, r *http.Request, user string) error {
-	var body patch
-	if err := read(w, r, &body); err != nil {
-		return err
-	}
-	changes, err := h.changes(r.Context(), user, r.PathValue("id"), &body)
-	if err != nil {
-		return err
-	}
-	var device subscription.Subscription
-	for _, c := range changes {
-		if device, err = c.make(); err != nil {
-			return err
-		}
-		h.Observe(c.event)
-	}
-	answer(w, http.StatusOK, viewOf(&device))
-	return nil
-}
-
-// change is one of the things that a PATCH asks for.
-type change struct {
-	event Event
-	make  func() (subscription.Subscription, error)
-}
-
-func (h *Handler) changes(ctx context.Context, user, id string, body *patch) ([]change, error) {
-	var all []change
-	if body.Endpoint != "" {
-		to, err := h.address(ctx, &body.addressBody)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, change{Renewed, func() (subscription.Subscription, error) {
-			if err := h.mayHaveSent(user); err != nil {
-				return subscription.Subscription{}, err
-			}
-			device, err := h.Store.Renew(ctx, user, id, to)
-			if err != nil {
-				return device, err
-			}
-			return h.askForCode(ctx, user, device)
-		}})
-	}
-	if body.VerificationCode != nil {
-		all = append(all, change{Confirmed, func() (subscription.Subscription, error) {
-			return h.Store.Confirm(ctx, user, id, *body.VerificationCode)
-		}})
-	}
-	if body.Name != nil {
-		all = append(all, change{Renamed, func() (subscription.Subscription, error) {
-			return h.Store.Rename(ctx, user, id, *body.Name)
-		}})
-	}
-	if len(all) == 0 {
-		return nil, badRequest("", "There is nothing to change: give a name, a verificationCode, or endpoint and keys.")
-	}
-	return all, nil
-}
-
 func (h *Handler) remove(w http.ResponseWriter, r *http.Request, user string) error {
 	if err := h.Store.Remove(r.Context(), user, r.PathValue("id")); err != nil {
 		return err

@@ -113,6 +113,9 @@ func TestLives(t *testing.T) {
 	s.Ends = time.Time{}
 	s.use(Delivery{Time: at.Add(-time.Hour), Outcome: Delivered})
 	assert.Equal(t, at, s.Last.Time, "the last is the last")
+	s.Expires, s.VerificationCode = at.Add(time.Minute), "code"
+	s.use(Delivery{Time: at.Add(time.Second), Outcome: Delivered})
+	assert.Equal(t, at.Add(time.Minute), s.Expires, "it has moved and must confirm that soon")
 	assert.False(t, s.ended(s.Expires.Add(-1)))
 	assert.True(t, s.ended(s.Expires))
 }

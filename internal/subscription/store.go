@@ -5,7 +5,6 @@ package subscription
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -18,9 +17,6 @@ import (
 
 // ErrNotReady means that the subscriptions have not been read so far.
 var ErrNotReady = errors.New("the subscriptions are still being read")
-
-// retry is how long the store waits before it follows its table again.
-const retry = time.Second
 
 // Table is what a store needs of a [queue.Table].
 type Table interface {
@@ -62,12 +58,6 @@ type Store struct {
 	ready chan struct{} // closed once users holds what the table does
 	// used holds the last deliveries by user and ID, until they are written.
 	used map[string]map[string]Delivery
-}
-
-// devices are those of one user. The slice is never written to.
-type devices struct {
-	list     []Subscription
-	revision uint64
 }
 
 // New returns a store that has not been started.
@@ -191,146 +181,4 @@ func (s *Store) ServerKeys() (map[string]int, error) {
 		}
 	}
 	return count, nil
-}
-
-// follow keeps users as the table is.
-func (s *Store) follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := s.watch(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		s.log.Debug("cannot follow the table of the subscriptions", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(retry):
-		}
-	}
-}
-
-// watch reads the whole table and then every change to it.
-func (s *Store) watch(ctx context.Context) error {
-	all := make(map[string]devices) // until the whole table is read
-	var newest uint64
-	return s.table.Watch(ctx, nil, func(e queue.Entry) {
-		user, list, err := decode(e)
-		if err != nil {
-			s.log.Error("cannot read the subscriptions of a user", "error", err)
-			return
-		}
-		if all == nil {
-			s.apply(user, list, e.Revision, e.Deleted)
-			return
-		}
-		newest = max(newest, e.Revision)
-		if !e.Deleted {
-			all[user] = devices{list, e.Revision}
-		}
-	}, func() {
-		s.replace(all, newest)
-		all = nil
-	})
-}
-
-// replace puts all in place of what is known, up to the revision newest: this
-// store may have written since.
-func (s *Store) replace(all map[string]devices, newest uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for user, d := range s.users {
-		if d.revision > max(newest, all[user].revision) {
-			all[user] = d
-		}
-	}
-	s.users = all
-	select {
-	case <-s.ready:
-	default:
-		close(s.ready)
-	}
-}
-
-// apply notes what the table has for a user, unless something newer is known.
-func (s *Store) apply(user string, list []Subscription, revision uint64, deleted bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if revision < s.users[user].revision {
-		return
-	}
-	if deleted {
-		delete(s.users, user)
-		return
-	}
-	s.users[user] = devices{list, revision}
-}
-
-// decode reads an entry: its key is the user.
-func decode(e queue.Entry) (user string, list []Subscription, err error) {
-	if len(e.Key) != 1 {
-		return "", nil, errors.New("its key is no user")
-	}
-	if e.Deleted {
-		return e.Key[0], nil, nil
-	}
-	err = json.Unmarshal(e.Value, &list)
-	return e.Key[0], list, err
-}
-
-// ended tells whether the time of s is over.
-func (s *Subscription) ended(now time.Time) bool { return !now.Before(s.Expires) }
-
-// alive returns those that have not ended. It copies only if it must.
-func alive(list []Subscription, now time.Time) []Subscription {
-	for i := range list {
-		if !list[i].ended(now) {
-			continue
-		}
-		left := make([]Subscription, i, len(list))
-		copy(left, list)
-		for _, s := range list[i+1:] {
-			if !s.ended(now) {
-				left = append(left, s)
-			}
-		}
-		return left
-	}
-	return list
-}
-
-func indexOf(list []Subscription, id string) int {
-	for i := range list {
-		if list[i].ID == id {
-			return i
-		}
-	}
-	return -1
-}
-
-// withLast is list with newer last deliveries.
-func withLast(list []Subscription, used map[string]Delivery) []Subscription {
-	updated := append([]Subscription(nil), list...)
-	for i := range updated {
-		if d, ok := used[updated[i].ID]; ok {
-			updated[i].use(d)
-		}
-	}
-	return updated
-}
-
-// use notes a delivery; one that succeeded makes the device live longer.
-func (s *Subscription) use(d Delivery) {
-	if s.Last == nil || d.Time.After(s.Last.Time) {
-		s.Last = &d
-	}
-	if d.Outcome == Delivered {
-		s.live(d.Time, Life)
-	}
-}
-
-// live makes s end after life from now, or when its push service ends it.
-func (s *Subscription) live(now time.Time, life time.Duration) {
-	s.Expires = now.Add(life).UTC().Truncate(time.Second)
-	if !s.Ends.IsZero() && s.Ends.Before(s.Expires) {
-		s.Expires = s.Ends
-	}
 }
