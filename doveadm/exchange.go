@@ -124,10 +124,10 @@ func readAnswer(conn io.Reader, req *http.Request, limit int64) (status int, ans
 	}
 	var netErr net.Error
 	switch {
-	case err == nil:
-		return resp.StatusCode, answer, nil
 	case limited.N <= 0:
 		return 0, nil, fmt.Errorf("longer than %d MiB: %w", limit>>20, ErrUnexpected)
+	case err == nil:
+		return resp.StatusCode, answer, nil
 	case errors.As(err, &netErr), errors.Is(err, io.ErrUnexpectedEOF):
 		return 0, nil, fmt.Errorf("%w: %w", err, ErrBroken)
 	}

@@ -51,11 +51,18 @@ type Server struct {
 // Start starts a server that ends with the test.
 func Start(t testing.TB, cfg Config) *Server {
 	t.Helper()
+	s := NewServer(cfg)
+	t.Cleanup(s.Down)
+	return s
+}
+
+// NewServer starts a server; [Server.Down] ends it. It panics if there is no
+// port to be had.
+func NewServer(cfg Config) *Server {
 	s := &Server{Dovecot: NewDovecot(cfg), address: "127.0.0.1:0"}
 	if err := s.Up(); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	t.Cleanup(s.Down)
 	return s
 }
 

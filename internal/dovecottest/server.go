@@ -35,7 +35,7 @@ const (
 var errPortTaken = errors.New("a port is taken")
 
 // Server is a running Dovecot. Its methods may be used concurrently, but for
-// Stop and Close.
+// Stop, Restart and Close.
 type Server struct {
 	installation installation
 	settings     settings
@@ -132,8 +132,7 @@ func (s *Server) adopt(file *string, name string) error {
 }
 
 // start runs Dovecot on ports that are free now and waits until it is ready.
-func (s *Server) start(ctx context.Context) error {
-	var err error
+func (s *Server) start(ctx context.Context) (err error) {
 	if s.settings.LMTPPort, s.settings.IMAPPort, s.settings.DoveAdmPort, err = freePorts(); err != nil {
 		return err
 	}
@@ -144,6 +143,12 @@ func (s *Server) start(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(s.hostDir, "dovecot.conf"), config.Bytes(), 0o644); err != nil {
 		return err
 	}
+	return s.launch(ctx)
+}
+
+// launch runs Dovecot with the configuration that was written, and waits until
+// it is ready.
+func (s *Server) launch(ctx context.Context) (err error) {
 	// Made anew for every attempt. Every user may write it, since dovecot-lda
 	// and doveadm do so with the user whose mail they handle.
 	logPath := filepath.Join(s.hostDir, "dovecot.log")
@@ -263,6 +268,20 @@ func (s *Server) Stop() error {
 				return fmt.Errorf("dovecottest: Dovecot still listens on port %d", port)
 			}
 		}
+	}
+	return nil
+}
+
+// Restart starts Dovecot again after Stop, at the same ports and with the same
+// mail. The log begins anew.
+func (s *Server) Restart(ctx context.Context) error {
+	if s.process != nil {
+		return errors.New("dovecottest: Dovecot runs")
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := s.launch(ctx); err != nil {
+		return fmt.Errorf("dovecottest: starting Dovecot again: %w", err)
 	}
 	return nil
 }
