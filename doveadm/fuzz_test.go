@@ -54,7 +54,7 @@ func FuzzAnswer(f *testing.F) {
 
 // A file of properties is read or refused, and its values are in no error.
 func FuzzProperties(f *testing.F) {
-	f.Add([]byte(properties))
+	f.Add([]byte(propertiesFile))
 	f.Add([]byte(PropertyPrefix + "enabled=true\r\n" + PropertyPrefix + "apiSecret=\\u00e9\\\r\n  x\\"))
 	f.Add([]byte(PropertyPrefix + "enabled=true\n" + PropertyPrefix + "endpoints.readTimeout=-1"))
 	f.Add([]byte("!\\\n= :\f\\"))

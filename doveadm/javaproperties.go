@@ -18,7 +18,8 @@ const blanks = " \t\f"
 // parseProperties reads Java's format of properties, the way that
 // java.util.Properties.load describes: ISO 8859-1, comments, separators,
 // escapes, and lines that go on. Of several with the same key the last one
-// counts.
+// counts. (The usual library for it, magiconair/properties, takes CR LF wrongly,
+// quotes the file in its errors, and leaves a goroutine behind with each.)
 func parseProperties(content []byte) (map[string]string, error) {
 	values := make(map[string]string)
 	lines := naturalLines(content)

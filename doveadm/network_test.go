@@ -73,16 +73,6 @@ func (h *host) hang() {
 	})
 }
 
-// commands is how many commands came in.
-func (h *host) commands() (n int) {
-	for name, count := range h.Requests() {
-		if name != "" {
-			n += count
-		}
-	}
-	return n
-}
-
 // newNetwork makes hosts with the users alice and bob, and a client of all.
 func newNetwork(t *testing.T, cfg doveadm.Config, names ...string) (*network, *doveadm.Client) {
 	t.Helper()
@@ -135,6 +125,7 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	m := h.mode
 	h.mu.Unlock()
 	switch m {
+	case up:
 	case refusing:
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	case swallowed:

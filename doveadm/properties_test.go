@@ -40,7 +40,7 @@ func TestJavaProperties(t *testing.T) {
 	}
 }
 
-const properties = `# Settings for the connector to Dovecot's DoveAdm
+const propertiesFile = `# Settings for the connector to Dovecot's DoveAdm
 com.openexchange.dovecot.doveadm.enabled=true
 com.openexchange.dovecot.doveadm.endpoints=http://imap1:8080/doveadm/v1,\
     http://imap2:8080/doveadm/v1 ,
@@ -56,7 +56,7 @@ com.openexchange.push.dovecot.enabled=true
 `
 
 func TestReadProperties(t *testing.T) {
-	cfg, unknown, err := ReadProperties(strings.NewReader(properties))
+	cfg, unknown, err := ReadProperties(strings.NewReader(propertiesFile))
 	require.NoError(t, err)
 	assert.Equal(t, Config{
 		Endpoints:        []string{"http://imap1:8080/doveadm/v1", "http://imap2:8080/doveadm/v1"},

@@ -129,7 +129,7 @@ func statusError(status int, reason []byte) error {
 }
 
 // jitter returns d, give or take a tenth.
-func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
+func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) } //nolint:gosec // not a secret
 
 func isAny(err error, targets ...error) bool {
 	for _, target := range targets {

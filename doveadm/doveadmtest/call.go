@@ -5,7 +5,6 @@ package doveadmtest
 
 import (
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -21,31 +20,28 @@ type call struct {
 	tag        string
 }
 
-// readCall reads a request with one command. Its error is the text that comes
-// with status 400.
-func readCall(r io.Reader) (call, error) {
-	var c call
+// readCall reads a request with one command. What comes with status 400 if it is
+// none is refusal.
+func readCall(r io.Reader) (c call, refusal string) {
 	var commands [][]json.RawMessage
 	if err := json.NewDecoder(r).Decode(&commands); err != nil {
-		return c, errors.New("JSON parse error: " + err.Error())
+		return c, "JSON parse error: " + err.Error()
 	}
 	if len(commands) != 1 || len(commands[0]) != 3 {
-		return c, errors.New("JSON parse error: want one command with its parameters and ID")
+		return c, "JSON parse error: one command with its parameters and ID is expected"
 	}
 	command := commands[0]
-	if json.Unmarshal(command[0], &c.name) != nil {
-		return c, errors.New("Method must be a string")
+	switch {
+	case json.Unmarshal(command[0], &c.name) != nil:
+		return c, "Method must be a string"
+	case json.Unmarshal(command[1], &c.parameters) != nil:
+		return c, "Parameters must be contained in an object"
+	case json.Unmarshal(command[2], &c.tag) != nil || string(command[2]) == "null":
+		return c, "Command ID must be a string"
+	case strings.Contains(string(command[1]), `\u0000`):
+		return c, `JSON parse error: \u0000 not supported in strings`
 	}
-	if json.Unmarshal(command[1], &c.parameters) != nil {
-		return c, errors.New("Parameters must be contained in an object")
-	}
-	if json.Unmarshal(command[2], &c.tag) != nil || string(command[2]) == "null" {
-		return c, errors.New("Command ID must be a string")
-	}
-	if strings.Contains(string(command[1]), `\u0000`) {
-		return c, errors.New(`JSON parse error: \u0000 not supported in strings`)
-	}
-	return c, nil
+	return c, ""
 }
 
 // syntax is a command that this Dovecot knows.

@@ -16,12 +16,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
 )
 
 // DefaultAPISecret is the secret of a server whose Config names none.
-const DefaultAPISecret = "doveadm-api-secret"
+const DefaultAPISecret = "doveadm-api-secret" //nolint:gosec // it is for tests
 
 // Config is what a [Dovecot] is made of. The zero Config is valid, and has no
 // users.
@@ -90,7 +91,7 @@ func (s *Server) Up() error {
 		return err
 	}
 	s.address = listener.Addr().String()
-	s.http = &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Dovecot}}
+	s.http = &httptest.Server{Listener: listener, Config: &http.Server{Handler: s.Dovecot, ReadHeaderTimeout: time.Minute}}
 	s.http.Start()
 	return nil
 }

@@ -118,9 +118,9 @@ func (d *Dovecot) Interfere(f func(w http.ResponseWriter, r *http.Request, comma
 func (d *Dovecot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Connection", "close")
 	var c call
-	var badRequest error
+	var refusal string
 	if r.Method == http.MethodPost {
-		c, badRequest = readCall(http.MaxBytesReader(w, r.Body, maxRequest))
+		c, refusal = readCall(http.MaxBytesReader(w, r.Body, maxRequest))
 	}
 	d.mu.Lock()
 	d.requests[c.name]++
@@ -141,8 +141,8 @@ func (d *Dovecot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 	case r.Method == http.MethodGet:
 		writeJSON(w, commandList())
-	case badRequest != nil:
-		writeText(w, http.StatusBadRequest, badRequest.Error())
+	case refusal != "":
+		writeText(w, http.StatusBadRequest, refusal)
 	default:
 		writeJSON(w, []any{d.execute(c)})
 	}
