@@ -27,6 +27,8 @@ type Status struct {
 	Refused map[string]uint64 `json:"refused"`
 	Queue   QueueStatus       `json:"queue"`
 	Targets []TargetStatus    `json:"targets"`
+	// The endpoints of the DoveAdm connector.
+	DoveAdm []DoveAdmStatus `json:"doveadm,omitempty"`
 }
 
 // EndpointStatus is one notify endpoint.
@@ -81,6 +83,16 @@ type TargetStatus struct {
 // processStart is when the counters began.
 var processStart = time.Now()
 
+// DoveAdmStatus is one endpoint of the DoveAdm HTTP API.
+type DoveAdmStatus struct {
+	// Host and port.
+	Endpoint string `json:"endpoint"`
+	// Whether commands go to it, and if not, why, and since when.
+	Up    bool       `json:"up"`
+	Error string     `json:"error,omitempty"`
+	Since *time.Time `json:"since,omitempty"`
+}
+
 func getStatus(a *App, r *http.Request) (any, error) {
 	return a.status(r.Context()), nil
 }
@@ -89,7 +101,7 @@ func (a *App) status(ctx context.Context) Status {
 	status := Status{
 		Since: processStart, Endpoints: a.endpoints,
 		Requests: counts(notifyRequests, "result"), Refused: counts(guardRefused, "reason"),
-		Queue: QueueStatus{MaxBytes: a.Queue.MaxBytes}, Targets: []TargetStatus{},
+		Queue: QueueStatus{MaxBytes: a.Queue.MaxBytes}, Targets: []TargetStatus{}, DoveAdm: a.doveadmStatus(),
 	}
 	if free, known := a.diskFree(); known {
 		status.Queue.DiskFree = &free

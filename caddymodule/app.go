@@ -39,6 +39,10 @@ type App struct {
 	// Default: an embedded store in Caddy's data directory.
 	Queue *Queue `json:"queue,omitempty"`
 
+	// The DoveAdm HTTP API of Dovecot, by which users are registered. Default:
+	// none.
+	DoveAdm *DoveAdm `json:"doveadm,omitempty"`
+
 	// What notifications are delivered to. Without a target they are
 	// accepted, counted and forgotten.
 	TargetsRaw []json.RawMessage `json:"deliver,omitempty" caddy:"namespace=dovecot_push.targets inline_key=target"`
@@ -86,6 +90,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.Queue.provision(); err != nil {
 		return fmt.Errorf("queue: %w", err)
+	}
+	if a.DoveAdm != nil {
+		if err := a.DoveAdm.provision(a.log); err != nil {
+			return err
+		}
 	}
 	mods, err := ctx.LoadModule(a, "TargetsRaw")
 	if err != nil {
@@ -173,6 +182,7 @@ func (a *App) Stop() error {
 // Cleanup gives the queue back. The last one to do so closes it.
 func (a *App) Cleanup() error {
 	err := a.Stop() // another app's failed start leaves this one running
+	a.closeDoveAdm()
 	if a.key != "" {
 		_, derr := queues.Delete(a.key)
 		a.key = ""

@@ -33,6 +33,7 @@ import (
 //	        max_age          <duration>
 //	        max_bytes        <size>
 //	    }
+//	    doveadm <urls...> { ... }
 //	    deliver middleware [<name>] {
 //	        path          <path>
 //	        credentials   <user> <password>
@@ -62,6 +63,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	err := parseBlock(d, "dovecot_push",
 		option{name: "queue", parse: func(d *caddyfile.Dispenser) (err error) {
 			app.Queue, err = parseQueue(d)
+			return err
+		}},
+		option{name: "doveadm", parse: func(d *caddyfile.Dispenser) (err error) {
+			app.DoveAdm, err = parseDoveAdm(d)
 			return err
 		}},
 		option{name: "deliver", repeat: true, parse: func(d *caddyfile.Dispenser) error {

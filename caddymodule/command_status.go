@@ -81,6 +81,13 @@ func (c *client) printStatus(s *Status) error {
 	if s.Queue.Oldest != nil {
 		line("  the oldest for %s", time.Since(*s.Queue.Oldest).Round(time.Second))
 	}
+	for _, e := range s.DoveAdm {
+		if e.Up {
+			line("doveadm %s in service", e.Endpoint)
+		} else {
+			line("doveadm %s OUT OF SERVICE for %s: %s", e.Endpoint, time.Since(*e.Since).Round(time.Second), e.Error)
+		}
+	}
 	line("")
 	line("target\tstate\tdelivered\tfailed\tin flight\twaiting\tparked\tdead letters")
 	for _, t := range s.Targets {

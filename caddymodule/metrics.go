@@ -56,11 +56,11 @@ func histogram(name, help string, buckets []float64, labels ...string) *promethe
 func registerMetrics(registry *prometheus.Registry, app *App) error {
 	collectors := []prometheus.Collector{
 		notifyRequests, notifyDuration, guardRefused, commitDuration, commitSize, commitErrors,
-		subscriptionRequests,
+		subscriptionRequests, doveadmRequests, doveadmDuration,
 	}
 	collectors = append(collectors, deliveryMetrics...)
 	if app != nil {
-		collectors = append(collectors, stateCollector{app})
+		collectors = append(collectors, stateCollector{app}, doveadmCollector{app})
 	}
 	for _, c := range collectors {
 		var already prometheus.AlreadyRegisteredError

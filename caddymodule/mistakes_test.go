@@ -43,6 +43,13 @@ http://127.0.0.1:18008 {
 // webpushBefore is where some mistakes put a target of that kind.
 const webpushBefore = "deliver middleware {"
 
+// doveadmBefore is where some mistakes put a block doveadm.
+const doveadmBefore = webpushBefore
+
+func doveadmBlock(options string) string {
+	return "doveadm http://imap1:8080 {\n" + options + "\n}\n" + doveadmBefore
+}
+
 // validate does what "caddy validate" does.
 func validate(t *testing.T, caddyfile string) error {
 	t.Helper()
@@ -61,6 +68,8 @@ func TestMistakes(t *testing.T) {
 	t.Setenv("TEST_NETWORKS", "10.0.0.0/8 192.168.0.")
 	secretFile := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secretFile, []byte("from-a-file\n"), 0o600))
+	caFile := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(caFile, newCertificate(t), 0o600))
 
 	for _, test := range []struct{ name, old, mistake, want string }{
 		{"none", "", "", ""},
@@ -88,6 +97,16 @@ func TestMistakes(t *testing.T) {
 		{"messages that are kept for ever", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nttl 29d\n}\n" + webpushBefore, "ttl must be between"},
 		{"exception with a path", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nallow_endpoints https://a.example/x\n}\n" + webpushBefore, "allow_endpoints: \"https://a.example/x\" is not"},
 		{"Web Push twice", webpushBefore, strings.Repeat("deliver webpush {\ncontact postmaster@example.com\n}\n", 2) + webpushBefore, "two targets are named webpush"},
+		{"the DoveAdm connector is none", doveadmBefore, doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}"), ""},
+		{"literal API secret", doveadmBefore, doveadmBlock("api_secret swordfish"), "api_secret: a secret must come from"},
+		{"empty API secret", doveadmBefore, doveadmBlock("api_secret {env.TEST_NO_SUCH_VARIABLE}"), "api_secret: the secret is empty"},
+		{"literal DoveAdm password", doveadmBefore, doveadmBlock("basic_auth doveadm swordfish"), "basic_auth: a secret must come from"},
+		{"DoveAdm CA file", doveadmBefore, doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}\nca_file /no/such/file"), "ca_file"},
+		{"DoveAdm client certificate", doveadmBefore, doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}\nclient_cert /no/such/file /no/such/file"), "client_cert"},
+		{"CA file without TLS", doveadmBefore, doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}\nca_file " + caFile), "there is none"},
+		{"negative number of connections", doveadmBefore, doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}\ntotal_connections -1"), "negative"},
+		{"DoveAdm URL with credentials", doveadmBefore, strings.Replace(doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}"), "imap1", "doveadm:swordfish@imap1", 1), "has credentials"},
+		{"properties file", doveadmBefore, doveadmBlock("properties_file /no/such/file"), "properties_file: open /no/such/file"},
 		{"credentials in a NATS URL", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://u:p@n1", "cannot hold credentials"},
 		{"NATS CA file", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nca_file /no/such/file\n}", "ca_file"},
 		{"NATS prefix", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nprefix a.b\n}", "prefix"},

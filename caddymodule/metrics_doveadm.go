@@ -1,0 +1,48 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
+)
+
+// The label endpoint is host and port, and there are as many as are configured.
+var (
+	doveadmRequests = counter("doveadm_requests_total",
+		"Requests to the DoveAdm HTTP API, by what came of them.", "endpoint", "outcome")
+	doveadmDuration = histogram("doveadm_request_duration_seconds",
+		"How long a request to the DoveAdm HTTP API took.", durations, "endpoint")
+	doveadmUp = describe("doveadm_endpoint_up",
+		"Whether the endpoint is in service (1) or left out until it is found back (0).", "endpoint")
+	doveadmConnections = describe("doveadm_endpoint_connections",
+		"Connections to the endpoint that are open.", "endpoint")
+)
+
+func observeDoveAdm(r doveadm.Request) {
+	doveadmRequests.WithLabelValues(r.Endpoint, r.Outcome).Inc()
+	doveadmDuration.WithLabelValues(r.Endpoint).Observe(r.Took.Seconds())
+}
+
+// doveadmCollector reads the state of the endpoints of an app.
+type doveadmCollector struct{ app *App }
+
+// Describe implements prometheus.Collector.
+func (doveadmCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- doveadmUp
+	ch <- doveadmConnections
+}
+
+// Collect implements prometheus.Collector.
+func (c doveadmCollector) Collect(ch chan<- prometheus.Metric) {
+	client := c.app.doveadmClient()
+	if client == nil {
+		return
+	}
+	for _, e := range client.Endpoints() {
+		ch <- prometheus.MustNewConstMetric(doveadmUp, prometheus.GaugeValue, boolValue(e.InService), e.Address)
+		ch <- prometheus.MustNewConstMetric(doveadmConnections, prometheus.GaugeValue, float64(e.Open), e.Address)
+	}
+}
