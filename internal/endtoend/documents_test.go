@@ -21,8 +21,14 @@ import (
 // secrets are what the documents take from the environment.
 var secrets = []string{
 	"NOTIFY_PASSWORD=try-it", "NOTIFY_PASSWORD_BEFORE=before", "OX_LOGIN=login", "OX_PASSWORD=secret",
-	"NATS_USER=nats", "NATS_PASSWORD=secret",
+	"NATS_USER=nats", "NATS_PASSWORD=secret", "DOVEADM_API_SECRET=secret",
 }
+
+// doveadmProperties is what a document takes from Open-Xchange.
+const doveadmProperties = `com.openexchange.dovecot.doveadm.enabled=true
+com.openexchange.dovecot.doveadm.endpoints=http://imap1:8080/doveadm/v1, http://imap2:8080/doveadm/v1
+com.openexchange.dovecot.doveadm.apiSecret=secret
+`
 
 func read(t *testing.T, path ...string) string {
 	t.Helper()
@@ -39,6 +45,8 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			found++
 			c := caddytestkit.New(t, append(secrets, "NATS_CA_FILE="+newAuthority(t).file)...)
+			require.NoError(t, writeFile(c.Dir, "doveadm.properties", doveadmProperties))
+			caddyfile = strings.ReplaceAll(caddyfile, "/opt/open-xchange/etc/", c.Dir+"/")
 			require.NoError(t, writeFile(c.Dir, "Caddyfile", caddyfile))
 			out, err := c.Command("validate", "--config", filepath.Join(c.Dir, "Caddyfile"), "--adapter", "caddyfile")
 			assert.NoError(t, err, out)
