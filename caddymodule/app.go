@@ -214,8 +214,9 @@ func (a *App) targetNames() []string {
 	return names
 }
 
-// decoder reads notifications in every character set mail is written in.
-var decoder = &notification.Decoder{CharsetReader: charsetReader}
+// decoder reads what was accepted: in every character set mail is written in,
+// of every event.
+var decoder = &notification.Decoder{CharsetReader: charsetReader, Events: notification.AllEvents}
 
 // Interface guards.
 var (

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
 // options are the options of every block with an access rule.
@@ -83,6 +85,7 @@ func parseGuard(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 //	    unauthenticated
 //	    max_body           <size>
 //	    read_timeout       <duration>
+//	    events             <names...>|all
 //	    health             <path>
 //	}
 func parseNotify(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
@@ -105,6 +108,13 @@ func parseNotify(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		flagOption("unauthenticated", &n.Unauthenticated),
 		sizeOption("max_body", &n.MaxBody),
 		durationOption("read_timeout", &n.ReadTimeout),
+		option{name: "events", parse: func(d *caddyfile.Dispenser) error {
+			n.Events = d.RemainingArgs()
+			if _, err := notification.ParseEvents(n.Events); err != nil || len(n.Events) == 0 {
+				return d.Errf("events takes names of events, or all: %s", notification.AllEvents)
+			}
+			return nil
+		}},
 		stringOption("health", &n.Health),
 	)...)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/credentials"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
 func init() {
@@ -65,6 +66,14 @@ type Notify struct {
 
 	// How long the request body may take to arrive. Default: 10s.
 	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
+
+	// The events that are taken in, of those in RFC 5423: messageNew,
+	// messageAppend, messageRead, messageTrash, messageExpunge, flagsSet,
+	// flagsClear, mailboxCreate, mailboxDelete, mailboxRename,
+	// mailboxSubscribe, mailboxUnsubscribe; or all. Others are answered with
+	// 200, counted and not stored. Dovecot's driver `ox` reports messageNew
+	// only. Default: messageNew.
+	Events []string `json:"events,omitempty"`
 
 	// A path of the same site at which load balancers ask whether this Caddy
 	// can take notifications in: 204, or 503. Allowed networks hold for it,
@@ -120,8 +129,13 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app.addEndpoint(ctx, n)
+	events, err := notification.ParseEvents(n.Events)
+	if err != nil {
+		return err
+	}
 	n.handler = &notify.Handler{
 		Unauthenticated: n.Unauthenticated,
+		Events:          events,
 		Accept:          app.accept,
 		MaxBody:         n.MaxBody,
 		ReadTimeout:     time.Duration(n.ReadTimeout),

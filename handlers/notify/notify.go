@@ -71,6 +71,8 @@ type Handler struct {
 	// its context, and its errors are those of [queue.Queue.Accept]. Required.
 	Accept func(ctx context.Context, r queue.Record, window time.Duration) (duplicate bool, err error)
 
+	// Events are those that are stored. Default: [notification.MessageNew].
+	Events notification.Events
 	// MaxBody is the largest body, in bytes. Default: [DefaultMaxBody].
 	MaxBody int64
 	// ReadTimeout is how long the body may take to arrive. Default:
@@ -143,7 +145,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, source netip.Add
 // store has the notification stored, if the body is one. What the mail is about
 // nobody need know before it is delivered.
 func (h *Handler) store(r *http.Request, body []byte) (Result, *refusal) {
-	n, err := notification.Identify(body)
+	n, err := notification.Identify(body, h.Events)
 	if err != nil {
 		return refuseBody(err)
 	}

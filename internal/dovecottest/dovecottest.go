@@ -84,6 +84,8 @@ type Config struct {
 	MailFormat MailFormat
 	// NoDebugLog keeps debug messages out of the log, for benchmarks.
 	NoDebugLog bool
+	// Files are put into the server's directory, {{.Dir}}, by their names.
+	Files map[string]string
 	// ExtraConfig is appended to Dovecot's configuration. It is a text/template:
 	// {{.Dir}} is the server's directory as Dovecot sees it, {{.LMTPPort}},
 	// {{.IMAPPort}} and {{.DoveAdmPort}} are its ports, {{.APIKey}} is the key of

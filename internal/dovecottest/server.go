@@ -110,6 +110,11 @@ func (s *Server) prepare(cfg Config) error {
 	if err := os.WriteFile(filepath.Join(hostDir, "users"), users.Bytes(), 0o644); err != nil {
 		return err
 	}
+	for name, content := range s.settings.Files {
+		if err := os.WriteFile(filepath.Join(hostDir, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
 		s.adopt(&s.settings.SSLClientCAFile, "client-ca.crt"),
 		s.adopt(&s.settings.SSLClientCertFile, "client.crt"),

@@ -33,7 +33,7 @@ func BenchmarkIdentify(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		if _, err := Identify(body); err != nil {
+		if _, err := Identify(body, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

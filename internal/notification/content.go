@@ -39,16 +39,19 @@ type Mail struct {
 	// Type is always "Mail"; other messages to the same receiver have others.
 	Type string `json:"@type"`
 	// ID is the identity of the notification: the same each time it comes.
-	ID          string    `json:"id"`
-	Folder      string    `json:"folder"`
-	UID         uint32    `json:"uid"`
-	UIDValidity uint32    `json:"uidValidity"`
-	Event       Event     `json:"event"`
-	Unseen      *uint32   `json:"unseen,omitempty"`
-	From        string    `json:"from,omitempty"`
-	Subject     string    `json:"subject,omitempty"`
-	Snippet     string    `json:"snippet,omitempty"`
-	Time        time.Time `json:"time"`
+	ID          string `json:"id"`
+	Folder      string `json:"folder"`
+	UID         uint32 `json:"uid"`
+	UIDValidity uint32 `json:"uidValidity"`
+	Event       Event  `json:"event"`
+	// Flags and OldFolder are of the events that have them.
+	Flags     []string  `json:"flags,omitempty"`
+	OldFolder string    `json:"oldFolder,omitempty"`
+	Unseen    *uint32   `json:"unseen,omitempty"`
+	From      string    `json:"from,omitempty"`
+	Subject   string    `json:"subject,omitempty"`
+	Snippet   string    `json:"snippet,omitempty"`
+	Time      time.Time `json:"time"`
 }
 
 // Mail returns n for those who may know c of it. accepted is when it was taken
@@ -57,7 +60,7 @@ func (n Notification) Mail(c Content, id Identity, accepted time.Time) Mail {
 	n = n.Limit(c)
 	return Mail{
 		Type: "Mail", ID: id.String(), Folder: n.Folder, UID: n.UID, UIDValidity: n.UIDValidity,
-		Event: n.Event, Unseen: n.Unseen, From: n.From, Subject: n.Subject, Snippet: n.Snippet,
+		Event: n.Event, Flags: n.Flags, OldFolder: n.OldFolder, Unseen: n.Unseen, From: n.From, Subject: n.Subject, Snippet: n.Snippet,
 		Time: accepted.UTC().Truncate(time.Second),
 	}
 }

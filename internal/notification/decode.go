@@ -4,7 +4,7 @@
 package notification
 
 import (
-	"bytes"
+	"encoding/json"
 	"io"
 )
 
@@ -17,7 +17,12 @@ type Decoder struct {
 	// US-ASCII, ISO-8859-1 and windows-1252. If it is nil or fails, encoded
 	// text in that character set stays as it is in the mail.
 	CharsetReader func(charset string, input io.Reader) (io.Reader, error)
+
+	// Events are those in use. Nil means [MessageNew] alone.
+	Events Events
 }
+
+var onlyNew = Events{MessageNew}
 
 // Decode returns the notification that body is. The error is a [*SyntaxError]
 // if body is no JSON object, else [ErrUnusedEvent] if it has no event or one
@@ -28,7 +33,7 @@ type Decoder struct {
 // The stray quote that Dovecot 2.2.19 to 2.2.32 puts into the body of a
 // notification without From is overlooked. Nothing of body is kept.
 func (d *Decoder) Decode(body []byte) (*Notification, error) {
-	n, m, err := decide(body)
+	n, m, err := decide(body, d.Events)
 	if err != nil {
 		return nil, err
 	}
@@ -36,39 +41,48 @@ func (d *Decoder) Decode(body []byte) (*Notification, error) {
 	n.Subject = d.header(m.subject)
 	n.Snippet = snippet(m.snippet)
 	n.Unseen = firstNumber(m.unseen, m.unread)
+	switch n.Event {
+	case MailboxRename:
+		n.OldFolder, _ = parseName(nameOldFolder, m.oldFolder)
+	case FlagsSet, FlagsClear:
+		n.Flags = flags(m.flags)
+	}
 	return n, nil
 }
 
 // Identify returns what decides which notification body is: everything but
-// From, Subject, Snippet and Unseen. It takes and refuses the same bodies as
-// Decode, with the same errors, in less time: enough to take a
-// notification in.
-func Identify(body []byte) (*Notification, error) {
-	n, _, err := decide(body)
+// From, Subject, Snippet, Unseen, Flags and OldFolder. It takes and refuses the
+// same bodies as a [Decoder] with these events, with the same errors, in less
+// time: enough to take a notification in. Nil means [MessageNew] alone.
+func Identify(body []byte, events Events) (*Notification, error) {
+	n, _, err := decide(body, events)
 	return n, err
 }
 
 // decide reads the members that decide which notification body is, and
 // returns where the others stand.
-func decide(body []byte) (n *Notification, m members, err error) {
+func decide(body []byte, events Events) (n *Notification, m members, err error) {
 	if m, err = scan(body); err != nil {
 		return nil, m, err
 	}
-	if !isMessageNew(m.event) {
+	event := events.event(m.event)
+	if event == "" {
 		return nil, m, ErrUnusedEvent
 	}
 	if m.repeated != "" {
 		return nil, m, &FieldError{Field: m.repeated, Problem: "is there twice"}
 	}
-	n = &Notification{Event: MessageNew}
+	n = &Notification{Event: event}
 	if n.User, err = parseName(nameUser, m.user); err != nil {
 		return nil, m, err
 	}
 	if n.Folder, err = parseName(nameFolder, m.folder); err != nil {
 		return nil, m, err
 	}
-	if n.UID, err = parseNumber(nameUID, m.uid); err != nil {
-		return nil, m, err
+	if !event.OfMailbox() || !absent(m.uid) {
+		if n.UID, err = parseNumber(nameUID, m.uid); err != nil {
+			return nil, m, err
+		}
 	}
 	if !absent(m.uidValidity) {
 		if n.UIDValidity, err = parseNumber(nameUIDValidity, m.uidValidity); err != nil {
@@ -78,11 +92,30 @@ func decide(body []byte) (n *Notification, m members, err error) {
 	return n, m, nil
 }
 
-func isMessageNew(value []byte) bool {
+// event returns which of the events the value is, "" if none.
+func (e Events) event(value []byte) Event {
 	inner, _ := unquote(value)
 	var buf [32]byte
-	event, _ := unescape(buf[:0], inner, len(buf))
-	return bytes.EqualFold(event, []byte(MessageNew))
+	name, _ := unescape(buf[:0], inner, len(buf))
+	if e == nil {
+		e = onlyNew
+	}
+	return e.find(name)
+}
+
+// flags reads an array of flags; whatever is none is left out.
+func flags(value []byte) []string {
+	var all []string
+	if json.Unmarshal(value, &all) != nil {
+		return nil
+	}
+	var kept []string
+	for _, flag := range all {
+		if len(kept) < MaxFlags && len(flag) <= maxFlag && flag == clean([]byte(flag), maxFlag) {
+			kept = append(kept, flag)
+		}
+	}
+	return kept
 }
 
 // header returns the text of a header that Dovecot sent raw.

@@ -9,7 +9,7 @@ import (
 )
 
 // ErrUnusedEvent is the error for a well-formed body whose event is missing or
-// any other than [MessageNew]. It is nobody's fault: the caller answers as if
+// none of those in use. It is nobody's fault: the caller answers as if
 // all were well, and counts it.
 var ErrUnusedEvent = errors.New("notification: the event is not one in use")
 

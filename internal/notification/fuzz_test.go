@@ -65,7 +65,7 @@ func FuzzDecode(f *testing.F) {
 // checkIdentify: what is taken in can be delivered, and the other way round.
 func checkIdentify(t *testing.T, body []byte, want *Notification, wantErr error) {
 	t.Helper()
-	n, err := Identify(body)
+	n, err := Identify(body, nil)
 	require.Equal(t, wantErr, err)
 	if wantErr != nil {
 		require.Nil(t, n)

@@ -38,9 +38,10 @@ func (id Identity) String() string {
 
 // Identity returns by what the notification is known when it comes again, and
 // for how long. body and date are the body it was decoded from and the Date
-// header of the request, as they came; they only matter if UID is 0.
+// header of the request, as they came; they only matter if UID is 0, or the
+// event is one that a message can meet again, as all but [MessageNew] are.
 //
-// If UID is 0 and date is empty nothing tells a repetition from another mail
+// If they matter and date is empty nothing tells a repetition from another mail
 // that looks the same, so it is taken for another one: window is 0 and the
 // identity differs from every other, that of the next call included. Callers
 // therefore ask once and keep the answer.
@@ -52,7 +53,7 @@ func (n *Notification) Identity(body []byte, date string) (id Identity, window t
 	key = binary.BigEndian.AppendUint32(key, n.UIDValidity)
 	key = binary.BigEndian.AppendUint32(key, n.UID)
 	switch {
-	case n.UID != 0:
+	case n.UID != 0 && n.Event == MessageNew:
 		window = KnownUIDWindow
 	case date != "":
 		window = UnknownUIDWindow
@@ -76,6 +77,10 @@ func appendText(key []byte, text string) []byte {
 // Mailbox tells which notifications are for the same user and folder, of the
 // same UIDVALIDITY: 64 bits of a SHA-256, never 0. It is stable from version
 // to version.
+//
+// New messages of a folder share one: of several the newest may stand for all.
+// What happens to a message later has one for each message, because it stands
+// for no other one.
 type Mailbox uint64
 
 // Mailbox returns for which user and folder the notification is.
@@ -84,6 +89,9 @@ func (n *Notification) Mailbox() Mailbox {
 	key := appendText(buf[:0], n.User)
 	key = appendText(key, n.Folder)
 	key = binary.BigEndian.AppendUint32(key, n.UIDValidity)
+	if n.Event != MessageNew {
+		key = binary.BigEndian.AppendUint32(key, n.UID)
+	}
 	sum := sha256.Sum256(key)
 	return max(Mailbox(binary.BigEndian.Uint64(sum[:])), 1)
 }

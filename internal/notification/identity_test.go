@@ -126,13 +126,13 @@ func TestIdentityString(t *testing.T) {
 	require.Regexp(t, `^[0-9a-f]{32}$`, id.String())
 }
 
-// The same user, folder and UIDVALIDITY are the same mailbox, whatever else is
+// New messages of the same user, folder and UIDVALIDITY are of the same mailbox, whatever else is
 // different, and nothing else is.
 func TestMailbox(t *testing.T) {
 	n := decode(t, small)
 	require.Equal(t, Mailbox(0x8c2cb9acbd6ec281), n.Mailbox(), "stable, because others store it")
 	other := *n
-	other.UID, other.Event, other.From = 99, "other", "somebody"
+	other.UID, other.From = 99, "somebody"
 	require.Equal(t, n.Mailbox(), other.Mailbox())
 	for _, change := range []func(*Notification){
 		func(n *Notification) { n.User += "x" },

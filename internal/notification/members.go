@@ -18,6 +18,9 @@ const (
 	nameUID         = "imap-uid"
 )
 
+// nameOldFolder is the name that a renamed mailbox had before.
+const nameOldFolder = "old-folder"
+
 // maxMemberName is longer than any name we look for.
 const maxMemberName = 32
 
@@ -26,6 +29,7 @@ const maxMemberName = 32
 type members struct {
 	user, event, folder, uidValidity, uid  []byte
 	from, subject, snippet, unseen, unread []byte
+	oldFolder, flags                       []byte
 
 	// repeated is the name of a deciding member that came twice. Which of the
 	// two another reader of the same body takes is anybody's guess (RFC 8259,
@@ -56,6 +60,10 @@ func (m *members) set(name, value []byte) string {
 		m.subject = value
 	case "snippet":
 		m.snippet = value
+	case nameOldFolder:
+		m.oldFolder = value
+	case "flags":
+		m.flags = value
 	case "unseen":
 		m.unseen = value
 	case "unread": // the name that Open-Xchange reads for the same number

@@ -12,14 +12,6 @@
 // the [Identity] by which the same notification is known when it comes again.
 package notification
 
-// Event is what happened to a message, in the words of RFC 5423.
-type Event string
-
-// MessageNew is the delivery of a new message, the only event that the driver
-// reports. Dovecot writes it with a small first letter, its documentation with
-// a capital one.
-const MessageNew Event = "messageNew"
-
 // Bounds of what a [Notification] holds, in bytes of UTF-8.
 const (
 	// MaxName bounds User and Folder. A longer one is a [FieldError]: cutting
@@ -33,6 +25,12 @@ const (
 	// MaxSnippet bounds Snippet in the same way. Dovecot sends 200 characters
 	// at most (100 before 2.3.7), which are 800 bytes.
 	MaxSnippet = 1024
+
+	// MaxFlags bounds Flags, in their number. What is beyond is left out.
+	MaxFlags = 64
+
+	// maxFlag bounds one flag; a longer one is left out.
+	maxFlag = 128
 )
 
 // Notification is one event that Dovecot reported.
@@ -42,20 +40,28 @@ type Notification struct {
 	// Never empty, always as Dovecot sent it.
 	User string
 
-	// Folder is the mailbox, in practice always "INBOX". Never empty, always
-	// as Dovecot sent it.
+	// Folder is the mailbox; the ox driver reports "INBOX" only. Never empty,
+	// always as Dovecot sent it.
 	Folder string
+
+	// OldFolder is what the mailbox was called before [MailboxRename].
+	OldFolder string `json:",omitempty"`
 
 	// UIDValidity is the UIDVALIDITY of the folder (RFC 9051, section 2.3.1.1),
 	// 0 if Dovecot did not say.
 	UIDValidity uint32
 
 	// UID of the message in the folder. 0 says that Dovecot did not know it
-	// yet, as is common with Maildir when several mails arrive at once.
+	// yet, as is common with Maildir when several mails arrive at once, or
+	// that a mailbox has none.
 	UID uint32
 
-	// Event is always [MessageNew].
+	// Event is what happened: [MessageNew] unless others are asked for.
 	Event Event
+
+	// Flags are the flags and keywords that the message got or lost, of
+	// [FlagsSet] and [FlagsClear].
+	Flags []string `json:",omitempty"`
 
 	// From is the From header for people to read: decoded, on one line, at most
 	// [MaxHeader] bytes, like "Jürgen <j@example.net>". Its sender chose every

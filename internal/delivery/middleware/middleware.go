@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
@@ -35,8 +36,12 @@ type Target struct {
 	Proxy func(w http.ResponseWriter, r *http.Request) error
 }
 
-// Deliver makes one attempt.
+// Deliver makes one attempt. The middleware knows new mails only: all other
+// events are none of its business.
 func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result {
+	if !isNew(rec.Body) {
+		return delivery.Result{Outcome: delivery.Delivered}
+	}
 	attempt, cancel := context.WithCancel(ctx)
 	r, err := http.NewRequestWithContext(attempt, http.MethodPut, t.URL.String(), bytes.NewReader(rec.Body))
 	if err != nil {
@@ -67,6 +72,15 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 		result.Err = fmt.Errorf("the middleware answers %d %s", answer.code, http.StatusText(answer.code))
 	}
 	return result
+}
+
+// isNew tells whether a body reports a new mail.
+func isNew(body []byte) bool {
+	if bytes.Contains(body, []byte(`"event":"`+notification.MessageNew+`"`)) {
+		return true // as Dovecot writes it, without a look at all the rest
+	}
+	_, err := new(notification.Decoder).Decode(body)
+	return !errors.Is(err, notification.ErrUnusedEvent)
 }
 
 // serve calls the proxy, which panics when an answer breaks off, as handlers

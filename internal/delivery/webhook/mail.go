@@ -12,9 +12,14 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// Type of the standard payload. A change that receivers would have to know of
+// Types of the standard payload. A change that receivers would have to know of
 // gets another name; members may be added.
-const Type = "mail.new"
+const (
+	// Type is that of a new mail.
+	Type = "mail.new"
+	// TypeEvent is that of every other event, where the endpoint takes them in.
+	TypeEvent = "mail.event"
+)
 
 // Mail is what a template works on. The names of the fields are those that a
 // template uses; the standard payload has them as members of data:
@@ -43,8 +48,12 @@ type Mail struct {
 	// UIDVALIDITY of the folder, 0 if Dovecot did not say.
 	UID         uint32 `json:"uid,omitzero"`
 	UIDValidity uint32 `json:"uidValidity,omitzero"`
-	// Event is always messageNew.
+	// Event is messageNew, or another one that the endpoint takes in.
 	Event string `json:"event"`
+	// Flags are those that a message got or lost (flagsSet, flagsClear), and
+	// OldFolder is what a mailbox was called before (mailboxRename).
+	Flags     []string `json:"flags,omitzero"`
+	OldFolder string   `json:"oldFolder,omitzero"`
 	// Unseen is how many unseen mails the folder has, nil if Dovecot did not
 	// say.
 	Unseen *uint32 `json:"unseen,omitzero"`
@@ -60,7 +69,8 @@ func newMail(rec *queue.Record, n *notification.Notification, c notification.Con
 	told := n.Limit(c)
 	return &Mail{
 		ID: rec.ID.String(), Time: rec.Accepted.UTC(),
-		User: n.User, Folder: n.Folder, UID: n.UID, UIDValidity: n.UIDValidity, Event: string(n.Event), Unseen: n.Unseen,
+		User: n.User, Folder: n.Folder, UID: n.UID, UIDValidity: n.UIDValidity, Event: string(n.Event),
+		Flags: n.Flags, OldFolder: n.OldFolder, Unseen: n.Unseen,
 		From: told.From, Subject: told.Subject, Snippet: told.Snippet,
 	}
 }
@@ -72,7 +82,11 @@ type payload struct {
 }
 
 func standardBody(m *Mail) ([]byte, error) {
-	return encode(payload{Type: Type, Timestamp: m.Time, Data: m})
+	kind := Type
+	if m.Event != string(notification.MessageNew) {
+		kind = TypeEvent
+	}
+	return encode(payload{Type: kind, Timestamp: m.Time, Data: m})
 }
 
 // encode is json.Marshal without the escapes for HTML.

@@ -86,7 +86,7 @@ func newWorld(t testing.TB) *world {
 	store.Start()
 	t.Cleanup(store.Stop)
 	w.Target = &Target{
-		Sender: newTestSender(t, w.service, w.key), Subscriptions: store, Decoder: new(notification.Decoder),
+		Sender: newTestSender(t, w.service, w.key), Subscriptions: store, Decoder: &notification.Decoder{Events: notification.AllEvents},
 		Content: notification.Sender, TTL: 24 * time.Hour,
 	}
 	require.NoError(t, store.Wait(t.Context()))

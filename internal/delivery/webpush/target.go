@@ -6,6 +6,7 @@ package webpush
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
@@ -25,11 +26,15 @@ type Target struct {
 	TTL time.Duration
 }
 
-// Destinations returns the devices of the user of a notification.
+// Destinations returns the devices of the user of a notification. They are
+// told of new mails, and of those that need no attention any more.
 func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.Destination, error) {
 	n, err := t.Decoder.Decode(r.Body)
 	if err != nil {
 		return nil, err
+	}
+	if n.Event != notification.MessageNew && !n.Event.Withdraws() {
+		return nil, nil
 	}
 	if err := t.Subscriptions.Wait(ctx); err != nil {
 		return nil, err
@@ -68,7 +73,12 @@ func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
 	if err != nil {
 		return delivery.Result{Outcome: delivery.Refused, Reason: "too_long", Err: err}
 	}
-	result := t.Sender.Send(ctx, &d, Message{Payload: payload, TTL: t.TTL, Topic: topic(&d, n.Folder)})
+	message := Message{Payload: payload, TTL: t.TTL, Topic: topic(&d, n.Folder)}
+	if n.Event.Withdraws() {
+		// It can wait until the phone is awake, and stands for no other one.
+		message.Low, message.Topic = true, topic(&d, fmt.Sprintf("%s\x00%d", n.Folder, n.UID))
+	}
+	result := t.Sender.Send(ctx, &d, message)
 	return t.note(ctx, n.User, &d, result)
 }
 

@@ -38,11 +38,18 @@ type Message struct {
 	// of the same topic that has not reached the device yet (RFC 8030,
 	// section 5.4). At most 32 letters, digits, - and _.
 	Topic string
+	// Low tells that nobody waits for the message.
+	Low bool
 }
 
-// urgency of every message (RFC 8030, section 5.3). A person is waiting for
-// each of them; with less, phones that doze get it when they wake up.
-const urgency = "high"
+// urgency of a message (RFC 8030, section 5.3). A person waits for a new mail;
+// with less than "high", phones that doze get it when they wake up.
+func (m *Message) urgency() string {
+	if m.Low {
+		return "low"
+	}
+	return "high"
+}
 
 // Ring is the VAPID keys of this server: the one that new subscriptions are
 // made with, then older ones that devices still use.
@@ -113,7 +120,7 @@ func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Messa
 	r.Header.Set("Content-Encoding", "aes128gcm")
 	r.Header.Set("Content-Type", "application/octet-stream")
 	r.Header.Set("Ttl", strconv.Itoa(int(m.TTL/time.Second)))
-	r.Header.Set("Urgency", urgency)
+	r.Header.Set("Urgency", m.urgency())
 	// Not sent, and lets net/http repeat a request whose connection the push
 	// service was just closing.
 	r.Header["Idempotency-Key"] = nil
