@@ -32,7 +32,9 @@ func markdown(s string) string {
 	word := false // the character before is one of a word
 	for _, r := range s {
 		switch {
-		case r == '@' && !word:
+		case r == '@' && word:
+			b.WriteRune(r) // of an address
+		case r == '@':
 			b.WriteString("@\u200b") // a mention cannot be escaped
 		case r < unicode.MaxASCII && (unicode.IsPunct(r) || unicode.IsSymbol(r)):
 			b.WriteByte('\\')

@@ -32,7 +32,7 @@ func TestTemplates(t *testing.T) {
 		`{"u":{{.UID}},"v":{{.UIDValidity}}}`:                        {`{"u":7,"v":1}`, `{"u":0,"v":0}`},
 		`[{{json .Folder}},{{json .Event}},{{json .ID}}]`:            {`["INBOX","messageNew","000102030405060708090a0b0c0d0e0f"]`, `["INBOX","messageNew","000102030405060708090a0b0c0d0e0f"]`},
 		`{"f":{{json (mrkdwn .From)}}}`:                              {`{"f":"Bob &lt;bob@example.net&gt;"}`, `{"f":""}`},
-		`{"f":{{json (markdown .From)}}}`:                            {`{"f":"Bob \\<bob\\@example\\.net\\>"}`, `{"f":""}`},
+		`{"f":{{json (markdown .From)}}}`:                            {`{"f":"Bob \\<bob@example\\.net\\>"}`, `{"f":""}`},
 		`{"all":{{json .}}}`:                                         {``, `{"all":{"user":"alice","folder":"INBOX","event":"messageNew"}}`},
 		`{"t":{{json (.Time.Format "2006-01-02T15:04:05.000Z07")}}}`: {`{"t":"2026-11-23T16:56:40.123Z"}`, ``},
 	} {
@@ -106,8 +106,9 @@ func TestMarkdown(t *testing.T) {
 		"![x](http://evil/p.png)": `\!\[x\]\(http\:\/\/evil\/p\.png\)`,
 		"<b>":                     `\<b\>`,
 		"@all look":               "@\u200ball look",
+		"x.@all":                  "x\\.@\u200ball",
 		"(@channel)":              "\\(@\u200bchannel\\)",
-		"alice@example.com":       `alice\@example\.com`,
+		"alice@example.com":       `alice@example\.com`,
 		`\`:                       `\\`,
 		"# one\n1. two":           "\\# one\n1\\. two",
 	} {
