@@ -22,6 +22,10 @@ import (
 var secrets = []string{
 	"NOTIFY_PASSWORD=try-it", "NOTIFY_PASSWORD_BEFORE=before", "OX_LOGIN=login", "OX_PASSWORD=secret",
 	"NATS_USER=nats", "NATS_PASSWORD=secret", "DOVEADM_API_SECRET=secret",
+	"WEBHOOK_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "CHAT_URL=https://chat.example/hook",
+	"NTFY_TOKEN=tk_x", "GOTIFY_KEY=x", "MATRIX_TOKEN=x", "HOME_ASSISTANT_TOKEN=x",
+	"SLACK_WEBHOOK_URL=https://hooks.slack.com/services/T0/B0/x", "MATTERMOST_WEBHOOK_URL=https://mattermost.example/hooks/x",
+	"HOME_ASSISTANT_WEBHOOK_URL=http://homeassistant.internal:8123/api/webhook/x",
 }
 
 // doveadmProperties is what a document takes from Open-Xchange.
@@ -68,7 +72,13 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 		}
 	}
 	check("Caddyfile.example", read(t, "Caddyfile.example"))
-	check("examples/instead-of-apache/Caddyfile", read(t, "examples", "instead-of-apache", "Caddyfile"))
+	examples, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), "examples", "*", "Caddyfile"))
+	require.NoError(t, err)
+	for _, example := range examples {
+		name, err := filepath.Rel(caddytestkit.Repository(), example)
+		require.NoError(t, err)
+		check(name, read(t, name))
+	}
 	assert.GreaterOrEqual(t, found, 6)
 }
 
