@@ -1,0 +1,185 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// deadLettersPage is how many dead letters one answer has at most.
+const deadLettersPage = 1000
+
+// DeadLetters is what GET /dovecot_push/dead_letters answers.
+type DeadLetters struct {
+	DeadLetters []DeadLetter `json:"dead_letters"`
+	// If there are more: the value of from for the next page.
+	Next uint64 `json:"next,omitempty"`
+}
+
+// DeadLetter is a notification that a target gave up on.
+type DeadLetter struct {
+	Number   uint64    `json:"number"`
+	ID       string    `json:"id"`
+	Target   string    `json:"target"`
+	Reason   string    `json:"reason"`
+	Attempts int       `json:"attempts"`
+	Accepted time.Time `json:"accepted"`
+	Buried   time.Time `json:"buried"`
+	// What Dovecot sent, only if it was asked for.
+	Body json.RawMessage `json:"body,omitempty"`
+}
+
+// Changed is how many dead letters were replayed or deleted, and how many
+// could not be.
+type Changed struct {
+	Done   int `json:"done"`
+	Failed int `json:"failed"`
+	// The first failure.
+	Error string `json:"error,omitempty"`
+}
+
+func init() {
+	adminRoutes["GET dead_letters"] = getDeadLetters
+	adminRoutes["POST dead_letters/replay"] = func(a *App, r *http.Request) (any, error) {
+		return a.changeDeadLetters(r, func(q *queue.Queue, d queue.DeadLetter) error { return q.Replay(r.Context(), d) })
+	}
+	adminRoutes["DELETE dead_letters"] = func(a *App, r *http.Request) (any, error) {
+		return a.changeDeadLetters(r, func(q *queue.Queue, d queue.DeadLetter) error { return q.DeleteDeadLetter(r.Context(), d.Number) })
+	}
+}
+
+// openQueueOf is the queue for a route of the admin API.
+func openQueueOf(a *App) (*queue.Queue, error) {
+	q := a.queue.Load()
+	if q == nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("the queue is not open yet")}
+	}
+	return q, nil
+}
+
+func getDeadLetters(a *App, r *http.Request) (any, error) {
+	q, err := openQueueOf(a)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := deadLetterFilter(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	content := r.FormValue("content") == "true"
+	answer := DeadLetters{DeadLetters: []DeadLetter{}}
+	for d, err := range q.DeadLetters(r.Context(), filter) {
+		if err != nil {
+			return nil, err
+		}
+		if len(answer.DeadLetters) == deadLettersPage {
+			answer.Next = d.Number
+			break
+		}
+		letter := DeadLetter{
+			Number: d.Number, ID: d.Record.ID.String(), Target: d.Target, Reason: d.Reason,
+			Attempts: d.Attempts, Accepted: d.Record.Accepted, Buried: d.Buried,
+		}
+		if content {
+			letter.Body = d.Record.Body
+			if !json.Valid(letter.Body) { // Dovecot 2.2, or damaged
+				letter.Body, _ = json.Marshal(string(d.Record.Body))
+			}
+		}
+		answer.DeadLetters = append(answer.DeadLetters, letter)
+	}
+	return answer, nil
+}
+
+// changeDeadLetters does something with each of those that were chosen.
+// Nothing chosen is an error: to change all of them takes all=true.
+func (a *App) changeDeadLetters(r *http.Request, change func(*queue.Queue, queue.DeadLetter) error) (any, error) {
+	q, err := openQueueOf(a)
+	if err != nil {
+		return nil, err
+	}
+	query := r.URL.Query()
+	filter, err := deadLetterFilter(query)
+	if err != nil {
+		return nil, err
+	}
+	if filter == (queue.DeadLetterFilter{}) && query.Get("number") == "" && query.Get("all") != "true" {
+		return nil, badRequest("choose dead letters by number, id, target, before or after, or say all=true")
+	}
+	number, err := parseNumber(query, "number")
+	if err != nil {
+		return nil, err
+	}
+	var changed Changed
+	for d, err := range q.DeadLetters(r.Context(), filter) {
+		if err != nil {
+			return nil, err
+		}
+		if number != 0 && d.Number != number {
+			break
+		}
+		if err := change(q, d); err != nil {
+			if changed.Failed++; changed.Error == "" {
+				changed.Error = err.Error()
+			}
+			continue
+		}
+		changed.Done++
+	}
+	return changed, nil
+}
+
+// deadLetterFilter reads the parameters number, id, target, before, after and
+// from. before and after are times (RFC 3339) or ages (24h).
+func deadLetterFilter(query url.Values) (queue.DeadLetterFilter, error) {
+	filter := queue.DeadLetterFilter{Target: query.Get("target")}
+	if id := query.Get("id"); id != "" {
+		if n, err := hex.Decode(filter.ID[:], []byte(id)); err != nil || n != len(filter.ID) || len(id) != 2*n {
+			return filter, badRequest("id must be 32 hexadecimal digits")
+		}
+	}
+	var err error
+	if filter.From, err = parseNumber(query, "from"); err != nil {
+		return filter, err
+	}
+	number, err := parseNumber(query, "number")
+	if err != nil {
+		return filter, err
+	}
+	filter.From = max(filter.From, number)
+	for name, to := range map[string]*time.Time{"before": &filter.Before, "after": &filter.After} {
+		text := query.Get(name)
+		if text == "" {
+			continue
+		}
+		if age, err := caddy.ParseDuration(text); err == nil {
+			*to = time.Now().Add(-age)
+		} else if *to, err = time.Parse(time.RFC3339, text); err != nil {
+			return filter, badRequest("%s must be a time such as 2026-11-24T16:00:00Z, or an age such as 24h", name)
+		}
+	}
+	return filter, nil
+}
+
+func parseNumber(query url.Values, name string) (uint64, error) {
+	text := query.Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, badRequest("%s must be a number", name)
+	}
+	return n, nil
+}

@@ -1,0 +1,157 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+func init() { commands = append(commands, deadLettersCommand, replayCommand) }
+
+// chooseDeadLetters adds the flags that choose dead letters, and returns what
+// makes parameters of them.
+func chooseDeadLetters(cmd *cobra.Command) func() url.Values {
+	var id, target, before, after string
+	flags := cmd.Flags()
+	flags.StringVar(&id, "id", "", "Those of the notification with this identity")
+	flags.StringVar(&target, "target", "", "Those of this target")
+	flags.StringVar(&before, "before", "", "Those given up before this time (RFC 3339), or older than this age, such as 24h")
+	flags.StringVar(&after, "after", "", "Those given up after this time, or younger than this age")
+	return func() url.Values {
+		query := make(url.Values)
+		for name, value := range map[string]string{"id": id, "target": target, "before": before, "after": after} {
+			if value != "" {
+				query.Set(name, value)
+			}
+		}
+		return query
+	}
+}
+
+func deadLettersCommand() *cobra.Command {
+	var content bool
+	cmd := &cobra.Command{
+		Use:   "dead-letters",
+		Short: "Shows the notifications that targets gave up on",
+		Long: `
+Shows the notifications that targets gave up on, the oldest first. They are kept
+for 30 days. What they say is shown with --content only: it is somebody's mail.`,
+		Example: "  caddy dovecot-push dead-letters --target middleware --after 24h",
+		Args:    cobra.NoArgs,
+	}
+	choose := chooseDeadLetters(cmd)
+	cmd.Flags().BoolVar(&content, "content", false, "Show what Dovecot sent as well")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := newClient(cmd)
+		if err != nil {
+			return err
+		}
+		query := choose()
+		if content {
+			query.Set("content", "true")
+		}
+		return c.showDeadLetters(query)
+	}
+	cmd.AddCommand(changeDeadLettersCommand("delete", "Forgets dead letters", http.MethodDelete, "dead_letters",
+		"deleted", "  caddy dovecot-push dead-letters delete --before 7d\n  caddy dovecot-push dead-letters delete --all"))
+	return cmd
+}
+
+func replayCommand() *cobra.Command {
+	return changeDeadLettersCommand("replay", "Delivers dead letters again", http.MethodPost, "dead_letters/replay",
+		"replayed", "  caddy dovecot-push replay 17 18\n  caddy dovecot-push replay --target middleware --after 24h\n  caddy dovecot-push replay --all")
+}
+
+func changeDeadLettersCommand(use, short, method, path, done, example string) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: use + " [<number>…]", Short: short, Example: example,
+		Long: "\n" + short + ": those with the given numbers, as dead-letters shows them, those that\nthe flags choose, or --all. The exit status is 1 if one could not be.",
+	}
+	choose := chooseDeadLetters(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "All of them")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := newClient(cmd)
+		if err != nil {
+			return err
+		}
+		query := choose()
+		if len(args) == 0 && len(query) == 0 && !all {
+			return errors.New("say which: numbers, --id, --target, --before, --after or --all")
+		}
+		if all {
+			query.Set("all", "true")
+		}
+		queries := []url.Values{query}
+		if len(args) > 0 {
+			queries = nil
+			for _, number := range args {
+				if _, err := strconv.ParseUint(number, 10, 64); err != nil {
+					return fmt.Errorf("%q is not the number of a dead letter", number)
+				}
+				queries = append(queries, url.Values{"number": {number}})
+			}
+		}
+		var sum Changed
+		for _, query := range queries {
+			var changed Changed
+			if err := c.call(method, path+"?"+query.Encode(), nil, &changed); err != nil {
+				return err
+			}
+			sum.Done, sum.Failed = sum.Done+changed.Done, sum.Failed+changed.Failed
+			if sum.Error == "" {
+				sum.Error = changed.Error
+			}
+		}
+		if c.json {
+			err = c.printJSON(sum)
+		} else {
+			_, err = fmt.Fprintf(c.out, "%d %s\n", sum.Done, done)
+		}
+		if err == nil && sum.Failed > 0 {
+			err = fmt.Errorf("%d could not be %s: %s", sum.Failed, done, sum.Error)
+		}
+		return err
+	}
+	return cmd
+}
+
+// showDeadLetters prints page after page.
+func (c *client) showDeadLetters(query url.Values) error {
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	all := []DeadLetter{}
+	for {
+		var page DeadLetters
+		if err := c.call(http.MethodGet, "dead_letters?"+query.Encode(), nil, &page); err != nil {
+			return err
+		}
+		all = append(all, page.DeadLetters...)
+		if page.Next == 0 {
+			break
+		}
+		query.Set("from", strconv.FormatUint(page.Next, 10))
+	}
+	if c.json {
+		return c.printJSON(all)
+	}
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(c.out, "no dead letters")
+		return err
+	}
+	fmt.Fprintln(w, "number\ttarget\treason\tattempts\tgiven up\tid")
+	for _, d := range all {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\n", d.Number, d.Target, d.Reason, d.Attempts, d.Buried.Local().Format("2006-01-02 15:04:05"), d.ID)
+		if d.Body != nil {
+			fmt.Fprintf(w, "  %s\n", d.Body)
+		}
+	}
+	return w.Flush()
+}
