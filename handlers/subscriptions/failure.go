@@ -31,15 +31,15 @@ func (e *requestError) Error() string { return e.detail }
 
 func badRequest(field, detail string) error { return &requestError{field, detail} }
 
-// tooMany says that a user has caused too many messages.
-type tooMany struct{ wait time.Duration }
+// tooManyError says that a user has caused too many messages.
+type tooManyError struct{ wait time.Duration }
 
-func (e *tooMany) Error() string { return "too many messages" }
+func (e *tooManyError) Error() string { return "too many messages" }
 
-// notSent says that a push service did not take a message.
-type notSent struct{ result delivery.Result }
+// notSentError says that a push service did not take a message.
+type notSentError struct{ result delivery.Result }
 
-func (e *notSent) Error() string { return "not sent: " + e.result.Reason }
+func (e *notSentError) Error() string { return "not sent: " + e.result.Reason }
 
 // fail answers with what err means.
 func (h *Handler) fail(w http.ResponseWriter, err error) {
@@ -47,8 +47,8 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 		request *requestError
 		field   *subscription.FieldError
 		refused *outbound.RefusedError
-		many    *tooMany
-		sent    *notSent
+		many    *tooManyError
+		sent    *notSentError
 		p       problem.Problem
 		event   = Refused
 	)
@@ -88,7 +88,7 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 }
 
 // problem says why a device did not get a message.
-func (e *notSent) problem() problem.Problem {
+func (e *notSentError) problem() problem.Problem {
 	switch {
 	case e.result.Reason == "address_refused":
 		return problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not taken: " + e.result.Err.Error() + ".", Field: "endpoint"}

@@ -137,7 +137,7 @@ func (a *api) serve(user string, r *http.Request) answer {
 	want := "application/json"
 	if got.status >= 400 {
 		want = "application/problem+json"
-		assert.Equal(a.t, float64(got.status), a.member(got.body, "status"))
+		assert.EqualValues(a.t, got.status, a.member(got.body, "status"))
 		assert.NotEmpty(a.t, got.Title)
 	}
 	assert.Equal(a.t, want, got.header.Get("Content-Type"))

@@ -53,7 +53,7 @@ func (h *Handler) askForCode(ctx context.Context, user string, d subscription.Su
 	if !d.Wanted() || result.Outcome == delivery.Gone {
 		h.forget(ctx, user, &d)
 	}
-	return d, &notSent{result}
+	return d, &notSentError{result}
 }
 
 // test sends a message that says nothing but that it has arrived.
@@ -76,12 +76,12 @@ func (h *Handler) test(w http.ResponseWriter, r *http.Request, user string) erro
 	switch result.Outcome {
 	case delivery.Gone:
 		h.forget(r.Context(), user, &d)
-		return &notSent{result}
+		return &notSentError{result}
 	case delivery.Delivered:
 		h.Observe(Tested)
 		w.WriteHeader(http.StatusAccepted)
 	default:
-		err = &notSent{result}
+		err = &notSentError{result}
 	}
 	h.Store.Used(user, d.ID, subscription.Delivery{Time: time.Now(), Outcome: result.Outcome.String()})
 	return err

@@ -223,7 +223,7 @@ func (h *Handler) address(ctx context.Context, body *addressBody) (subscription.
 // mayHaveSent counts a message that a user causes.
 func (h *Handler) mayHaveSent(user string) error {
 	if wait := h.sends.Count(user); wait > 0 {
-		return &tooMany{wait}
+		return &tooManyError{wait}
 	}
 	return nil
 }

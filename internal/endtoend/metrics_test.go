@@ -123,6 +123,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		"caddy_dovecot_push_subscriptions": true, "caddy_dovecot_push_subscription_requests_total": true,
 		"caddy_dovecot_push_guard_refused_total": true, "caddy_dovecot_push_queue_commit_errors_total": true,
 		"caddy_dovecot_push_delivery_failures_total": true, "caddy_dovecot_push_delivery_latency_seconds": true,
+		"caddy_dovecot_push_delivery_coalesced_total": true, "caddy_dovecot_push_delivery_retries_total": true,
 	}
 	for m := range documented {
 		assert.True(t, existing[m] || seldom[m], "%s is in docs/metrics.md and does not exist", m)

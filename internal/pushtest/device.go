@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -69,9 +70,7 @@ func (d *Device) JSON(members map[string]any) string {
 		"endpoint": d.Endpoint, "expirationTime": nil,
 		"keys": map[string]string{"p256dh": d.P256DH, "auth": d.Auth},
 	}
-	for name, value := range members {
-		all[name] = value
-	}
+	maps.Copy(all, members)
 	text, err := json.Marshal(all)
 	if err != nil {
 		panic(err) // a test gave something that is no JSON

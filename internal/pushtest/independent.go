@@ -70,7 +70,7 @@ func StartIndependent(t testing.TB) *Independent {
 		if err != nil {
 			return false
 		}
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		return true
 	}, waitTimeout, 10*time.Millisecond, "the push service does not start")
 	return s

@@ -125,7 +125,8 @@ func testRenew(t *testing.T, table Table) {
 	require.NoError(t, err)
 	assert.Equal(t, phone.ID, renewed.ID)
 	assert.Equal(t, "Phone", renewed.Name)
-	assert.Equal(t, to, Address{renewed.Endpoint, renewed.Keys, renewed.ServerKey, renewed.Ends})
+	is := Address{renewed.Endpoint, renewed.Keys, renewed.ServerKey, renewed.Ends}
+	assert.Equal(t, to, is)
 	assert.False(t, renewed.Confirmed())
 	assert.True(t, renewed.Wanted(), "mail waits for it")
 	assert.ErrorIs(t, s.RemoveGone(t.Context(), "alice", phone.ID, phone.Endpoint), ErrNotFound, "it has moved")

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"testing"
 	"time"
 
@@ -111,9 +112,7 @@ func record(t testing.TB, destination string, members map[string]any) *queue.Rec
 		"user": alice, "event": "messageNew", "folder": "INBOX", "imap-uidvalidity": 1, "imap-uid": 7,
 		"from": "Bob <bob@example.net>", "subject": "Hello", "snippet": "How are you?", "unseen": 3,
 	}
-	for name, value := range members {
-		body[name] = value
-	}
+	maps.Copy(body, members)
 	text, err := json.Marshal(body)
 	require.NoError(t, err)
 	accepted := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

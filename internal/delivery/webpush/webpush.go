@@ -134,7 +134,7 @@ var errEndpoint = errors.New("the endpoint is no URL")
 
 func (s *Sender) do(r *http.Request, cancel context.CancelFunc) delivery.Result {
 	// Not client.Do, which fails on a Location that it cannot read.
-	resp, err := s.client.Transport.RoundTrip(r)
+	resp, err := s.client.Transport.RoundTrip(r) //nolint:bodyclose // Discard does
 	if err != nil {
 		word, err := outbound.Failure(err)
 		result := delivery.Result{Reason: word, Err: err}
