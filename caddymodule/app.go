@@ -52,6 +52,7 @@ type App struct {
 	activity *activity
 	events   *emitter
 
+	tracing     *tracing
 	followers   *followers
 	healthCheck *healthCheck
 	endpoints   []EndpointStatus // of the handlers, which tell of themselves
@@ -84,7 +85,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.opened = make(chan struct{})
 	a.queue = new(atomic.Pointer[queue.Queue])
 	a.activity = newActivity(a.log)
-	a.followers, a.healthCheck = new(followers), new(healthCheck)
+	a.followers, a.healthCheck, a.tracing = new(followers), new(healthCheck), new(tracing)
 	if a.Queue == nil {
 		a.Queue = new(Queue)
 	}
@@ -199,6 +200,7 @@ func (a *App) accept(ctx context.Context, r queue.Record, window time.Duration) 
 	case <-ctx.Done():
 		return false, fmt.Errorf("%w: it is still being opened", queue.ErrUnavailable)
 	}
+	r.TraceParent = a.tracing.parentOf(ctx)
 	a.followers.storing(&r)
 	start := time.Now()
 	duplicate, err = a.queue.Load().Accept(ctx, r, window)

@@ -21,6 +21,9 @@ func (a *App) observeAttempt(at delivery.Attempt) {
 	observeAttempt(at)
 	a.activity.attempt(at)
 	a.followers.attempt(&at)
+	if at.Ended() {
+		a.tracing.ended(&at)
+	}
 	switch {
 	case at.Dead:
 		a.events.emit(eventDeadLetter, func() map[string]any {

@@ -25,6 +25,13 @@ type Attempt struct {
 	Dead bool
 	// Coalesced tells that a newer notification was delivered in its place.
 	Coalesced bool
+	// TraceParent is that of the record.
+	TraceParent string
+}
+
+// Ended tells that the target is done with the notification.
+func (a *Attempt) Ended() bool {
+	return a.Dead || a.Coalesced || a.Result.Outcome == Delivered || a.Result.Outcome == Gone
 }
 
 // work makes one attempt for j, and ends it.
@@ -157,7 +164,7 @@ func (l *lane) bury(j *job, r Result, took time.Duration) {
 }
 
 func (l *lane) tell(j *job, a Attempt) {
-	a.Target, a.ID, a.Attempts = l.Name, j.record.ID, j.attempts
+	a.Target, a.ID, a.Attempts, a.TraceParent = l.Name, j.record.ID, j.attempts, j.record.TraceParent
 	a.Age = max(l.now().Sub(j.record.Accepted), 0)
 	l.observe(a)
 }
