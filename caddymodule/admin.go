@@ -85,6 +85,9 @@ type adminAnswer struct {
 	err error
 }
 
+// Unwrap lets http.ResponseController flush.
+func (a *adminAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
 // ServeHTTP makes an http.Handler of h.
 func (h adminHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := w.(*adminAnswer)

@@ -29,6 +29,8 @@ type Status struct {
 	Targets []TargetStatus    `json:"targets"`
 	// The endpoints of the DoveAdm connector.
 	DoveAdm []DoveAdmStatus `json:"doveadm,omitempty"`
+	// Nothing where users are not registered from here.
+	Registration *RegistrationStatus `json:"registration,omitempty"`
 }
 
 // EndpointStatus is one notify endpoint.
@@ -106,6 +108,7 @@ func (a *App) status(ctx context.Context) Status {
 	if free, known := a.diskFree(); known {
 		status.Queue.DiskFree = &free
 	}
+	status.Registration = a.registrationStatus()
 	q := a.queue.Load()
 	if q == nil {
 		status.Queue.Error = "the queue is not open yet"

@@ -23,6 +23,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
 func init() {
@@ -47,6 +48,14 @@ type App struct {
 	// accepted, counted and forgotten.
 	TargetsRaw []json.RawMessage `json:"deliver,omitempty" caddy:"namespace=dovecot_push.targets inline_key=target"`
 
+	// The IMAP server: where people sign in, and the alternative to doveadm for
+	// registering them.
+	IMAP *IMAP `json:"imap,omitempty"`
+
+	// For whom Dovecot is made to notify. Default: those who have a device that
+	// wants push, if there is a doveadm or an imap block.
+	Register *Register `json:"register,omitempty"`
+
 	targets  []Target
 	log      *slog.Logger
 	activity *activity
@@ -56,6 +65,8 @@ type App struct {
 	followers   *followers
 	healthCheck *healthCheck
 	endpoints   []EndpointStatus // of the handlers, which tell of themselves
+
+	registrations *atomic.Pointer[registration.Reconciler] // nil before Start, and where nobody is registered
 
 	key    string // of the queue in the pool; empty while it is not open
 	engine *delivery.Engine
@@ -84,6 +95,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Slogger()
 	a.opened = make(chan struct{})
 	a.queue = new(atomic.Pointer[queue.Queue])
+	a.registrations = new(atomic.Pointer[registration.Reconciler])
 	a.activity = newActivity(a.log)
 	a.followers, a.healthCheck, a.tracing = new(followers), new(healthCheck), new(tracing)
 	if a.Queue == nil {
@@ -104,6 +116,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	list, _ := mods.([]any)
 	for _, mod := range list {
 		a.targets = append(a.targets, mod.(Target))
+	}
+	if err := a.provisionRegistration(); err != nil {
+		return err
 	}
 	if a.events, err = newEmitter(ctx); err != nil {
 		return fmt.Errorf("loading the events app: %w", err)
@@ -156,6 +171,9 @@ func (a *App) Start() error {
 	if err := a.engine.Start(ctx); err != nil {
 		return err
 	}
+	if err := a.startRegistration(q); err != nil {
+		return err
+	}
 	a.activity.start()
 	a.queue.Store(q)
 	close(a.opened)
@@ -176,6 +194,7 @@ func (a *App) Stop() error {
 			r.stop()
 		}
 	}
+	a.stopRegistration()
 	a.activity.stop()
 	return nil
 }

@@ -34,6 +34,8 @@ import (
 //	        max_bytes        <size>
 //	    }
 //	    doveadm <urls...> { ... }
+//	    imap <url> { ... }                       # see parseIMAP
+//	    register on_subscribe|all|off { ... }    # see parseRegister
 //	    deliver middleware [<name>] {
 //	        path          <path>
 //	        credentials   <user> <password>
@@ -67,6 +69,14 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		}},
 		option{name: "doveadm", parse: func(d *caddyfile.Dispenser) (err error) {
 			app.DoveAdm, err = parseDoveAdm(d)
+			return err
+		}},
+		option{name: "imap", parse: func(d *caddyfile.Dispenser) (err error) {
+			app.IMAP, err = parseIMAP(d)
+			return err
+		}},
+		option{name: "register", parse: func(d *caddyfile.Dispenser) (err error) {
+			app.Register, err = parseRegister(d)
 			return err
 		}},
 		option{name: "deliver", repeat: true, parse: func(d *caddyfile.Dispenser) error {

@@ -42,6 +42,9 @@ var commands = []func() *cobra.Command{
 	statusCommand,
 	doctorCommand,
 	sendTestCommand,
+	registerCommand,
+	unregisterCommand,
+	registrationsCommand,
 	dovecotConfigCommand,
 	importCommand,
 }
@@ -75,22 +78,11 @@ func newClient(cmd *cobra.Command) (*client, error) {
 // call asks the admin API: path is without its prefix, body, if not nil, is
 // sent as JSON, and the answer is read into answer, if that is not nil.
 func (c *client) call(method, path string, body, answer any) error {
-	var send io.Reader
-	if body != nil {
-		encoded, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		send = bytes.NewReader(encoded)
-	}
-	resp, err := caddycmd.AdminAPIRequest(c.address, method, adminPrefix+path, nil, send)
-	if resp == nil {
-		return fmt.Errorf("%w: %s: %w", errNotRunning, c.address, err)
-	}
-	defer resp.Body.Close()
+	resp, err := c.request(method, path, body)
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	if answer == nil || resp.StatusCode == http.StatusNoContent {
 		return nil
 	}
@@ -98,6 +90,49 @@ func (c *client) call(method, path string, body, answer any) error {
 		return fmt.Errorf("reading the answer of the admin API: %w", err)
 	}
 	return nil
+}
+
+// callLines is call for an answer of several JSON values, each of which is given
+// to line when it comes.
+func (c *client) callLines(method, path string, body any, line func(json.RawMessage) error) error {
+	resp, err := c.request(method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for dec := json.NewDecoder(resp.Body); ; {
+		var value json.RawMessage
+		err := dec.Decode(&value)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the answer of the admin API: %w", err)
+		}
+		if err := line(value); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *client) request(method, path string, body any) (*http.Response, error) {
+	var send io.Reader
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		send = bytes.NewReader(encoded)
+	}
+	resp, err := caddycmd.AdminAPIRequest(c.address, method, adminPrefix+path, nil, send)
+	if resp == nil {
+		return nil, fmt.Errorf("%w: %s: %w", errNotRunning, c.address, err)
+	}
+	if err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
 }
 
 // printJSON prints value for programs.

@@ -60,7 +60,8 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 	}
 	collectors = append(collectors, deliveryMetrics...)
 	if app != nil {
-		collectors = append(collectors, stateCollector{app}, doveadmCollector{app})
+		collectors = append(collectors, registrationMetrics...)
+		collectors = append(collectors, stateCollector{app}, doveadmCollector{app}, registrationCollector{app})
 	}
 	for _, c := range collectors {
 		var already prometheus.AlreadyRegisteredError

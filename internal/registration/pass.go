@@ -21,6 +21,9 @@ func (r *Reconciler) passes(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
+			if reason, _ := r.trouble.now(); reason == "" && failures == 0 {
+				r.cfg.Logger.Error("registrations cannot be looked at", "error", err)
+			}
 			wait, force = jitter(r.pauses[min(failures, len(r.pauses)-1)]), true
 			failures++
 		default:
@@ -49,7 +52,6 @@ func (r *Reconciler) passNow() {
 func (r *Reconciler) pass(ctx context.Context) error {
 	records, err := r.records(ctx)
 	if err != nil {
-		r.cfg.Logger.Error("the wishes for registration cannot be read", "error", err)
 		return err
 	}
 	users := slices.Sorted(maps.Keys(records))

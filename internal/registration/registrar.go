@@ -51,6 +51,9 @@ var (
 	ErrTemporary = errors.New("no answer from Dovecot right now")
 )
 
+// ErrConflict means that the value of an entry is from somebody else.
+var ErrConflict = errors.New("the METADATA entry has a value that something else set; it is left as it is, and takeover would overwrite it")
+
 // errNoValue means that the template has no value for a user.
 var errNoValue = errors.New("there is no METADATA value for the user")
 

@@ -69,6 +69,10 @@ type Config struct {
 	// Alone tells that nobody but this process uses the table, so that a pass
 	// that another process began has ended with it.
 	Alone bool
+	// Subscribers, if set, returns all users who have subscriptions now. It is
+	// asked before each pass, so that no wish is lost that Want or Unwant could
+	// not be told of.
+	Subscribers func(ctx context.Context) ([]string, error)
 	// Policy defaults to OnSubscribe.
 	Policy Policy
 	// Value makes the values. Default: user={user}.

@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// errForeign is what a conflict is told as.
-var errForeign = errors.New("the METADATA entry has a value that something else set; it is left as it is, and takeover would overwrite it")
-
 // look is one look at one user.
 type look struct {
 	// registrar is the reconciler's own, or one with the user's login.
@@ -76,10 +73,12 @@ func (r *Reconciler) settle(ctx context.Context, user string, l look) (record, e
 }
 
 func (r *Reconciler) observe(e Event) {
-	if e.State == Registered {
+	switch e.State {
+	case Registered:
 		r.registered.Add(1)
-	} else if e.State == Unregistered {
+	case Unregistered:
 		r.unregistered.Add(1)
+	default:
 	}
 	r.cfg.Observe(e)
 }
@@ -110,7 +109,7 @@ func (r *Reconciler) reconcile(
 	case got != "" && !isOurs(got) && !wanted:
 		return false, nil // none of our business
 	case got != "" && !isOurs(got) && !l.takeover:
-		return false, errForeign
+		return false, ErrConflict
 	}
 	if err := r.limit.Wait(ctx); err != nil {
 		return false, err
@@ -139,7 +138,7 @@ func (rec *record) note(wanted bool, failure error, isNew bool) {
 		if !rec.Until.IsZero() && time.Now().After(rec.Until) {
 			rec.Until = time.Time{}
 		}
-	case errors.Is(failure, errForeign):
+	case errors.Is(failure, ErrConflict):
 		rec.become(Conflict, ReasonForeign)
 	case reason == ReasonUnknownUser:
 		named := rec.ByHand == byHandRegistered || rec.Subscribed || rec.SignedIn || !rec.Until.IsZero()

@@ -231,7 +231,7 @@ func (s *sweep) done(user string, rec record, err error) {
 // stateError is what a look at a user ends with that changes nothing.
 func stateError(rec record) error {
 	if rec.State == Conflict {
-		return errForeign
+		return ErrConflict
 	}
 	return nil
 }

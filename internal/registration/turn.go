@@ -64,6 +64,9 @@ func (r *Reconciler) turn(ctx context.Context, force bool) (wait time.Duration, 
 	if t.Running && !r.isOver(t, revision) {
 		return poll, nil
 	}
+	if err := r.subscribers(ctx); err != nil {
+		return 0, err
+	}
 	if rest := time.Until(t.Finished.Add(r.cfg.Interval)); !force && !t.Running && t.Settings == r.settings() && rest > 0 {
 		if err := r.appoint(ctx); err != nil {
 			return 0, err

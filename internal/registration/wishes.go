@@ -6,6 +6,7 @@ package registration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -43,6 +44,39 @@ func (r *Reconciler) wish(ctx context.Context, user string, change func(*record)
 	}
 	if !r.passive() {
 		r.due.put(user, appointment{at: time.Now()})
+	}
+	return nil
+}
+
+// subscribers notes who has subscriptions, where that is known to somebody
+// else and was not noted.
+func (r *Reconciler) subscribers(ctx context.Context) error {
+	if r.cfg.Subscribers == nil {
+		return nil
+	}
+	users, err := r.cfg.Subscribers(ctx)
+	if err != nil {
+		return fmt.Errorf("reading who has subscriptions: %w", err)
+	}
+	records, err := r.records(ctx)
+	if err != nil {
+		return err
+	}
+	has := make(map[string]bool, len(users))
+	for _, user := range users {
+		has[user] = true
+		if k := records[user]; !k.Subscribed && k.State != UnknownUser {
+			if err := r.Want(ctx, user); err != nil {
+				return err
+			}
+		}
+	}
+	for user, k := range records {
+		if k.Subscribed && !has[user] {
+			if err := r.Unwant(ctx, user); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

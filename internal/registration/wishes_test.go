@@ -4,6 +4,7 @@
 package registration
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -105,6 +106,25 @@ func TestByHandAboveAllElse(t *testing.T) {
 	}
 }
 
+// Wishes that were not told are found in the list of those who have
+// subscriptions.
+func TestSubscribers(t *testing.T) {
+	m := newMemory(alice, bob)
+	subscribers := []string{alice, "nobody@example.com"}
+	f := newFixture(t, m, Config{Subscribers: func(context.Context) ([]string, error) { return subscribers, nil }})
+	require.NoError(t, f.Want(t.Context(), bob))
+	f.onePass(t)
+	assert.Equal(t, ours(alice), m.value(alice))
+	assert.Empty(t, m.value(bob), "whose subscription is gone")
+	assert.Equal(t, UnknownUser, f.state(t, "nobody@example.com"))
+	m.reset()
+	f.onePass(t)
+	assert.Equal(t, UnknownUser, f.state(t, "nobody@example.com"), "it is not wanted again for that")
+	subscribers = nil
+	f.onePass(t)
+	assert.Empty(t, m.value(alice))
+}
+
 // With "register off" nothing happens of its own accord.
 func TestOff(t *testing.T) {
 	m := newMemory(alice, "bob@example.com")
@@ -134,7 +154,7 @@ func TestForeignValue(t *testing.T) {
 	}
 	assert.Equal(t, []string{"conflict alice@example.com foreign_value"}, f.events.take(), "it is told once")
 	reg, err := f.Register(t.Context(), alice, false)
-	require.ErrorIs(t, err, errForeign)
+	require.ErrorIs(t, err, ErrConflict)
 	assert.Equal(t, ReasonForeign, reg.Reason)
 	_, err = f.Unregister(t.Context(), alice)
 	require.NoError(t, err)

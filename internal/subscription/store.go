@@ -162,6 +162,25 @@ func (s *Store) Count() (all, confirmed int) {
 	return all, confirmed
 }
 
+// Users returns the users who have devices that mail should be told of: those
+// of whom Changed would have told. It waits until the subscriptions have been
+// read. Errors: [ErrNotReady].
+func (s *Store) Users(ctx context.Context) ([]string, error) {
+	if err := s.Wait(ctx); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var users []string
+	for user, d := range s.users {
+		if anyWanted(alive(d.list, now)) {
+			users = append(users, user)
+		}
+	}
+	return users, nil
+}
+
 // ServerKeys counts the devices by the VAPID key that they were made with.
 func (s *Store) ServerKeys() (map[string]int, error) {
 	select {

@@ -39,6 +39,17 @@ func TestRestart(t *testing.T) {
 }
 
 // Nothing is answered before the table has been read.
+func TestUsers(t *testing.T) {
+	s := startStore(t, newMemory(), nil)
+	confirmed(t, s, "alice@example.com", newDevice(t, "phone"))
+	confirmed(t, s, "alice@example.com", newDevice(t, "laptop"))
+	_, _, err := s.Add(t.Context(), "bob@example.com", newDevice(t, "not confirmed"))
+	require.NoError(t, err)
+	users, err := s.Users(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"alice@example.com"}, users)
+}
+
 func TestNotReady(t *testing.T) {
 	s := New(Config{Table: newMemory(), Logger: slog.New(slog.DiscardHandler)})
 	_, err := s.Of("alice")

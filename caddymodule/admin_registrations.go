@@ -1,0 +1,212 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
+)
+
+func init() {
+	adminRoutes["GET registrations"] = getRegistrations
+	adminRoutes["PUT registrations/{user}"] = putRegistration
+	adminRoutes["DELETE registrations/{user}"] = deleteRegistration
+	adminRoutes["POST registrations"] = postRegistrations
+}
+
+// RegistrationStatus is how it stands with registration as a whole.
+type RegistrationStatus struct {
+	// on_subscribe, all or off; and doveadm or imap.
+	Users string `json:"users"`
+	Via   string `json:"via"`
+	// Whether users can be registered, and why not.
+	Up     bool   `json:"up"`
+	Reason string `json:"reason,omitempty"`
+	Error  string `json:"error,omitempty"`
+	// The pass over all users that runs, or the last one.
+	Pass *RegistrationPass `json:"pass,omitempty"`
+}
+
+// RegistrationPass is one look at all users.
+type RegistrationPass struct {
+	Started time.Time `json:"started"`
+	// Zero while it runs.
+	Ended time.Time `json:"ended,omitzero"`
+	// How many users there are to look at, and how many were.
+	Users int `json:"users"`
+	Done  int `json:"done"`
+	// How many of them were left in each state.
+	States map[registration.State]int `json:"states"`
+	// How many entries were set and removed.
+	Registered   int64 `json:"registered"`
+	Unregistered int64 `json:"unregistered"`
+	// Why it ended early.
+	Error string `json:"error,omitempty"`
+}
+
+// registrationStatus is nil where nobody is registered.
+func (a *App) registrationStatus() *RegistrationStatus {
+	r := a.registrations.Load()
+	if r == nil {
+		return nil
+	}
+	s := r.Status()
+	status := &RegistrationStatus{
+		Users: string(s.Policy), Via: a.Register.Via, Up: s.Trouble == "", Reason: string(s.Trouble),
+	}
+	if s.Err != nil {
+		status.Error = s.Err.Error()
+	}
+	if p := s.Pass; p != nil {
+		status.Pass = &RegistrationPass{
+			Started: p.Started, Ended: p.Ended, Users: p.Users, Done: p.Done, States: p.States,
+			Registered: p.Registered, Unregistered: p.Unregistered,
+		}
+		if p.Err != nil {
+			status.Pass.Error = p.Err.Error()
+		}
+	}
+	return status
+}
+
+func passTime(p *registration.Pass) time.Duration {
+	if p.Ended.IsZero() {
+		return time.Since(p.Started)
+	}
+	return p.Ended.Sub(p.Started)
+}
+
+// getRegistrations answers how it stands with one user, or, line by line, with
+// all of them.
+func getRegistrations(a *App, r *http.Request) (any, error) {
+	if _, err := a.reconciler(r.Context()); err != nil {
+		return nil, registrationError(err)
+	}
+	if r.URL.Query().Has("user") {
+		reg, err := a.UserRegistration(r.Context(), r.URL.Query().Get("user"))
+		return reg, registrationError(err)
+	}
+	return lines(func(line func(any) error) error {
+		for reg, err := range a.Registrations(r.Context()) {
+			if err == nil {
+				err = line(reg)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}), nil
+}
+
+func putRegistration(a *App, r *http.Request) (any, error) {
+	reconciler, err := a.reconciler(r.Context())
+	if err != nil {
+		return nil, registrationError(err)
+	}
+	reg, err := reconciler.Register(r.Context(), r.PathValue("user"), r.URL.Query().Has("takeover"))
+	return newRegistration(reg), registrationError(err)
+}
+
+func deleteRegistration(a *App, r *http.Request) (any, error) {
+	reconciler, err := a.reconciler(r.Context())
+	if err != nil {
+		return nil, registrationError(err)
+	}
+	reg, err := reconciler.Unregister(r.Context(), r.PathValue("user"))
+	return newRegistration(reg), registrationError(err)
+}
+
+// manyUsers is the body of POST registrations.
+type manyUsers struct {
+	// register or unregister
+	Action string `json:"action"`
+	// The users, or all of them: those that Dovecot lists, to be registered;
+	// those about whom something is known, to be unregistered.
+	Users []string `json:"users,omitempty"`
+	All   bool     `json:"all,omitempty"`
+	// Overwrite entries that something else has set.
+	Takeover bool `json:"takeover,omitempty"`
+}
+
+// manyLine is a line of the answer: first how many users there are, then each
+// of them, and an error if it ends early.
+type manyLine struct {
+	Total        int           `json:"total,omitempty"`
+	Registration *Registration `json:"registration,omitempty"`
+	Error        string        `json:"error,omitempty"`
+}
+
+func postRegistrations(a *App, r *http.Request) (any, error) {
+	reconciler, err := a.reconciler(r.Context())
+	if err != nil {
+		return nil, registrationError(err)
+	}
+	var many manyUsers
+	if err := readJSON(r, &many); err != nil {
+		return nil, err
+	}
+	if many.All == (len(many.Users) > 0) {
+		return nil, badRequest("give either users or all")
+	}
+	if many.Action != "register" && many.Action != "unregister" {
+		return nil, badRequest("action is register or unregister, not %q", many.Action)
+	}
+	return lines(func(line func(any) error) error {
+		total := func(n int) { _ = line(manyLine{Total: n}) }
+		report := func(reg registration.Registration) {
+			r := newRegistration(reg)
+			_ = line(manyLine{Registration: &r})
+		}
+		if many.Action == "register" {
+			return reconciler.RegisterMany(r.Context(), many.Users, many.Takeover, total, report)
+		}
+		return reconciler.UnregisterMany(r.Context(), many.Users, total, report)
+	}), nil
+}
+
+// lines is an answer of many JSON values, a line each, that is written while it
+// is made. An error in the middle is its last line.
+func lines(write func(line func(any) error) error) adminStream {
+	return func(w http.ResponseWriter) error {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		enc := json.NewEncoder(w)
+		control := http.NewResponseController(w)
+		err := write(func(value any) error {
+			if err := enc.Encode(value); err != nil {
+				return err
+			}
+			return control.Flush()
+		})
+		if err != nil {
+			_ = enc.Encode(manyLine{Error: err.Error()})
+		}
+		return nil
+	}
+}
+
+// registrationError gives an error its status.
+func registrationError(err error) error {
+	if err == nil {
+		return nil
+	}
+	status := http.StatusServiceUnavailable
+	switch {
+	case errors.Is(err, errNoRegistration), errors.Is(err, registration.ErrNoUser):
+		status = http.StatusBadRequest
+	case errors.Is(err, ErrUnknownUser):
+		status = http.StatusNotFound
+	case errors.Is(err, ErrConflict), errors.Is(err, registration.ErrNeedsLogin):
+		status = http.StatusConflict
+	case errors.Is(err, ErrNoMetadata), errors.Is(err, ErrCredentials):
+		status = http.StatusBadGateway
+	}
+	return caddy.APIError{HTTPStatus: status, Err: err}
+}

@@ -1,0 +1,71 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
+)
+
+// IMAP is the IMAP server: people sign in with their mail login there, and
+// users can be registered by its METADATA (RFC 5464), for which Dovecot needs
+// imap_metadata = yes.
+type IMAP struct {
+	// imaps://host[:993], or imap://host[:143] for STARTTLS. An imap URL of a
+	// loopback address means no TLS. Placeholders are replaced.
+	URL string `json:"url"`
+
+	// A PEM file with the certificates of the CAs that may have signed the
+	// server's certificate. Default: those of the operating system.
+	// Placeholders are replaced.
+	CAFile string `json:"ca_file,omitempty"`
+
+	// Do without TLS for an imap URL that is not a loopback address. Passwords
+	// can be read on the way then.
+	Plaintext bool `json:"plaintext,omitempty"`
+
+	// A user who may sign in for every other one, by the authorization identity
+	// of SASL PLAIN: a passdb with master=yes in Dovecot. Placeholders are
+	// replaced. Without a master user, users are registered with their own
+	// login when they sign in.
+	MasterUser string `json:"master_user,omitempty"`
+
+	// The password that goes with it, as a placeholder: {env.NAME} or
+	// {file./path}.
+	MasterPassword string `json:"master_password,omitempty"`
+
+	server *imap.Server
+	master registration.MasterUser
+}
+
+// provision reads the settings; it connects to nothing.
+func (i *IMAP) provision() error {
+	url, err := replace(i.URL)
+	if err != nil {
+		return fmt.Errorf("URL: %w", err)
+	}
+	caFile, err := replace(i.CAFile)
+	if err != nil {
+		return fmt.Errorf("ca_file: %w", err)
+	}
+	if i.server, err = imap.New(imap.Config{URL: url, CAFile: caFile, Plaintext: i.Plaintext}); err != nil {
+		return err
+	}
+	if (i.MasterUser == "") != (i.MasterPassword == "") {
+		return errors.New("a master user needs a password, and a password its master user")
+	}
+	if i.MasterUser == "" {
+		return nil
+	}
+	if i.master.Name, err = replace(i.MasterUser); err != nil {
+		return fmt.Errorf("master_user: %w", err)
+	}
+	if i.master.Password, err = replaceSecret(i.MasterPassword); err != nil {
+		return fmt.Errorf("master_user: %w", err)
+	}
+	return nil
+}
