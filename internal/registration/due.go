@@ -20,7 +20,8 @@ type due struct {
 
 type appointment struct {
 	at       time.Time
-	failures int // in a row
+	failures int  // in a row
+	noticed  bool // in the table, where somebody else may follow it
 }
 
 func newDue() *due {
@@ -92,7 +93,10 @@ func (r *Reconciler) attempt(ctx context.Context, user string, a appointment) {
 	if reason, _ := r.trouble.now(); reason != "" {
 		return // the pass that finds it over looks at all users
 	}
-	rec, err := r.settle(ctx, user, look{registrar: r.cfg.Registrar})
+	if a.noticed && !r.stillDue(ctx, user) {
+		return
+	}
+	rec, err := r.settle(ctx, user, look{registrar: r.cfg.Registrar, takeover: r.cfg.Takeover})
 	if ctx.Err() != nil {
 		return
 	}

@@ -84,8 +84,10 @@ func (rec *record) idle() bool {
 	return rec.State == Unregistered && rec.ByHand == "" && !rec.Subscribed && !rec.SignedIn
 }
 
-// userKey is where the record of a user is in the table.
-func userKey(user string) queue.Key { return queue.Key{"user", user} }
+// allUsers is where the records are in the table.
+var allUsers = queue.Key{"user"}
+
+func userKey(user string) queue.Key { return append(allUsers[:1:1], user) }
 
 // load reads the record of a user and its revision, 0 if there is none.
 func (r *Reconciler) load(ctx context.Context, user string) (record, uint64, error) {

@@ -14,7 +14,7 @@
 // be read there. What is wished is kept in a table of the queue's store, one
 // entry for each user. Three things lead to a look at a user:
 //
-//   - a wish is noted: at once (due.go);
+//   - a wish is noted: at once (due.go, watch.go);
 //   - an attempt failed: after a while, longer each time (due.go);
 //   - a pass over all users, every interval, finds what is missing or wrong, such
 //     as the entry of an INBOX that was deleted and made anew (pass.go, sweep.go).
@@ -183,6 +183,7 @@ func (r *Reconciler) Start() {
 		return
 	}
 	r.wg.Go(func() { r.settleDue(ctx) })
+	r.wg.Go(func() { r.watch(ctx) })
 	r.wg.Go(func() { r.passes(ctx) })
 }
 

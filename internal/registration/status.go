@@ -52,7 +52,7 @@ func (r *Reconciler) Value(ctx context.Context, user string) (value string, ours
 // order.
 func (r *Reconciler) Registrations(ctx context.Context) iter.Seq2[Registration, error] {
 	return func(yield func(Registration, error) bool) {
-		for entry, err := range r.cfg.Table.All(ctx, userKey("")[:1]) {
+		for entry, err := range r.cfg.Table.All(ctx, allUsers) {
 			if err == nil {
 				var rec record
 				if rec, err = parse(entry); err == nil {

@@ -52,7 +52,7 @@ const unread = ^uint64(0)
 // records reads all of them.
 func (r *Reconciler) records(ctx context.Context) (map[string]known, error) {
 	records := make(map[string]known)
-	for entry, err := range r.cfg.Table.All(ctx, userKey("")[:1]) {
+	for entry, err := range r.cfg.Table.All(ctx, allUsers) {
 		if err != nil {
 			return nil, err
 		}

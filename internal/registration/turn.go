@@ -68,9 +68,6 @@ func (r *Reconciler) turn(ctx context.Context, force bool) (wait time.Duration, 
 		return 0, err
 	}
 	if rest := time.Until(t.Finished.Add(r.cfg.Interval)); !force && !t.Running && t.Settings == r.settings() && rest > 0 {
-		if err := r.appoint(ctx); err != nil {
-			return 0, err
-		}
 		return min(jitter(rest), r.cfg.Interval), nil
 	}
 	t = turn{Owner: r.owner, Running: true, Settings: r.settings()}
@@ -136,23 +133,6 @@ func (r *Reconciler) isOver(t turn, revision uint64) bool {
 		r.other = sighting{revision, time.Now()}
 	}
 	return time.Since(r.other.at) > beats*beat
-}
-
-// appoint makes the appointments that are in the table, where no pass does.
-func (r *Reconciler) appoint(ctx context.Context) error {
-	records, err := r.records(ctx)
-	if err != nil {
-		return err
-	}
-	for user, k := range records {
-		switch {
-		case k.State == Wanted, k.State == Failed:
-			r.due.put(user, appointment{at: time.Now()})
-		case !k.Until.IsZero():
-			r.due.put(user, appointment{at: k.Until})
-		}
-	}
-	return nil
 }
 
 // settings is what makes another pass necessary when it changes.

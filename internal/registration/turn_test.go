@@ -53,6 +53,24 @@ func TestReloadWithOpenWishes(t *testing.T) {
 	assert.Zero(t, m.counted("list"))
 }
 
+// A wish that another one noted, and could not follow, is followed.
+func TestWishOfAnother(t *testing.T) {
+	m := newMemory(alice)
+	table := openQueue(t, t.TempDir()).Table("registrations")
+	f := newFixture(t, m, Config{Table: table})
+	f.Start()
+	eventually(t, func() bool {
+		p := f.Status().Pass
+		return p != nil && !p.Ended.IsZero()
+	})
+	stopped := newFixture(t, m, Config{Table: table, Grace: time.Millisecond})
+	require.NoError(t, stopped.Want(t.Context(), alice))
+	eventually(t, func() bool { return m.value(alice) != "" })
+	require.NoError(t, stopped.Unwant(t.Context(), alice))
+	eventually(t, func() bool { return m.value(alice) == "" })
+	assert.LessOrEqual(t, m.counted("get"), 2)
+}
+
 // Of several who share the table, one makes the pass, and another one takes
 // over when it is gone.
 func TestOneAtATime(t *testing.T) {
