@@ -5,6 +5,7 @@ package registration
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"time"
@@ -106,18 +107,19 @@ func (r *Reconciler) UnregisterMany(ctx context.Context, users []string, total f
 func (r *Reconciler) decideMany(
 	ctx context.Context, users []string, decision string, takeover bool, total func(int), report func(Registration),
 ) error {
+	all := len(users) == 0
 	var listing []string
 	var err error
-	if decision == byHandRegistered && len(users) == 0 || len(users) >= listFrom {
-		if listing, err = r.list(ctx); err != nil && len(users) == 0 {
+	if decision == byHandRegistered && all || len(users) >= listFrom {
+		if listing, err = r.list(ctx); err != nil && all {
 			return err
 		}
 	}
 	users = slices.Compact(slices.Sorted(slices.Values(users)))
-	if len(users) == 0 && decision == byHandRegistered {
+	switch {
+	case all && decision == byHandRegistered:
 		users = listing
-	}
-	if len(users) == 0 {
+	case all:
 		for reg, err := range r.Registrations(ctx) {
 			if err != nil {
 				return err
@@ -138,7 +140,12 @@ func (r *Reconciler) decideMany(
 	}
 	s := sweep{
 		r: r, records: records, takeover: takeover || r.cfg.Takeover,
-		report: func(user string, rec record, err error) { report(r.registration(user, rec, err)) },
+		report: func(user string, rec record, err error) {
+			if all && decision == byHandUnregistered && errors.Is(err, ErrUnknownUser) {
+				err = nil // nobody named a user who does not exist
+			}
+			report(r.registration(user, rec, err))
+		},
 	}
 	return s.run(ctx, users, listing)
 }

@@ -113,6 +113,9 @@ func (r *Reconciler) decide(ctx context.Context, user, decision string, takeover
 
 func (r *Reconciler) decideRecord(rec *record, decision string) {
 	rec.ByHand = ""
+	if decision == byHandUnregistered && rec.State == UnknownUser {
+		rec.become(Unregistered, "")
+	}
 	if decision == byHandRegistered || rec.wanted(r.cfg.Policy, time.Now()) {
 		rec.ByHand = decision
 	}
