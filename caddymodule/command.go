@@ -129,7 +129,7 @@ func (c *client) request(method, path string, body any) (*http.Response, error) 
 		return nil, fmt.Errorf("%w: %s: %w", errNotRunning, c.address, err)
 	}
 	if err != nil {
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		return nil, err
 	}
 	return resp, nil

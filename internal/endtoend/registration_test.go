@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -238,9 +239,7 @@ func newCountingProxy(t *testing.T, dovecot *dovecottest.Server) *countingProxy 
 		answer := httptest.NewRecorder()
 		forward.ServeHTTP(answer, r.WithContext(context.WithoutCancel(r.Context())))
 		p.count(body, answer.Body.String())
-		for name, values := range answer.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
 		_, _ = w.Write(answer.Body.Bytes())
 	}))
