@@ -32,6 +32,9 @@ type load struct {
 // uid makes every notification of a run of this program another one.
 var uid atomic.Uint32
 
+// nextUID has as many digits as there is room for.
+func nextUID() string { return strconv.FormatUint(uint64(1_000_000_000+uid.Add(1)), 10) }
+
 func (l load) run() (result, error) {
 	var (
 		wg       sync.WaitGroup
@@ -77,7 +80,7 @@ func (l load) connection(more func() bool, failed *atomic.Int64) ([]time.Duratio
 	answers := bufio.NewReader(conn)
 	var latencies []time.Duration
 	for more() {
-		copy(request[at:], strconv.FormatUint(uint64(1_000_000_000+uid.Add(1)), 10))
+		copy(request[at:], nextUID())
 		begin := time.Now()
 		if _, err := conn.Write(request); err != nil {
 			return latencies, err
@@ -96,12 +99,15 @@ func (l load) connection(more func() bool, failed *atomic.Int64) ([]time.Duratio
 
 const notifyPath = "/preliminary/http-notify/v1/notify"
 
+const digits = "0000000000" // of the UID, to fill in
+
+// body is a notification as Dovecot sends it, of the usual size.
+const body = `{"user":"somebody@example.com","event":"messageNew","folder":"INBOX","imap-uidvalidity":1795452971,"imap-uid":` +
+	digits + `,"from":"Alice Example <alice@example.net>","subject":"Minutes of the meeting","snippet":"Hello, here are ` +
+	`the minutes of our meeting of last week, please have a look before Friday.","unseen":1}`
+
 // template is a request with ten digits of the UID to fill in at offset at.
 func (l load) template() (request []byte, at int) {
-	const digits = "0000000000"
-	body := `{"user":"somebody@example.com","event":"messageNew","folder":"INBOX","imap-uidvalidity":1795452971,"imap-uid":` +
-		digits + `,"from":"Alice Example <alice@example.net>","subject":"Minutes of the meeting","snippet":"Hello, here are ` +
-		`the minutes of our meeting of last week, please have a look before Friday.","unseen":1}`
 	head := "PUT " + notifyPath + " HTTP/1.1\r\nHost: " + l.address + "\r\nDate: Mon, 23 Nov 2026 16:56:11 GMT\r\n" +
 		"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+password)) + "\r\n" +
 		"Content-Length: " + strconv.Itoa(len(body)) + "\r\nConnection: Keep-Alive\r\n" +

@@ -120,6 +120,9 @@ func (b *bench) serve(h http.Handler) (string, error) {
 	return l.Addr().String(), nil
 }
 
+// queueBytes is more than any part stores.
+const queueBytes = 8 << 30
+
 const logOff = "log {\nlevel ERROR\n}\n"
 
 // respond is Caddy answering 200 to everything: the most it can do.
@@ -153,7 +156,7 @@ func accepting(middleware, queue string) string {
 	%s
 	dovecot_push {
 		queue embedded {
-			max_bytes 8GiB
+			max_bytes %d
 			%s
 		}
 		%s
@@ -165,7 +168,7 @@ http://%%ADDR%% {
 		credentials %s {env.NOTIFY_PASSWORD}
 	}
 }
-`, logOff, queue, target, username)
+`, logOff, queueBytes, queue, target, username)
 }
 
 // internalTLS makes a Caddyfile serve HTTPS with a certificate of Caddy's
