@@ -20,6 +20,16 @@ type result struct {
 	cpu time.Duration
 }
 
+// newResult sorts the latencies of what was asked for in a time.
+func newResult(latencies []time.Duration, took time.Duration) result {
+	r := result{requests: int64(len(latencies)), took: took}
+	if len(latencies) > 0 {
+		slices.Sort(latencies)
+		r.p50, r.p99 = latencies[len(latencies)/2], latencies[len(latencies)*99/100]
+	}
+	return r
+}
+
 func (r result) rate() float64 { return float64(r.requests-r.failed) / r.took.Seconds() }
 
 // p99Latency and cpuPerRequest are in seconds.

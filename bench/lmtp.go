@@ -44,16 +44,12 @@ func (b *bench) lmtp() error {
 	if err != nil {
 		return err
 	}
-	contenders := []*contender{}
-	add := func(name, address, ca string) error {
-		c, err := b.delivering(name, address, ca)
-		contenders = append(contenders, c)
+	contenders := make([]*contender, 3)
+	contenders[0], err = b.delivering("push to a bare server", bare.Listener.Addr().String(), bareCA)
+	if err != nil {
 		return err
 	}
-	if err := add("push to a bare server", bare.Listener.Addr().String(), bareCA); err != nil {
-		return err
-	}
-	for _, c := range []struct{ name, middleware string }{
+	for i, c := range []struct{ name, middleware string }{
 		{"push to this module", middleware},
 		{"push to this module, the middleware hangs", hanging},
 	} {
@@ -61,9 +57,10 @@ func (b *bench) lmtp() error {
 		if err != nil {
 			return err
 		}
-		if err := add(c.name, s.address, s.RootCA()); err != nil {
+		if contenders[i+1], err = b.delivering(c.name, s.address, s.RootCA()); err != nil {
 			return err
 		}
+		contenders[i+1].server = s
 	}
 	if err := compare("mails/s", contenders...); err != nil {
 		return err
@@ -99,35 +96,41 @@ func (b *bench) delivering(name, address, ca string) (*contender, error) {
 
 // deliver delivers over one session for each user at the same time.
 func deliver(dovecot *dovecottest.Server, users []dovecottest.User) (result, error) {
-	message := []byte("From: Alice <alice@example.net>\r\nSubject: bench\r\n\r\nHello.\r\n")
 	var (
 		wg     sync.WaitGroup
 		mu     sync.Mutex
+		all    []time.Duration
 		failed error
 	)
 	start := time.Now()
 	for _, u := range users {
 		wg.Go(func() {
-			err := func() error {
-				session, err := dovecot.OpenLMTP()
-				if err != nil {
-					return err
-				}
-				defer session.Close()
-				for range *mails / len(users) {
-					if _, err := session.Deliver("alice@example.net", []string{u.Name}, message); err != nil {
-						return err
-					}
-				}
-				return nil
-			}()
+			latencies, err := deliverTo(dovecot, u.Name, *mails/len(users))
 			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, latencies...)
 			failed = errors.Join(failed, err)
-			mu.Unlock()
 		})
 	}
 	wg.Wait()
-	return result{requests: int64(*mails / len(users) * len(users)), took: time.Since(start)}, failed
+	return newResult(all, time.Since(start)), failed
+}
+
+func deliverTo(dovecot *dovecottest.Server, user string, mails int) (latencies []time.Duration, err error) {
+	message := []byte("From: Alice <alice@example.net>\r\nSubject: bench\r\n\r\nHello.\r\n")
+	session, err := dovecot.OpenLMTP()
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	for range mails {
+		took, err := session.Deliver("alice@example.net", []string{user}, message)
+		if err != nil {
+			return latencies, err
+		}
+		latencies = append(latencies, took)
+	}
+	return latencies, nil
 }
 
 type closer func()

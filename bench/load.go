@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -61,12 +60,11 @@ func (l load) run() (result, error) {
 		})
 	}
 	wg.Wait()
-	r := result{requests: int64(len(all)), failed: failed.Load(), took: time.Since(start)}
 	if len(all) == 0 {
-		return r, errors.Join(errors.New("no answer at all"), firstErr)
+		return result{}, errors.Join(errors.New("no answer at all"), firstErr)
 	}
-	slices.Sort(all)
-	r.p50, r.p99 = all[len(all)/2], all[len(all)*99/100]
+	r := newResult(all, time.Since(start))
+	r.failed = failed.Load()
 	return r, firstErr
 }
 
