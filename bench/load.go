@@ -23,16 +23,8 @@ import (
 type load struct {
 	address     string
 	connections int
-	// One of the two bounds the run.
-	duration time.Duration
-	requests int64
+	duration    time.Duration
 }
-
-// uid makes every notification of a run of this program another one.
-var uid atomic.Uint32
-
-// nextUID has as many digits as there is room for.
-func nextUID() string { return strconv.FormatUint(uint64(1_000_000_000+uid.Add(1)), 10) }
 
 func (l load) run() (result, error) {
 	var (
@@ -40,19 +32,13 @@ func (l load) run() (result, error) {
 		mu       sync.Mutex
 		all      []time.Duration
 		failed   atomic.Int64
-		sent     atomic.Int64
 		firstErr error
 	)
 	start := time.Now()
 	deadline := start.Add(l.duration)
 	for range l.connections {
 		wg.Go(func() {
-			latencies, err := l.connection(func() bool {
-				if l.requests > 0 {
-					return sent.Add(1) <= l.requests
-				}
-				return time.Now().Before(deadline)
-			}, &failed)
+			latencies, err := l.connection(deadline, &failed)
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, latencies...)
@@ -68,19 +54,19 @@ func (l load) run() (result, error) {
 	return r, firstErr
 }
 
-func (l load) connection(more func() bool, failed *atomic.Int64) ([]time.Duration, error) {
+func (l load) connection(deadline time.Time, failed *atomic.Int64) ([]time.Duration, error) {
 	conn, err := net.Dial("tcp", l.address)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	request, at := l.template()
+	request := l.form()
 	answers := bufio.NewReader(conn)
 	var latencies []time.Duration
-	for more() {
-		copy(request[at:], nextUID())
+	for time.Now().Before(deadline) {
+		request.next()
 		begin := time.Now()
-		if _, err := conn.Write(request); err != nil {
+		if _, err := conn.Write(request.text); err != nil {
 			return latencies, err
 		}
 		status, err := readAnswer(answers)
@@ -97,21 +83,12 @@ func (l load) connection(more func() bool, failed *atomic.Int64) ([]time.Duratio
 
 const notifyPath = "/preliminary/http-notify/v1/notify"
 
-const digits = "0000000000" // of the UID, to fill in
-
-// body is a notification as Dovecot sends it, of the usual size.
-const body = `{"user":"somebody@example.com","event":"messageNew","folder":"INBOX","imap-uidvalidity":1795452971,"imap-uid":` +
-	digits + `,"from":"Alice Example <alice@example.net>","subject":"Minutes of the meeting","snippet":"Hello, here are ` +
-	`the minutes of our meeting of last week, please have a look before Friday.","unseen":1}`
-
-// template is a request with ten digits of the UID to fill in at offset at.
-func (l load) template() (request []byte, at int) {
-	head := "PUT " + notifyPath + " HTTP/1.1\r\nHost: " + l.address + "\r\nDate: Mon, 23 Nov 2026 16:56:11 GMT\r\n" +
+// form is a request with the notification to fill in.
+func (l load) form() *form {
+	return newForm("PUT " + notifyPath + " HTTP/1.1\r\nHost: " + l.address + "\r\nDate: Mon, 23 Nov 2026 16:56:11 GMT\r\n" +
 		"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+password)) + "\r\n" +
 		"Content-Length: " + strconv.Itoa(len(body)) + "\r\nConnection: Keep-Alive\r\n" +
-		"Content-Type: application/json; charset=utf-8\r\n\r\n"
-	request = []byte(head + body)
-	return request, bytes.Index(request, []byte(digits))
+		"Content-Type: application/json; charset=utf-8\r\n\r\n" + body)
 }
 
 func readAnswer(r *bufio.Reader) (status int, err error) {

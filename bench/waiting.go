@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,12 +94,13 @@ func fill(path string, notifications int64) (err error) {
 }
 
 func store(ctx context.Context, q *queue.Queue) error {
-	body := []byte(strings.Replace(body, digits, nextUID(), 1))
-	n, err := notification.Identify(body)
+	f := newForm(body)
+	f.next()
+	n, err := notification.Identify(f.text)
 	if err != nil {
 		return err
 	}
-	id, _ := n.Identity(body, "")
-	_, err = q.Accept(ctx, queue.Record{ID: id, Mailbox: n.Mailbox(), UID: n.UID, Accepted: time.Now(), Body: body}, 0)
+	id, _ := n.Identity(f.text, "")
+	_, err = q.Accept(ctx, queue.Record{ID: id, Mailbox: n.Mailbox(), UID: n.UID, Accepted: time.Now(), Body: f.text}, 0)
 	return err
 }
