@@ -30,6 +30,7 @@ type Group struct {
 func (g *Group) Settle() error {
 	g.q.change.RLock()
 	defer g.q.change.RUnlock()
+	defer g.q.settled.Store(true)
 	return g.msg.DoubleAck(g.q.up)
 }
 

@@ -35,6 +35,7 @@ func (q *Queue) keep() {
 		case <-q.wake:
 			if q.full.Swap(false) {
 				q.sweep(true)
+				_ = q.trim(q.ctx)
 			}
 		}
 		if q.usable() {

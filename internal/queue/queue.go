@@ -14,9 +14,9 @@
 //
 //	<prefix>         subject <prefix>.in.<count>: groups of <count> accepted
 //	                 records. One durable consumer per target; a group is
-//	                 removed when all of them have acknowledged it (interest
-//	                 retention). Full means that nothing more is taken in;
-//	                 what is stored is never dropped.
+//	                 removed soon after all of them have acknowledged it.
+//	                 Full means that nothing more is taken in; what is
+//	                 stored is never dropped.
 //	<prefix>_parked  subject <prefix>.parked.<target>.<count>: groups of
 //	                 <count> records waiting for their next attempt, with
 //	                 attempts and due time in the headers. Removed when
@@ -121,6 +121,7 @@ type Queue struct {
 	down     atomic.Pointer[context.CancelFunc]
 	ready    atomic.Bool
 	full     atomic.Bool // a write was refused for lack of room
+	settled  atomic.Bool // there may be something that all targets have
 	wake     chan struct{}
 
 	// others are the streams of tables and logs in use.
@@ -202,7 +203,9 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		q.cancel()
 		return nil, errors.Join(err, q.disconnect())
 	}
+	q.settled.Store(true)
 	q.wg.Go(q.keep)
+	q.wg.Go(q.trimLoop)
 	q.wg.Go(func() {
 		q.commitLoop()
 		q.cancel()

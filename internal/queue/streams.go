@@ -37,7 +37,7 @@ func (q *Queue) prepare(ctx context.Context) error {
 			Name:        q.names.stream,
 			Description: "accepted notifications of Dovecot, in groups",
 			Subjects:    []string{q.names.in + ".*"},
-			Retention:   jetstream.InterestPolicy,
+			Retention:   jetstream.LimitsPolicy, // see trimInterval
 			Discard:     jetstream.DiscardNew,
 		},
 		{
