@@ -4,6 +4,7 @@
 package signin
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -35,15 +36,15 @@ func (g *Gate) session(r *http.Request) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &s, g.holds(&s)
+	return &s, g.holds(r.Context(), &s)
 }
 
 // holds returns nil if nobody has ended the session and it has not expired.
-func (g *Gate) holds(s *session) error {
+func (g *Gate) holds(ctx context.Context, s *session) error {
 	if !time.Now().Before(s.expires()) {
 		return errToken
 	}
-	revoked, err := g.cfg.Revoked(s.id)
+	revoked, err := g.cfg.Revoked(ctx, s.id)
 	if err == nil && revoked {
 		err = errToken
 	}

@@ -26,8 +26,9 @@ type Config struct {
 	// cluster. It is called for each request that has a cookie.
 	Key func(context.Context) ([]byte, error)
 	// Revoked tells whether a session was ended, and Revoke ends one for good;
-	// after until, when it has expired anyway, that can be forgotten.
-	Revoked func(SessionID) (bool, error)
+	// after until, when it has expired anyway, that can be forgotten. See
+	// [Revocations].
+	Revoked func(ctx context.Context, id SessionID) (bool, error)
 	Revoke  func(ctx context.Context, id SessionID, until time.Time) error
 	// Audience is what the cookies are for. Gates with another one take none
 	// of them.
@@ -77,7 +78,7 @@ func (g *Gate) Require(next http.Handler) http.Handler {
 		}
 		ctx := WithUser(r.Context(), who.user)
 		if s := who.session; s != nil {
-			ctx = withValid(ctx, func() bool { return g.holds(s) == nil })
+			ctx = withValid(ctx, func() bool { return g.holds(r.Context(), s) == nil })
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

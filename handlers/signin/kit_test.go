@@ -95,7 +95,7 @@ func newSite(t *testing.T) *site {
 		Key: func(context.Context) ([]byte, error) {
 			return []byte("0123456789abcdef0123456789abcdef"), s.keyErr
 		},
-		Revoked: func(id SessionID) (bool, error) {
+		Revoked: func(_ context.Context, id SessionID) (bool, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			_, ok := s.revoked[id]

@@ -4,6 +4,7 @@
 package signin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -238,7 +239,7 @@ func TestStoresDown(t *testing.T) {
 	s.keyErr = nil
 
 	revoked := s.cfg.Revoked
-	s.cfg.Revoked = func(SessionID) (bool, error) { return false, errors.New("not read so far") }
+	s.cfg.Revoked = func(context.Context, SessionID) (bool, error) { return false, errors.New("not read so far") }
 	s.gate = New(s.cfg)
 	status, body, _ := s.whoami(cookie)
 	require.Equal(t, http.StatusServiceUnavailable, status)
