@@ -203,6 +203,11 @@ func (a *App) Stop() error {
 func (a *App) Cleanup() error {
 	err := a.Stop() // another app's failed start leaves this one running
 	a.closeDoveAdm()
+	for _, t := range a.targets {
+		if s, ok := t.(*streams); ok {
+			err = errors.Join(err, s.cleanup(a))
+		}
+	}
 	if a.key != "" {
 		_, derr := queues.Delete(a.key)
 		a.key = ""

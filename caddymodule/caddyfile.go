@@ -22,6 +22,9 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("dovecot_push_guard", httpcaddyfile.Before, "basic_auth")
 	httpcaddyfile.RegisterDirective("dovecot_push_notify", parseNotify)
 	httpcaddyfile.RegisterDirectiveOrder("dovecot_push_notify", httpcaddyfile.Before, "invoke")
+	// After everything that authenticates, and before whatever answers.
+	httpcaddyfile.RegisterDirective("dovecot_push_api", parseAPI)
+	httpcaddyfile.RegisterDirectiveOrder("dovecot_push_api", httpcaddyfile.Before, "invoke")
 }
 
 // option is one option of a block. parse is called with the dispenser on the

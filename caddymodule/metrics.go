@@ -59,6 +59,7 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 		subscriptionRequests, doveadmRequests, doveadmDuration,
 	}
 	collectors = append(collectors, deliveryMetrics...)
+	collectors = append(collectors, apiMetrics...)
 	if app != nil {
 		collectors = append(collectors, registrationMetrics...)
 		collectors = append(collectors, stateCollector{app}, doveadmCollector{app}, registrationCollector{app})

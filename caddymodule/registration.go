@@ -187,28 +187,6 @@ func (a *App) reconciler(ctx context.Context) (*registration.Reconciler, error) 
 	return nil, errNoRegistration
 }
 
-// devicesChanged is told that a user got the first device or lost the last.
-func (a *App) devicesChanged(user string, anyDevice bool) {
-	r := a.registrations.Load()
-	if r == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), wishTimeout)
-	defer cancel()
-	var err error
-	if anyDevice {
-		err = r.Want(ctx, user)
-	} else {
-		err = r.Unwant(ctx, user)
-	}
-	if err != nil {
-		a.log.Error("the registration of a user cannot be asked for", "error", err)
-	}
-}
-
-// wishTimeout bounds how long a wish takes to be stored.
-const wishTimeout = 10 * time.Second
-
 // signedIn is told that a user signed in with the mail login. Without a master
 // user, that is when users are registered.
 func (a *App) signedIn(ctx context.Context, user, password string) {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -50,11 +49,6 @@ const (
 	maxKnown   = 8192
 	trustedFor = 30 * 24 * time.Hour
 
-	// checksAtOnce bounds the connections to the mail server; checksWaiting
-	// bounds those who wait for one, which they do for waitForCheck at most.
-	checksAtOnce  = 16
-	checksWaiting = 64
-	waitForCheck  = 5 * time.Second
 	// checkTimeout is longer than Dovecot keeps a wrong login waiting.
 	checkTimeout = 20 * time.Second
 
@@ -64,10 +58,6 @@ const (
 	// maxName and maxPassword are in bytes.
 	maxName     = 255
 	maxPassword = 1024
-
-	// dawdlers is how many refused ones are made to wait for dawdleFor.
-	dawdlers  = 256
-	dawdleFor = time.Second
 )
 
 var (
@@ -88,9 +78,7 @@ type logins struct {
 	sources  *throttle.Throttle[netip.Addr]
 	accounts *throttle.Throttle[string]
 
-	slots    chan struct{}
-	waiting  atomic.Int64
-	dawdling atomic.Int64
+	crowd *crowd
 }
 
 func newLogins(check func(ctx context.Context, user, password string) error) *logins {
@@ -100,7 +88,7 @@ func newLogins(check func(ctx context.Context, user, password string) error) *lo
 		trusted:  proven.New(maxKnown, trustedFor),
 		sources:  throttle.New[netip.Addr](bySource),
 		accounts: throttle.New[string](byAccount),
-		slots:    make(chan struct{}, checksAtOnce),
+		crowd:    newCrowd(),
 	}
 }
 
@@ -117,7 +105,7 @@ type verdict struct {
 func (l *logins) verify(ctx context.Context, user, password string, source netip.Addr) verdict {
 	v := l.judge(ctx, user, password, throttle.Source(source))
 	if v.result == Throttled {
-		l.dawdle(ctx)
+		l.crowd.dawdle(ctx)
 	}
 	return v
 }
@@ -136,10 +124,10 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 	if wait := l.wait(user, source, visitor); wait > 0 {
 		return verdict{result: Throttled, wait: wait}
 	}
-	if !l.enter(ctx) {
+	if !l.crowd.enter(ctx, source) {
 		return verdict{result: Busy, wait: busyAgain}
 	}
-	defer func() { <-l.slots }()
+	defer l.crowd.leave(source)
 	// While this one waited, others were checked.
 	if l.known.Has(login) {
 		return verdict{result: Known}
@@ -170,45 +158,6 @@ func (l *logins) wait(user string, source netip.Addr, visitor proven.Key) time.D
 		wait = max(wait, l.accounts.Wait(user))
 	}
 	return wait
-}
-
-// enter waits for one of the slots.
-func (l *logins) enter(ctx context.Context) bool {
-	select {
-	case l.slots <- struct{}{}:
-		return true
-	default:
-	}
-	if l.waiting.Add(1) > checksWaiting {
-		l.waiting.Add(-1)
-		return false
-	}
-	defer l.waiting.Add(-1)
-	timer := time.NewTimer(waitForCheck)
-	defer timer.Stop()
-	select {
-	case l.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-	return false
-}
-
-// dawdle lets the refused wait before they are told, so that a flood of them
-// over some connections is a trickle that costs next to nothing. Only so many
-// wait: the others are told at once.
-func (l *logins) dawdle(ctx context.Context) {
-	defer l.dawdling.Add(-1)
-	if l.dawdling.Add(1) > dawdlers {
-		return
-	}
-	timer := time.NewTimer(dawdleFor)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // plausible tells whether a mail server could know this login at all.

@@ -140,6 +140,35 @@ func TestChecksAreFewAtOnce(t *testing.T) {
 	})
 }
 
+// Whoever comes from one place leaves room for those from others.
+func TestChecksOfOneSourceAreFewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		m.holding = make(chan struct{})
+		l := newLogins(m.check)
+		results := make(map[Result]int)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() {
+				v := l.verify(t.Context(), fmt.Sprint("user", i), "x", home)
+				mu.Lock()
+				defer mu.Unlock()
+				results[v.result]++
+			})
+		}
+		synctest.Wait()
+		require.Equal(t, 1000-checksOfSource, results[Busy])
+		done := make(chan verdict, 1)
+		go func() { done <- l.verify(t.Context(), alice, "wonderland", other) }()
+		synctest.Wait()
+		close(m.holding)
+		wg.Wait()
+		require.Equal(t, Accepted, (<-done).result)
+		require.Empty(t, l.crowd.inside)
+	})
+}
+
 // Ten thousand wrong logins from a few hundred sources: the mail server gets
 // few of them, and few at once.
 func TestFlood(t *testing.T) {
@@ -161,8 +190,9 @@ func TestFlood(t *testing.T) {
 		require.Equal(t, 10_000, results[Wrong]+results[Throttled]+results[Busy], "%v", results)
 		require.LessOrEqual(t, m.count(), 50*byAccount.AtOnce+checksAtOnce)
 		require.LessOrEqual(t, m.most, checksAtOnce)
-		require.Zero(t, l.waiting.Load())
-		require.Zero(t, l.dawdling.Load())
+		require.Zero(t, l.crowd.waiting.Load())
+		require.Zero(t, l.crowd.dawdling.Load())
+		require.Empty(t, l.crowd.inside)
 	})
 }
 
@@ -180,10 +210,10 @@ func TestRefusedOnesWait(t *testing.T) {
 		l.verify(ctx, "user", "x", home)
 		require.Zero(t, time.Since(start), "nobody waits for who has gone")
 
-		l.dawdling.Store(dawdlers)
+		l.crowd.dawdling.Store(dawdlers)
 		l.verify(t.Context(), "user", "x", home)
 		require.Zero(t, time.Since(start), "and only so many wait")
-		require.EqualValues(t, dawdlers, l.dawdling.Load())
+		require.EqualValues(t, dawdlers, l.crowd.dawdling.Load())
 	})
 }
 

@@ -1,0 +1,197 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/api"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/events"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
+)
+
+func init() {
+	caddy.RegisterModule(API{})
+}
+
+// DefaultAPIPath is where people find the page if nobody said otherwise.
+const DefaultAPIPath = "/push"
+
+// API is what people and their programs have to do with: a page to turn
+// notifications on with, the JSON API that it uses for devices (with
+// `deliver webpush`), and a stream of new mails as they come. People sign in
+// with their mail login, or with any authentication that comes before it.
+//
+// It serves its path and what is below it; every other path goes to the next
+// handler. Browsers want HTTPS for all of it.
+//
+// In the Caddyfile this is the directive `dovecot_push_api`.
+type API struct {
+	// The path of the page: /push and /push/* mean the same. / or /* is the
+	// whole site. Default: /push
+	Path string `json:"path,omitempty"`
+
+	// How people sign in. `imap`: with their mail login, which is checked at
+	// the IMAP server. `caddy`: something before this handler has
+	// authenticated the request, and `{http.auth.user.id}` is the Dovecot login.
+	Login string `json:"login"`
+
+	// The IMAP server that logins are checked at. Default: the one of the app
+	// dovecot_push.
+	IMAP *MailLogin `json:"imap,omitempty"`
+
+	// Where people read their mail; the page and its notifications lead there.
+	// An https:// URL, or a path of this site. Placeholders are replaced when
+	// the configuration is loaded.
+	WebmailURL string `json:"webmail_url,omitempty"`
+
+	// What the page calls itself, as on the home screen of a phone. Default:
+	// "New mail", in the language of the browser.
+	Name string `json:"name,omitempty"`
+
+	app      *App
+	log      *slog.Logger
+	handler  http.Handler
+	quiet    *occasional
+	stopping chan struct{}
+	stop     func() // closes stopping
+}
+
+// The ways to sign in.
+const (
+	loginIMAP  = "imap"
+	loginCaddy = "caddy"
+)
+
+// CaddyModule returns the Caddy module information.
+func (API) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.dovecot_push_api",
+		New: func() caddy.Module { return new(API) },
+	}
+}
+
+// Provision reads the configuration.
+func (a *API) Provision(ctx caddy.Context) error {
+	a.log, a.quiet, a.stopping = ctx.Slogger(), newOccasional(), make(chan struct{})
+	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	if a.Path == "" {
+		a.Path = DefaultAPIPath
+	}
+	a.Path = strings.TrimSuffix(strings.TrimSuffix(a.Path, "*"), "/")
+	if a.Path != "" && (!strings.HasPrefix(a.Path, "/") || path.Clean(a.Path) != a.Path || strings.ContainsAny(a.Path, "*?#%{}")) {
+		return fmt.Errorf("path %q must be one plain path, such as %s", a.Path, DefaultAPIPath)
+	}
+	mod, err := ctx.AppIfConfigured("dovecot_push")
+	if err != nil {
+		return fmt.Errorf("dovecot_push_api needs the global option dovecot_push (the app of that name), "+
+			"which takes the notifications in: %w", err)
+	}
+	a.app = mod.(*App)
+	webmail, err := webmailURL(a.WebmailURL)
+	if err != nil {
+		return err
+	}
+	streams, err := a.app.provideStreams()
+	if err != nil {
+		return err
+	}
+	gate, err := a.gate(ctx, streams)
+	if err != nil {
+		return err
+	}
+	cfg := api.Config{
+		Login: a.Login, WebmailURL: webmail, Gate: gate,
+		Events: events.New(events.Config{Open: streams.openStream, Stopping: a.stopping, Observe: streamObserver}),
+		Page:   page.New(page.Options{Name: a.Name}),
+	}
+	if w := a.app.webpush(); w != nil {
+		cfg.Subscriptions, cfg.ApplicationServerKey = w, w.applicationServerKey
+	}
+	a.handler = api.New(cfg)
+	// Caddy waits for requests that are under way before it tells modules that
+	// they are no longer needed: a stream must end before that.
+	evs, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("loading the events app: %w", err)
+	}
+	return evs.(*caddyevents.App).On("stopping", a)
+}
+
+// webmailURL is something that a page may safely link to.
+func webmailURL(s string) (string, error) {
+	s, err := replace(s)
+	if err != nil {
+		return "", fmt.Errorf("webmail_url: %w", err)
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "" && (u.Scheme != "https" && u.Scheme != "http" || u.Host == "") || u.Scheme == "" && s != "" && !strings.HasPrefix(s, "/") {
+		return "", fmt.Errorf("webmail_url must be an https:// URL or a path of this site, not %q", s)
+	}
+	return s, nil
+}
+
+// Handle ends the streams when the configuration, or Caddy, is about to end.
+func (a *API) Handle(context.Context, caddy.Event) error {
+	a.stop()
+	return nil
+}
+
+// Cleanup ends the streams, should nobody have done so.
+func (a *API) Cleanup() error {
+	if a.stop != nil { // Provision may have failed before
+		a.stop()
+	}
+	return nil
+}
+
+// ServeHTTP serves what is below the path.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	rest, ok := strings.CutPrefix(r.URL.Path, a.Path)
+	switch {
+	case !ok || rest != "" && rest[0] != '/':
+		return next.ServeHTTP(w, r)
+	case rest == "":
+		// Relative, because something before this may have taken a part of the
+		// path away.
+		w.Header().Set("Location", path.Base(a.Path)+"/")
+		w.WriteHeader(http.StatusPermanentRedirect)
+		return nil
+	}
+	r2 := *r
+	u := *r.URL
+	u.Path, u.RawPath = rest, ""
+	r2.URL = &u
+	a.handler.ServeHTTP(w, &r2)
+	return nil
+}
+
+// Validate tells about contradictions in the configuration.
+func (a *API) Validate() error {
+	if a.Login == loginCaddy && a.IMAP != nil {
+		return errors.New("an IMAP server is of no use with login caddy")
+	}
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*API)(nil)
+	_ caddy.Validator             = (*API)(nil)
+	_ caddy.CleanerUpper          = (*API)(nil)
+	_ caddyhttp.MiddlewareHandler = (*API)(nil)
+	_ caddyevents.Handler         = (*API)(nil)
+)

@@ -1,0 +1,124 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
+)
+
+// MailLogin is the IMAP server that mail logins are checked at.
+type MailLogin struct {
+	// imaps://host[:993], or imap://host[:143] for STARTTLS. An imap URL of a
+	// loopback address means no TLS. Placeholders are replaced.
+	URL string `json:"url"`
+
+	// A PEM file with the certificates of the CAs that may have signed the
+	// server's certificate. Default: those of the operating system.
+	// Placeholders are replaced.
+	CAFile string `json:"ca_file,omitempty"`
+
+	// Do without TLS for an imap URL that is not a loopback address. Passwords
+	// can be read on the way then.
+	Plaintext bool `json:"plaintext,omitempty"`
+}
+
+func (m *MailLogin) server() (*imap.Server, error) {
+	url, err := replace(m.URL)
+	if err != nil {
+		return nil, fmt.Errorf("URL: %w", err)
+	}
+	caFile, err := replace(m.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("ca_file: %w", err)
+	}
+	return imap.New(imap.Config{URL: url, CAFile: caFile, Plaintext: m.Plaintext})
+}
+
+// gate makes what finds out who is asking.
+func (a *API) gate(ctx caddy.Context, streams *streams) (*signin.Gate, error) {
+	cfg := signin.Config{Source: sourceOf, Observe: a.observeSignIn}
+	switch a.Login {
+	case loginCaddy:
+		cfg.External = authenticatedUser
+		return signin.New(cfg), nil
+	case loginIMAP:
+	case "":
+		return nil, errors.New("it is not said how people sign in: with \"login imap\" or \"login caddy\"")
+	default:
+		return nil, fmt.Errorf("people sign in with \"login imap\" or \"login caddy\"; there is no login %q", a.Login)
+	}
+	server, where, err := a.imapServer()
+	if err != nil {
+		return nil, fmt.Errorf("login imap: %w", err)
+	}
+	cfg.Check = func(ctx context.Context, user, password string) error {
+		err := server.Login(ctx, user, password)
+		switch {
+		case errors.Is(err, imap.ErrCredentials):
+			return signin.ErrWrong
+		case err == nil:
+			a.app.signedIn(ctx, user, password)
+		}
+		return err
+	}
+	key := &sessionKey{storage: ctx.Storage()}
+	cfg.Key = key.get
+	cfg.Revoked, cfg.Revoke = streams.revoked, streams.revoke
+	cfg.Audience = a.Path + " " + where
+	return signin.New(cfg), nil
+}
+
+// imapServer is where logins are checked, and what stands for it in cookies.
+func (a *API) imapServer() (server *imap.Server, where string, err error) {
+	if a.IMAP == nil {
+		return nil, "", errors.New("no IMAP server to check logins at: write its URL, such as login imap imaps://imap.example.com")
+	}
+	server, err = a.IMAP.server()
+	return server, a.IMAP.URL, err
+}
+
+// authenticatedUser is whom something before the handler has authenticated.
+func authenticatedUser(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	user, _ := repl.GetString("http.auth.user.id")
+	return user
+}
+
+// sourceOf is where a request comes from: for a client behind a proxy that
+// Caddy trusts, the client.
+func sourceOf(r *http.Request) netip.Addr {
+	if addr, ok := clientIP(r); ok {
+		return addr
+	}
+	addr, _ := guard.SocketPeer(r)
+	return addr
+}
+
+// observeSignIn counts logins, and tells of those that an operator should know.
+func (a *API) observeSignIn(at signin.Attempt) {
+	signIns.WithLabelValues(string(at.Result)).Inc()
+	switch at.Result {
+	case signin.Accepted, signin.Known:
+		return
+	case signin.Unavailable:
+		a.log.Error("a mail login could not be checked", "error", at.Err)
+		return
+	}
+	if ok, suppressed := a.quiet.ok(); ok {
+		a.log.Warn("refused a sign-in", "result", string(at.Result), "remote", at.Source.String(), "not_logged_since", suppressed)
+	}
+}

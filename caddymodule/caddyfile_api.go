@@ -1,0 +1,80 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+// parseAPI reads the directive. Syntax:
+//
+//	dovecot_push_api [<path>] {
+//	    login imap [<url>] {
+//	        ca_file <pem>
+//	        plaintext
+//	    }
+//	    login caddy
+//	    webmail_url <url>
+//	    name        <text>
+//	}
+//
+// There is one login.
+func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next()
+	a := new(API)
+	if h.NextArg() {
+		a.Path = h.Val()
+		if a.Path == "*" {
+			a.Path = "/*"
+		}
+		if !strings.HasPrefix(a.Path, "/") {
+			return nil, h.Errf("%q is not a path; to use a matcher, put the directive into a handle block", a.Path)
+		}
+	}
+	if h.NextArg() {
+		return nil, h.Errf("dovecot_push_api has one path; %q is too much", h.Val())
+	}
+	err := parseBlock(h.Dispenser, "dovecot_push_api",
+		option{name: "login", parse: func(d *caddyfile.Dispenser) error { return parseLogin(d, a) }},
+		stringOption("webmail_url", &a.WebmailURL),
+		stringOption("name", &a.Name),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if a.Login == "" {
+		return nil, h.Err("dovecot_push_api needs to know how people sign in: login imap, or login caddy after any authentication")
+	}
+	return route(h, a, "dovecot_push_api"), nil
+}
+
+func parseLogin(d *caddyfile.Dispenser, a *API) error {
+	if !d.NextArg() {
+		return d.Err("login is either \"login imap\" or \"login caddy\"")
+	}
+	switch a.Login = d.Val(); a.Login {
+	case loginCaddy:
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		return parseBlock(d, "login caddy")
+	case loginIMAP:
+	default:
+		return d.Errf("there is no login %q; there are: imap, caddy", a.Login)
+	}
+	if !d.NextArg() {
+		return parseBlock(d, "login imap without a URL")
+	}
+	a.IMAP = &MailLogin{URL: d.Val()}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, "login imap",
+		stringOption("ca_file", &a.IMAP.CAFile),
+		flagOption("plaintext", &a.IMAP.Plaintext),
+	)
+}

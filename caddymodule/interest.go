@@ -1,0 +1,66 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"context"
+	"time"
+)
+
+// wishTimeout bounds how long a wish takes to be stored.
+const wishTimeout = 10 * time.Second
+
+// devicesChanged is told that a user got the first device or lost the last.
+func (a *App) devicesChanged(user string, anyDevice bool) {
+	if !anyDevice && a.streams(user) {
+		return
+	}
+	if err := a.wish(context.Background(), user, anyDevice); err != nil {
+		a.log.Error("the registration of a user cannot be asked for", "error", err)
+	}
+}
+
+// streamsChanged is told that a user has event streams, or has had none for an
+// hour.
+func (a *App) streamsChanged(ctx context.Context, user string, streaming bool) error {
+	if !streaming && a.hasDevices(user) {
+		return nil
+	}
+	return a.wish(ctx, user, streaming)
+}
+
+// wish lets a user be registered, or no longer.
+func (a *App) wish(ctx context.Context, user string, wanted bool) error {
+	r := a.registrations.Load()
+	if r == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, wishTimeout)
+	defer cancel()
+	if wanted {
+		return r.Want(ctx, user)
+	}
+	return r.Unwant(ctx, user)
+}
+
+// streams tells whether a user has event streams.
+func (a *App) streams(user string) bool {
+	for _, t := range a.targets {
+		if s, ok := t.(*streams); ok && s.known != nil {
+			return s.known.log.Wants(user)
+		}
+	}
+	return false
+}
+
+// hasDevices tells whether a user has devices. Where that cannot be told, the
+// user counts as having some: who is registered in vain costs little.
+func (a *App) hasDevices(user string) bool {
+	w := a.webpush()
+	if w == nil || w.store == nil {
+		return false
+	}
+	devices, err := w.store.Of(user)
+	return err != nil || len(devices) > 0
+}
