@@ -113,7 +113,7 @@ func TestModulesAreListed(t *testing.T) {
 	c := caddytestkit.New(t)
 	out, err := c.Command("list-modules")
 	require.NoError(t, err)
-	for _, id := range []string{"dovecot_push", "dovecot_push.targets.middleware", "http.handlers.dovecot_push_guard", "http.handlers.dovecot_push_notify"} {
+	for _, id := range []string{"dovecot_push", "dovecot_push.targets.middleware", "http.handlers.dovecot_push_api", "http.handlers.dovecot_push_guard", "http.handlers.dovecot_push_notify"} {
 		assert.Contains(t, strings.Fields(out), id)
 	}
 }
