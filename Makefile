@@ -10,7 +10,7 @@ PKG     ?= ./...
 ONLY    ?=
 LDFLAGS ?= -s -w
 
-.PHONY: run build test lint vuln bench fuzz clean help
+.PHONY: demo run build test lint vuln bench fuzz clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -22,6 +22,10 @@ run: build ## Caddy with Caddyfile.example; its data stays below ./run
 	@echo "The password of the notify endpoint is $${NOTIFY_PASSWORD:-try-it}; stop with Ctrl-C."
 	NOTIFY_PASSWORD=$${NOTIFY_PASSWORD:-try-it} XDG_DATA_HOME=$(CURDIR)/run XDG_CONFIG_HOME=$(CURDIR)/run \
 		bin/caddy run --config Caddyfile.example --adapter caddyfile
+
+demo: build ## everything at once: a throw-away Dovecot, Caddy with its page, a mail every few seconds
+	./internal/dovecottest/install.sh
+	$(GO) run ./demo -caddy bin/caddy
 
 test: ## all tests with the race detector, on a real Dovecot
 	./internal/dovecottest/install.sh

@@ -49,7 +49,7 @@ var layers = []string{
 // testKits may import anything, and only tests and benchmarks import them.
 var testKits = []string{
 	"doveadm/doveadmtest", "internal/caddytestkit", "internal/delivery/targettest", "internal/dovecottest", "internal/endtoend",
-	"internal/pushtest", "bench",
+	"internal/pushtest", "bench", "demo",
 }
 
 type goPackage struct {
