@@ -90,6 +90,8 @@ func (f *doctorFlags) run(cmd *cobra.Command, c *client) ([]doctor.Finding, erro
 	if status != nil {
 		want = status.wanted()
 		findings = append(findings, examineStatus(status)...)
+		findings = append(findings, c.examineRegistration(status, f.user)...)
+		findings = append(findings, c.examineKeys()...)
 	}
 	config, err := f.config(ctx, cmd)
 	switch {

@@ -6,6 +6,8 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -46,6 +48,10 @@ func (s *Status) wanted() doctor.Wanted {
 	var want doctor.Wanted
 	if len(s.Endpoints) > 0 {
 		want.Path = s.Endpoints[0].Path
+	}
+	if r := s.Registration; r != nil {
+		want.DoveAdm, want.IMAP = r.Via == "doveadm", r.Via == "imap"
+		want.AllUsers = r.Users == "all"
 	}
 	return want
 }
@@ -100,4 +106,60 @@ func examineStatus(s *Status) []doctor.Finding {
 		}
 	}
 	return all
+}
+
+// examineRegistration looks at the connector and at who is registered.
+func (c *client) examineRegistration(s *Status, user string) []doctor.Finding {
+	var all []doctor.Finding
+	add := func(check string, status doctor.Status, tried, got, fix string) {
+		all = append(all, doctor.Finding{Check: check, Status: status, Tried: tried, Got: got, Fix: fix})
+	}
+	for _, e := range s.DoveAdm {
+		if tried := "DoveAdm endpoint " + e.Endpoint; e.Up {
+			add("doveadm", doctor.OK, tried, "in service", "")
+		} else {
+			add("doveadm", doctor.Problem, tried, "out of service: "+e.Error, "Does Dovecot's service doveadm listen there, and does a firewall let Caddy through?")
+		}
+	}
+	if r := s.Registration; r != nil && !r.Up {
+		add("registration", doctor.Problem, "registration over "+r.Via, r.Error, "Mend that, then: caddy dovecot-push register <user>")
+	} else if r != nil {
+		add("registration", doctor.OK, "registration over "+r.Via, "users can be registered", "")
+	}
+	if user == "" {
+		return all
+	}
+	if s.Registration == nil {
+		add("registered", doctor.Skipped, "whether the user is registered", "nobody registers users here",
+			"Configure doveadm or imap in dovecot_push, or set the METADATA entry with doveadm.")
+		return all
+	}
+	var reg Registration
+	err := c.call(http.MethodGet, "registrations?"+url.Values{"user": {user}}.Encode(), nil, &reg)
+	switch {
+	case err != nil:
+		add("registered", doctor.Problem, "the METADATA entry of the user", err.Error(), "Does Dovecot know the user by this name?")
+	case reg.Value == nil || *reg.Value == "":
+		add("registered", doctor.Problem, "the METADATA entry of the user", "there is none ("+reg.State+"): Dovecot reports nothing for them",
+			"caddy dovecot-push register <user>, or let the user subscribe a device.")
+	default:
+		add("registered", doctor.OK, "the METADATA entry of the user", "registered", "")
+	}
+	return all
+}
+
+// examineKeys looks at the keys of Web Push, where it is configured.
+func (c *client) examineKeys() []doctor.Finding {
+	const tried = "the keys of Web Push"
+	var keys VAPIDKeys
+	err := c.call(http.MethodGet, "vapid", nil, &keys)
+	switch {
+	case err != nil && strings.Contains(err.Error(), errNoWebpush.Error()):
+		return nil
+	case err != nil:
+		return []doctor.Finding{{Check: "webpush-keys", Status: doctor.Problem, Tried: tried, Got: err.Error(), Fix: "Can Caddy read and write its storage?"}}
+	case len(keys.Keys) == 0:
+		return []doctor.Finding{{Check: "webpush-keys", Status: doctor.Problem, Tried: tried, Got: "there are none", Fix: "Restart Caddy and look at its log: it makes them at its start."}}
+	}
+	return []doctor.Finding{{Check: "webpush-keys", Status: doctor.OK, Tried: tried, Got: fmt.Sprintf("%d, %d devices use the newest", len(keys.Keys), keys.Keys[0].Devices)}}
 }

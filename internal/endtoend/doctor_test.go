@@ -206,3 +206,30 @@ func TestHealth(t *testing.T) {
 	status, _ = get("http://" + f.http + "/alive")
 	assert.Equal(t, http.StatusServiceUnavailable, status)
 }
+
+// With a connector, the doctor looks at it, and whether a user is registered.
+func TestDoctorOnRegistration(t *testing.T) {
+	ox := startMiddleware(t)
+	f := newFront(t, ox.addr)
+	extra := "protocol lda {\n mail_plugins = $mail_plugins notify push_notification\n}\n" +
+		"doveadm_allowed_commands = mailbox metadata set,mailbox metadata get,mailbox metadata unset\n"
+	f.start(t)
+	dovecot := dovecottest.Start(t, dovecottest.Config{
+		Version: dovecottest.V23, Users: users(2), ExtraConfig: extra, SSLClientCAFile: f.RootCA(),
+		Drivers: []dovecottest.Driver{{URL: f.url("https")}},
+	})
+	f.Setenv("DOVEADM_API_SECRET=" + dovecot.APIKey())
+	f.Stop()
+	f.config = strings.Replace(f.config, "\t\tdeliver middleware {", "\t\tdoveadm "+dovecot.DoveAdmURL()+" {\n\t\t\tapi_secret {env.DOVEADM_API_SECRET}\n\t\t}\n\t\tdeliver middleware {", 1)
+	f.start(t)
+
+	found := wrong(examine(t, f, dovecot, "--user", "user0@example.com"))
+	require.Len(t, found, 1, "%v", found)
+	assert.Equal(t, "registered", found[0].Check)
+	out, err := f.Command("dovecot-push", "register", "user0@example.com", "--address", f.Admin)
+	require.NoError(t, err, out)
+	assert.Empty(t, wrong(examine(t, f, dovecot, "--user", "user0@example.com")))
+	found = wrong(examine(t, f, dovecot, "--user", "nobody@example.com"))
+	require.Len(t, found, 1, "%v", found)
+	assert.Equal(t, "registered", found[0].Check)
+}

@@ -36,7 +36,9 @@ func queries(t *testing.T) (dashboard, alerts []string) {
 		}
 	}
 	var rules struct {
-		Groups []struct{ Rules []struct{ Alert, Expr string } }
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
 	}
 	require.NoError(t, yaml.Unmarshal([]byte(read(t, "examples", "monitoring", "alerts.yml")), &rules))
 	for _, g := range rules.Groups {
