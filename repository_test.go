@@ -43,6 +43,7 @@ var layers = []string{
 	"handlers",
 	"caddymodule",
 	"", // the package for xcaddy
+	"examples",
 	"cmd",
 }
 
