@@ -108,13 +108,7 @@ func parseNotify(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		flagOption("unauthenticated", &n.Unauthenticated),
 		sizeOption("max_body", &n.MaxBody),
 		durationOption("read_timeout", &n.ReadTimeout),
-		option{name: "events", parse: func(d *caddyfile.Dispenser) error {
-			n.Events = d.RemainingArgs()
-			if _, err := notification.ParseEvents(n.Events); err != nil || len(n.Events) == 0 {
-				return d.Errf("events takes names of events, or all: %s", notification.AllEvents)
-			}
-			return nil
-		}},
+		eventsOption(&n.Events),
 		stringOption("health", &n.Health),
 	)...)
 	if err != nil {
@@ -135,5 +129,16 @@ func route(h httpcaddyfile.Helper, handler caddy.Module, name string) []httpcadd
 	return []httpcaddyfile.ConfigValue{{
 		Class: "route",
 		Value: caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(handler, "handler", name, nil)}},
+	}}
+}
+
+// eventsOption reads names of events.
+func eventsOption(to *[]string) option {
+	return option{name: "events", parse: func(d *caddyfile.Dispenser) error {
+		*to = d.RemainingArgs()
+		if _, err := notification.ParseEvents(*to); err != nil || len(*to) == 0 {
+			return d.Errf("events takes names of events, or all: %s", notification.AllEvents)
+		}
+		return nil
 	}}
 }

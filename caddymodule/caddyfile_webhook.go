@@ -17,6 +17,7 @@ import (
 //	    credentials      <user> <placeholder>
 //	    header           <name> <value>         # may repeat
 //	    content          thin|sender|full
+//	    events           <names...>|all
 //	    users            <patterns...>          # may repeat
 //	    folders          <patterns...>          # may repeat
 //	    method           POST|PUT
@@ -49,6 +50,7 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			w.Headers.Add(name, value)
 		}),
 		contentOption(&w.Content),
+		eventsOption(&w.Events),
 		listOption("users", &w.Users),
 		listOption("folders", &w.Folders),
 		stringOption("method", &w.Method),

@@ -20,7 +20,6 @@ type Target interface {
 	Lane() Lane
 }
 
-// What targets of other modules are made of.
 type (
 	// Lane is one target, and how it is served.
 	Lane = delivery.Lane
@@ -29,8 +28,9 @@ type (
 	// Record is one accepted notification: an identity, which is the same in
 	// each attempt, the time, and the JSON that Dovecot sent.
 	Record = queue.Record
-	// Result is what an attempt ended with, Outcome the word for it.
-	Result  = delivery.Result
+	// Result is what an attempt ended with.
+	Result = delivery.Result
+	// Outcome is the word for it.
 	Outcome = delivery.Outcome
 )
 

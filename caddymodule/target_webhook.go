@@ -73,6 +73,10 @@ type Webhook struct {
 	// the text). Default: thin.
 	Content notification.Content `json:"content,omitempty"`
 
+	// The events that are sent, of those that the endpoint takes in, or `all`.
+	// Default: messageNew.
+	Events []string `json:"events,omitempty"`
+
 	// Whose notifications are sent: logins as Dovecot reports them, with * for
 	// any characters. Default: everybody's.
 	Users []string `json:"users,omitempty"`
@@ -82,9 +86,9 @@ type Webhook struct {
 
 	// A [Go template](https://pkg.go.dev/text/template) that makes the body, in
 	// the place of the standard payload. It has the fields ID, Time, User,
-	// Folder, UID, UIDValidity, Event, Unseen, From, Subject and Snippet, and
-	// the functions json, markdown and mrkdwn. What it makes must be JSON
-	// unless there is another Content-Type.
+	// Folder, UID, UIDValidity, Event, Flags, OldFolder, Unseen, From, Subject
+	// and Snippet, and the functions json, markdown and mrkdwn. What it makes
+	// must be JSON unless there is another Content-Type.
 	Template string `json:"template,omitempty"`
 
 	// A file with the template, the alternative. It is read when the
@@ -136,15 +140,19 @@ func (w *Webhook) provision() error {
 	case w.Timeout < 0:
 		return errors.New("timeout cannot be negative")
 	}
+	events, err := notification.ParseEvents(w.Events)
+	if err != nil {
+		return fmt.Errorf("events: %w", err)
+	}
 	cfg := webhook.Config{
-		Method: w.Method, Content: w.Content, Filter: webhook.Filter{Users: w.Users, Folders: w.Folders}, Decoder: decoder,
+		Method: w.Method, Content: w.Content, Decoder: decoder,
+		Filter: webhook.Filter{Events: events, Users: w.Users, Folders: w.Folders},
 	}
 	for _, set := range []func(*webhook.Config) error{w.address, w.secrets, w.headers, w.template, w.tls} {
 		if err := set(&cfg); err != nil {
 			return err
 		}
 	}
-	var err error
 	w.target, err = webhook.New(cfg)
 	return err
 }
@@ -244,11 +252,7 @@ func (w *Webhook) tls(cfg *webhook.Config) error {
 
 // Lane implements Target.
 func (w *Webhook) Lane() Lane {
-	lane := Lane{Name: w.Name, Target: w.target, Timeout: time.Duration(w.Timeout)}
-	if len(w.Users)+len(w.Folders) > 0 {
-		lane.Wants = w.target.Wants
-	}
-	return lane
+	return Lane{Name: w.Name, Target: w.target, Wants: w.target.Wants, Timeout: time.Duration(w.Timeout)}
 }
 
 // Cleanup closes the connections that are not in use.

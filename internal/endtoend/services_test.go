@@ -52,7 +52,7 @@ func (s *service) handler(judge rule) http.Handler {
 		if err == nil {
 			answer, err = judge(r, message)
 		}
-		var later errLater
+		var later laterError
 		switch {
 		case errors.As(err, &later):
 			w.Header().Set("Retry-After", "1")
@@ -68,8 +68,8 @@ func (s *service) handler(judge rule) http.Handler {
 	})
 }
 
-// errLater is how a rule asks for patience.
-type errLater struct{ error }
+// laterError is how a rule asks for patience.
+type laterError struct{ error }
 
 func readMessage(r *http.Request) (map[string]any, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
@@ -218,7 +218,7 @@ func matrix(token string) rule {
 		}
 		if !slices.Contains(transactions, transaction) {
 			transactions = append(transactions, transaction)
-			return "", errLater{errors.New("M_LIMIT_EXCEEDED")}
+			return "", laterError{errors.New("M_LIMIT_EXCEEDED")}
 		}
 		if mentions, ok := m["m.mentions"].(map[string]any); !ok || len(mentions) > 0 || m["msgtype"] != "m.text" {
 			return "", fmt.Errorf("m.mentions %v, msgtype %v", m["m.mentions"], m["msgtype"])

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -51,9 +52,7 @@ func frontWith(t *testing.T, deliver string, env ...string) *front {
 func (f *front) notify(t *testing.T, member map[string]any) {
 	t.Helper()
 	all := map[string]any{"user": "alice@example.com", "event": "messageNew", "folder": "INBOX", "imap-uidvalidity": 1795452971}
-	for name, v := range member {
-		all[name] = v
-	}
+	maps.Copy(all, member)
 	var body bytes.Buffer
 	e := json.NewEncoder(&body)
 	e.SetEscapeHTML(false)

@@ -251,7 +251,7 @@ func TestFailures(t *testing.T) {
 			}
 			r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String()+secret, strings.NewReader("body"))
 			require.NoError(t, err)
-			_, err = c.Do(r) //nolint:bodyclose // there is none
+			_, err = c.Do(r)
 			require.Error(t, err)
 			word, safe := Failure(err)
 			assert.Contains(t, test.words, word, err)

@@ -96,7 +96,7 @@ func (kit Kit) tls(t *testing.T) {
 	}
 	bad("unknown authority", nil, false, "")
 	bad("another host", nil, true, "localhost")
-	bad("too old", func(s *httptest.Server) { s.TLS.MaxVersion = tls.VersionTLS11 }, true, "") //nolint:gosec // that is the point
+	bad("too old", func(s *httptest.Server) { s.TLS.MaxVersion = tls.VersionTLS11 }, true, "")
 	bad("wants a certificate", func(s *httptest.Server) { s.TLS.ClientAuth = tls.RequireAnyClientCert }, true, "")
 	assert.Equal(t, arrived, requests.Load(), "a request was sent to a server that nobody vouches for")
 	t.Run("no TLS", func(t *testing.T) {
@@ -138,7 +138,7 @@ func (kit Kit) connections(t *testing.T) {
 	t.Run("closed by the server", func(t *testing.T) {
 		for range 10 {
 			require.Eventually(t, func() (waits bool) {
-				idle.Range(func(c, _ any) bool { waits = true; c.(net.Conn).Close(); return true })
+				idle.Range(func(c, _ any) bool { waits = true; _ = c.(net.Conn).Close(); return true })
 				return waits
 			}, enough, time.Millisecond)
 			// Whether the client has noticed yet is a matter of luck.

@@ -63,7 +63,7 @@ func listen(t *testing.T, serve serveFunc) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	if serve == nil {
-		l.Close()
+		_ = l.Close()
 		return l.Addr().String()
 	}
 	var (
@@ -87,7 +87,7 @@ func listen(t *testing.T, serve serveFunc) string {
 		}
 	})
 	t.Cleanup(func() {
-		l.Close()
+		_ = l.Close()
 		mu.Lock()
 		for _, c := range conns {
 			c.Close()

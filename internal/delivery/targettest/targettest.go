@@ -40,7 +40,7 @@ type Kit struct {
 }
 
 // Token is in the path of each URL. No error may hold it.
-const Token = "t0ken-9f27"
+const Token = "t0ken-9f27" //nolint:gosec // opens nothing
 
 // enough bounds what a target may take to end an attempt whose context has
 // ended. It is a lot, for slow machines.
@@ -71,7 +71,7 @@ func Run(t *testing.T, kit Kit) {
 
 // attempt makes one attempt that ctx bounds, and looks at what holds for the
 // results of all of them.
-func (kit Kit) attempt(t *testing.T, ctx context.Context, target delivery.Target) delivery.Result { //nolint:revive // t first, as everywhere
+func (kit Kit) attempt(t *testing.T, ctx context.Context, target delivery.Target) delivery.Result {
 	t.Helper()
 	done := make(chan delivery.Result, 1)
 	record := Record()

@@ -10,15 +10,20 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
-// Filter is whose notifications are sent: those of a user and a folder that
-// each fit one of the patterns. In a pattern, * stands for any characters. No
-// pattern means everybody, or every folder. Users are compared without regard
-// to upper and lower case, and so is INBOX.
+// Filter is which notifications are sent: those of one of the events, and of a
+// user and a folder that each fit one of the patterns. In a pattern, * stands
+// for any characters. No pattern means everybody, or every folder; no event
+// means [notification.MessageNew]. Users are compared without regard to upper
+// and lower case, and so is INBOX.
 type Filter struct {
+	Events         notification.Events
 	Users, Folders []string
 }
 
-type filter struct{ users, folders []pattern }
+type filter struct {
+	events         notification.Events
+	users, folders []pattern
+}
 
 func newFilter(f Filter) filter {
 	all := func(texts []string) (patterns []pattern) {
@@ -35,10 +40,8 @@ func newFilter(f Filter) filter {
 	for i, folder := range f.Folders {
 		folders[i] = inbox(folder)
 	}
-	return filter{users: all(users), folders: all(folders)}
+	return filter{events: f.Events, users: all(users), folders: all(folders)}
 }
-
-func (f filter) all() bool { return f.users == nil && f.folders == nil }
 
 func (f filter) match(n *notification.Notification) bool {
 	return anyMatches(f.users, strings.ToLower(n.User)) && anyMatches(f.folders, inbox(n.Folder))

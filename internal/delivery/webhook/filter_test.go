@@ -11,7 +11,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
 func TestFilter(t *testing.T) {
@@ -53,8 +55,33 @@ func TestFilter(t *testing.T) {
 		f := newFilter(Filter{Users: strings.Fields(test.users), Folders: strings.Fields(test.folders)})
 		n := &notification.Notification{User: test.user, Folder: test.folder}
 		assert.Equal(t, test.want, f.match(n), "%+v", test)
-		assert.Equal(t, test.users == "" && test.folders == "", f.all())
 	}
+}
+
+func TestEvents(t *testing.T) {
+	body := func(event string) *queue.Record {
+		return &queue.Record{Body: []byte(`{"user":"alice","event":"` + event + `","folder":"INBOX","imap-uidvalidity":1,"imap-uid":7,"flags":["\\Seen"]}`)}
+	}
+	wants := func(f Filter, event string) bool {
+		return newTarget(t, Config{URL: "https://hooks.example", Filter: f}).Wants(body(event))
+	}
+	seen := notification.Events{notification.FlagsSet}
+	assert.True(t, wants(Filter{}, "messageNew"))
+	assert.True(t, wants(Filter{}, "MessageNew"))
+	assert.False(t, wants(Filter{}, "flagsSet"))
+	assert.True(t, wants(Filter{Events: seen}, "flagsSet"))
+	assert.False(t, wants(Filter{Events: seen}, "messageNew"))
+	assert.False(t, wants(Filter{Events: seen, Users: []string{"bob"}}, "flagsSet"))
+	assert.True(t, wants(Filter{Events: notification.AllEvents, Users: []string{"a*"}}, "messageRead"))
+
+	r := startReceiver(t)
+	cfg := Config{URL: r.URL, Filter: Filter{Events: seen}, Content: notification.Full}
+	target := newTarget(t, cfg)
+	target.decoder = &notification.Decoder{Events: notification.AllEvents}
+	assert.Equal(t, delivery.Delivered, target.Deliver(t.Context(), body("flagsSet")).Outcome)
+	require.Len(t, r.got, 1)
+	assert.JSONEq(t, `{"type":"mail.event","timestamp":"0001-01-01T00:00:00Z","data":{"user":"alice","folder":"INBOX","uid":7,"uidValidity":1,`+
+		`"event":"flagsSet","flags":["\\Seen"]}}`, string(r.got[0].body))
 }
 
 // Patterns say what the regular expression for them says.

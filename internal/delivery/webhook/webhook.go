@@ -20,6 +20,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ type Config struct {
 	// Content is how much of a mail is sent. Default:
 	// [notification.Thin].
 	Content notification.Content
-	// Filter is whose notifications are sent. Default: all.
+	// Filter is which notifications are sent, see [Target.Wants].
 	Filter Filter
 	// Template makes the body. Default: the standard payload, see [Mail].
 	Template string
@@ -168,10 +169,8 @@ func (t *Target) setHeader(cfg Config) error {
 	}
 	for name, values := range cfg.Header {
 		name = http.CanonicalHeaderKey(name)
-		for _, o := range ours {
-			if name == o {
-				return fmt.Errorf("the header field %s cannot be set", name)
-			}
+		if slices.Contains(ours, name) {
+			return fmt.Errorf("the header field %s cannot be set", name)
 		}
 		t.header[name] = values
 	}
@@ -208,10 +207,10 @@ func (t *Target) Close() { t.transport.CloseIdleConnections() }
 
 // Wants reports whether the filter lets a notification pass.
 func (t *Target) Wants(rec *queue.Record) bool {
-	if t.filter.all() {
-		return true
+	n, err := notification.Identify(rec.Body, t.filter.events)
+	if errors.Is(err, notification.ErrUnusedEvent) {
+		return false
 	}
-	n, err := t.decoder.Decode(rec.Body)
 	return err != nil || t.filter.match(n) // Deliver says what is wrong
 }
 
@@ -235,6 +234,7 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 		reason, safe := outbound.Failure(err)
 		return delivery.Result{Reason: reason, Err: safe}
 	}
+	defer resp.Body.Close()
 	outbound.Discard(resp, cancel)
 	result := delivery.ResultOfStatus(resp.StatusCode, resp.Header, t.now())
 	if resp.StatusCode == http.StatusGone {
