@@ -90,7 +90,7 @@ func listen(t *testing.T, serve serveFunc) string {
 		_ = l.Close()
 		mu.Lock()
 		for _, c := range conns {
-			c.Close()
+			_ = c.Close()
 		}
 		mu.Unlock()
 		wg.Wait()

@@ -229,12 +229,11 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	resp, err := t.transport.RoundTrip(t.newRequest(ctx, rec.ID, body))
+	resp, err := t.transport.RoundTrip(t.newRequest(ctx, rec.ID, body)) //nolint:bodyclose // Discard does
 	if err != nil {
 		reason, safe := outbound.Failure(err)
 		return delivery.Result{Reason: reason, Err: safe}
 	}
-	defer resp.Body.Close()
 	outbound.Discard(resp, cancel)
 	result := delivery.ResultOfStatus(resp.StatusCode, resp.Header, t.now())
 	if resp.StatusCode == http.StatusGone {
