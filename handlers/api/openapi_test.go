@@ -248,10 +248,10 @@ func (d *described) stream(s *site) {
 	mail := notification.Notification{
 		User: alice, Folder: "INBOX", UID: 7, UIDValidity: 1, Event: notification.MessageNew, From: "Bob", Subject: "Lunch?", Unseen: &unseen,
 	}
-	require.NoError(d.t, s.log.Offer(d.t.Context(), alice, notification.Identity{1}, func() []byte {
+	require.NoError(d.t, s.log.Offer(d.t.Context(), alice, notification.Identity{1}, func() (string, []byte) {
 		b, err := json.Marshal(mail.Mail(notification.Sender, notification.Identity{1}, time.Now()))
 		require.NoError(d.t, err)
-		return b
+		return "mail", b
 	}))
 	schemas := map[string]string{"reset": "Reset", "mail": "Mail"}
 	var body bytes.Buffer

@@ -31,7 +31,8 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 // serve writes until something ends the stream.
 func (c *connection) serve(ctx context.Context, start eventlog.Start) End {
 	timing := c.handler.timing
-	if end := c.write(func(b []byte) []byte { return appendStart(b, start) }, false); end != "" {
+	begin := c.stream.ID()
+	if end := c.write(func(b []byte) []byte { return appendStart(b, start, begin) }, false); end != "" {
 		return end
 	}
 	ends := time.Now().Add(spread(timing.lifetime))
@@ -95,7 +96,7 @@ func (c *connection) writeEvents(begin func([]byte) []byte, events []*eventlog.E
 		b = begin(b)
 	}
 	for _, e := range events {
-		if b = appendEvent(b, e.ID, "mail", e.Data); len(b) >= enough {
+		if b = appendEvent(b, e.ID, e.Kind, e.Data); len(b) >= enough {
 			if err := c.send(b); err != nil {
 				return err
 			}

@@ -5,7 +5,7 @@
 // (WHATWG HTML, section 9.2).
 //
 // In come requests of users who have signed in, with the position they were at
-// in Last-Event-ID; out goes a response that does not end by itself. A stream
+// in the header Last-Event-ID or the parameter last-event-id; out goes a response that does not end by itself. A stream
 // takes a goroutine and next to no memory besides; who does not read fast
 // enough is cut off, never waited for, and goes on where he was when he comes
 // again.
@@ -100,7 +100,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.timing.open)
-	stream, start, err := h.cfg.Open(ctx, user, r.Header.Get("Last-Event-ID"))
+	stream, start, err := h.cfg.Open(ctx, user, lastID(r))
 	cancel()
 	switch {
 	case errors.Is(err, eventlog.ErrTooMany):
@@ -115,6 +115,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeHeader(w)
 	c := &connection{w: w, control: http.NewResponseController(w), handler: h, stream: stream}
 	h.cfg.Observe.Ended(c.serve(r.Context(), start))
+}
+
+// lastID is where the client was. A browser says that in the header when it
+// connects again by itself, whatever is in the URL since the first time.
+func lastID(r *http.Request) string {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	return r.URL.Query().Get("last-event-id")
 }
 
 func refuse(w http.ResponseWriter, status int, detail string) {

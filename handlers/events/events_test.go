@@ -68,12 +68,29 @@ func TestReset(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "reset", m.event)
 	require.JSONEq(t, `{"@type":"Reset"}`, m.data)
+	require.NotEqual(t, "of another time", m.id)
 	last := c.position()
 	c.hangUp()
 	s.offer(t, alice, 1, "1")
 	c = s.connect(t, alice, last)
 	require.Equal(t, []string{"1"}, c.want(1))
 	c.hangUp()
+
+	// A page that connects anew can say it in the URL; the header is younger.
+	for header, want := range map[string]string{"": "mail", "of another time": "reset"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"?last-event-id="+last, nil)
+		require.NoError(t, err)
+		r.Header.Set("X-Test-User", alice)
+		if header != "" {
+			r.Header.Set("Last-Event-ID", header)
+		}
+		c = s.send(t, r, cancel)
+		m, ok = c.next()
+		require.True(t, ok)
+		require.Equal(t, want, m.event)
+		c.hangUp()
+	}
 }
 
 // A stream where nothing happens says so, and tells its position.

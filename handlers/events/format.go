@@ -12,22 +12,23 @@ import (
 // The parts of a stream. A comment is a line that begins with a colon; an id
 // without data moves the position of the client, and is no event.
 
-func appendStart(b []byte, start eventlog.Start) []byte {
+// appendStart begins a stream at the position id.
+func appendStart(b []byte, start eventlog.Start, id string) []byte {
 	b = append(b, "retry: "...)
 	b = strconv.AppendInt(b, spread(again).Milliseconds(), 10)
 	b = append(b, "\n\n"...)
 	if start == eventlog.Reset {
-		b = append(b, "event: reset\ndata: {\"@type\":\"Reset\"}\n\n"...)
+		b = appendEvent(b, id, "reset", []byte(`{"@type":"Reset"}`))
 	}
 	return b
 }
 
 // appendEvent appends an event. Data has no line breaks: it is JSON.
-func appendEvent(b []byte, id, name string, data []byte) []byte {
+func appendEvent(b []byte, id, kind string, data []byte) []byte {
 	b = append(b, "id: "...)
 	b = append(b, id...)
 	b = append(b, "\nevent: "...)
-	b = append(b, name...)
+	b = append(b, kind...)
 	b = append(b, "\ndata: "...)
 	b = append(b, data...)
 	return append(b, "\n\n"...)

@@ -103,7 +103,7 @@ func (s *site) offer(t *testing.T, user string, number int, data string) {
 	t.Helper()
 	var id notification.Identity
 	binary.BigEndian.PutUint64(id[:], uint64(number))
-	require.NoError(t, s.log.Offer(t.Context(), user, id, func() []byte { return []byte(data) }))
+	require.NoError(t, s.log.Offer(t.Context(), user, id, func() (string, []byte) { return "mail", []byte(data) }))
 }
 
 // source is a client, written after the standard (WHATWG HTML, 9.2.6).
@@ -129,6 +129,11 @@ func (s *site) connect(t *testing.T, user, lastID string) *source {
 	if lastID != "" {
 		r.Header.Set("Last-Event-ID", lastID)
 	}
+	return s.send(t, r, cancel)
+}
+
+func (s *site) send(t *testing.T, r *http.Request, cancel context.CancelFunc) *source {
+	t.Helper()
 	resp, err := s.Client().Do(r)
 	require.NoError(t, err)
 	t.Cleanup(func() { resp.Body.Close() })
@@ -136,7 +141,7 @@ func (s *site) connect(t *testing.T, user, lastID string) *source {
 	require.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
-	return &source{t: t, lastID: lastID, resp: resp, lines: lines, cancel: cancel}
+	return &source{t: t, lastID: r.Header.Get("Last-Event-ID"), resp: resp, lines: lines, cancel: cancel}
 }
 
 // next reads up to the next message; ok is false at the end of the stream.

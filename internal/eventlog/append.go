@@ -21,9 +21,9 @@ const (
 
 // offer is an event before it has a position.
 type offer struct {
-	user string
-	id   notification.Identity
-	data []byte
+	user, kind string
+	id         notification.Identity
+	data       []byte
 }
 
 // pending is an offer on its way to the store.
@@ -34,19 +34,19 @@ type pending struct {
 
 // Offer stores the event with the given identity for the streams of user, if
 // there are any or have been within the history; it returns when that is done.
-// data is called if it is needed.
-func (l *Log) Offer(ctx context.Context, user string, id notification.Identity, data func() []byte) error {
+// data is called if it is needed, and returns what kind of event it is.
+func (l *Log) Offer(ctx context.Context, user string, id notification.Identity, data func() (kind string, data []byte)) error {
 	if err := l.wait(ctx, l.leasesRead); err != nil {
 		return err
 	}
 	if l.Wants(user) {
-		return l.append(ctx, offer{user, id, data()})
+		return l.append(ctx, offerOf(user, id, data))
 	}
 	if !l.cfg.Shared {
 		return nil
 	}
 	// A stream may have begun elsewhere, and we do not know of it so far.
-	o := offer{user, id, data()}
+	o := offerOf(user, id, data)
 	l.mu.Lock()
 	wanted := l.holds(user)
 	if !wanted {
@@ -57,6 +57,12 @@ func (l *Log) Offer(ctx context.Context, user string, id notification.Identity, 
 		return l.append(ctx, o)
 	}
 	return nil
+}
+
+func offerOf(user string, id notification.Identity, data func() (string, []byte)) offer {
+	o := offer{user: user, id: id}
+	o.kind, o.data = data()
+	return o
 }
 
 // Idle tells that no user has a lease, so that there is nothing to offer.
@@ -123,13 +129,15 @@ func (l *Log) appendLoop() {
 // A batch is what one entry of the log holds.
 //
 //	batch = version(1) offer*
-//	offer = id(16) length(uvarint) user length(uvarint) data
+//	offer = id(16) length(uvarint) user length(uvarint) kind length(uvarint) data
 var errBatch = errors.New("stored events are damaged")
 
 func appendOffer(b []byte, o offer) []byte {
 	b = append(b, o.id[:]...)
 	b = binary.AppendUvarint(b, uint64(len(o.user)))
 	b = append(b, o.user...)
+	b = binary.AppendUvarint(b, uint64(len(o.kind)))
+	b = append(b, o.kind...)
 	b = binary.AppendUvarint(b, uint64(len(o.data)))
 	return append(b, o.data...)
 }
@@ -148,14 +156,14 @@ func decodeBatch(b []byte) ([]offer, error) {
 		if n < len(o.id) {
 			return batch, fmt.Errorf("%w: identity cut short", errBatch)
 		}
-		user, rest, ok := cutField(b[n:])
-		if ok {
-			o.data, rest, ok = cutField(rest)
+		fields := [3][]byte{}
+		rest, ok := b[n:], true
+		for i := range fields {
+			if fields[i], rest, ok = cutField(rest); !ok || len(batch) > maxPlace {
+				return batch, fmt.Errorf("%w: cut short", errBatch)
+			}
 		}
-		if !ok || len(batch) > maxPlace {
-			return batch, fmt.Errorf("%w: cut short", errBatch)
-		}
-		o.user, b = string(user), rest
+		o.user, o.kind, o.data, b = string(fields[0]), string(fields[1]), fields[2], rest
 		batch = append(batch, o)
 	}
 	return batch, nil

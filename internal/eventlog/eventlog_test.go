@@ -154,7 +154,7 @@ func TestSlowStream(t *testing.T) {
 func TestNothingIsWrittenForNobody(t *testing.T) {
 	l := newLog(t)
 	require.Eventually(t, l.Idle, patience, time.Millisecond)
-	never := func() []byte { t.Error("nobody wants this"); return nil }
+	never := func() (string, []byte) { t.Error("nobody wants this"); return "", nil }
 	require.NoError(t, l.Offer(t.Context(), alice, notification.Identity{1}, never))
 	c := newClient(t, l, bob)
 	require.False(t, l.Idle())
@@ -295,7 +295,11 @@ func TestStoreOpenedAnew(t *testing.T) {
 }
 
 func TestBatchCoding(t *testing.T) {
-	offers := []offer{{"a", notification.Identity{1}, []byte("x")}, {"jürgen", notification.Identity{2}, nil}, {"c", notification.Identity{3}, make([]byte, 4096)}}
+	offers := []offer{
+		{"a", "mail", notification.Identity{1}, []byte("x")},
+		{"jürgen", "", notification.Identity{2}, nil},
+		{"c", "change", notification.Identity{3}, make([]byte, 4096)},
+	}
 	b := []byte{batchVersion}
 	for _, o := range offers {
 		b = appendOffer(b, o)
@@ -319,7 +323,7 @@ func TestBatchCoding(t *testing.T) {
 }
 
 func FuzzDecodeBatch(f *testing.F) {
-	f.Add(appendOffer([]byte{batchVersion}, offer{"a", notification.Identity{1}, []byte("x")}))
+	f.Add(appendOffer([]byte{batchVersion}, offer{"a", "mail", notification.Identity{1}, []byte("x")}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		offers, err := decodeBatch(b)
 		if err != nil && !errors.Is(err, errBatch) {

@@ -19,7 +19,8 @@ const eventOverhead = 200
 type Event struct {
 	// ID is its position, for [Log.Open] to go on after it.
 	ID string
-	// Data is what was offered.
+	// Kind and Data are what was offered.
+	Kind string
 	Data []byte
 
 	position uint64
@@ -96,7 +97,7 @@ func (l *Log) read(entry queue.LogEntry) {
 			p = h.head // after the last one there is nothing more to come
 		}
 		l.add(l.topic(o.user), &Event{
-			ID: encodeID(h.made, p, entry.Stored), Data: o.data, position: p, identity: o.id,
+			ID: encodeID(h.made, p, entry.Stored), Kind: o.kind, Data: o.data, position: p, identity: o.id,
 		}, entry.Stored)
 	}
 	l.evict(time.Now())

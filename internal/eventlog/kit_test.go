@@ -74,7 +74,7 @@ func offered(t *testing.T, l *Log, user string, number int) {
 func offerTo(ctx context.Context, l *Log, user string, number int) error {
 	var id notification.Identity
 	binary.BigEndian.PutUint64(id[:], uint64(number))
-	return l.Offer(ctx, user, id, func() []byte { return fmt.Appendf(nil, "%d", number) })
+	return l.Offer(ctx, user, id, func() (string, []byte) { return "test", fmt.Appendf(nil, "%d", number) })
 }
 
 // client is somebody with a stream.

@@ -82,6 +82,14 @@ func (l *Log) start(t *topic, lastID string, cursor *uint64) Start {
 	return Resumed
 }
 
+// ID returns the ID of the position before the next event.
+func (s *Stream) ID() string {
+	l := s.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return encodeID(l.history.made, s.cursor, time.Now())
+}
+
 // Next returns the events that have come since the last call, and the ID of the
 // position after them. An error is final.
 func (s *Stream) Next() (events []*Event, id string, err error) {

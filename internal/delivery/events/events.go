@@ -24,6 +24,14 @@ const (
 	Workers = 64
 )
 
+// The kinds of events.
+const (
+	// Mail is a new mail.
+	Mail = "mail"
+	// Change is everything else that the endpoint takes in.
+	Change = "change"
+)
+
 // Target puts notifications into a log.
 type Target struct {
 	Log     *eventlog.Log
@@ -40,12 +48,15 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 	if err != nil {
 		return delivery.Result{Outcome: delivery.Refused, Reason: "unreadable", Err: err}
 	}
-	err = t.Log.Offer(ctx, n.User, rec.ID, func() []byte {
+	err = t.Log.Offer(ctx, n.User, rec.ID, func() (kind string, data []byte) {
+		if kind = Mail; n.Event != notification.MessageNew {
+			kind = Change
+		}
 		data, err := json.Marshal(n.Mail(notification.Sender, rec.ID, rec.Accepted))
 		if err != nil { // strings and numbers
 			panic(err)
 		}
-		return data
+		return kind, data
 	})
 	if err != nil {
 		return delivery.Result{Reason: "store", Err: fmt.Errorf("the event log: %w", err)}
