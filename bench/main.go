@@ -42,6 +42,8 @@ var parts = []part{
 	{"waiting", "Accepting while many notifications wait", (*bench).waiting},
 	{"lmtp", "Mails of a real Dovecot", (*bench).lmtp},
 	{"memory", "Memory of the idle process", (*bench).memory},
+	{"streams", "Event streams", (*bench).streams},
+	{"loginflood", "The endpoint while wrong logins flood the API", (*bench).loginFlood},
 	{"webpush", "Web Push to a push service on this machine", (*bench).webpush},
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -62,12 +61,11 @@ type API struct {
 	// "New mail", in the language of the browser.
 	Name string `json:"name,omitempty"`
 
-	app      *App
-	log      *slog.Logger
-	handler  http.Handler
-	quiet    *occasional
-	stopping chan struct{}
-	stop     func() // closes stopping
+	app     *App
+	log     *slog.Logger
+	handler http.Handler
+	streams *events.Handler
+	quiet   *occasional
 }
 
 // The ways to sign in.
@@ -86,8 +84,7 @@ func (API) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the configuration.
 func (a *API) Provision(ctx caddy.Context) error {
-	a.log, a.quiet, a.stopping = ctx.Slogger(), newOccasional(), make(chan struct{})
-	a.stop = sync.OnceFunc(func() { close(a.stopping) })
+	a.log, a.quiet = ctx.Slogger(), newOccasional()
 	if a.Path == "" {
 		a.Path = DefaultAPIPath
 	}
@@ -113,10 +110,10 @@ func (a *API) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	a.streams = events.New(events.Config{Open: streams.openStream, Observe: streamObserver})
 	cfg := api.Config{
-		Login: a.Login, WebmailURL: webmail, Gate: gate,
-		Events: events.New(events.Config{Open: streams.openStream, Stopping: a.stopping, Observe: streamObserver}),
-		Page:   page.New(page.Options{Name: a.Name}),
+		Login: a.Login, WebmailURL: webmail, Gate: gate, Events: a.streams,
+		Page: page.New(page.Options{Name: a.Name}),
 	}
 	if w := a.app.webpush(); w != nil {
 		cfg.Subscriptions, cfg.ApplicationServerKey = w, w.applicationServerKey
@@ -146,14 +143,14 @@ func webmailURL(s string) (string, error) {
 
 // Handle ends the streams when the configuration, or Caddy, is about to end.
 func (a *API) Handle(context.Context, caddy.Event) error {
-	a.stop()
+	a.streams.Stop()
 	return nil
 }
 
 // Cleanup ends the streams, should nobody have done so.
 func (a *API) Cleanup() error {
-	if a.stop != nil { // Provision may have failed before
-		a.stop()
+	if a.streams != nil { // Provision may have failed before
+		a.streams.Stop()
 	}
 	return nil
 }

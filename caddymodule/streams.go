@@ -117,12 +117,12 @@ func (s *streams) await(ctx context.Context) (*known, error) {
 	}
 }
 
-func (s *streams) openStream(ctx context.Context, user, lastID string) (*eventlog.Stream, eventlog.Start, error) {
+func (s *streams) openStream(ctx context.Context, user, lastID string, wake func()) (*eventlog.Stream, eventlog.Start, error) {
 	k, err := s.await(ctx)
 	if err != nil {
 		return nil, eventlog.Now, err
 	}
-	return k.log.Open(ctx, user, lastID)
+	return k.log.Open(ctx, user, lastID, wake)
 }
 
 func (s *streams) revoked(ctx context.Context, id signin.SessionID) (bool, error) {

@@ -49,11 +49,11 @@ var passwords = map[string]string{alice: "wonderland", bob: "builder"}
 // site is a whole API on real parts, below /push.
 type site struct {
 	*httptest.Server
-	service  *pushtest.Service
-	store    *subscription.Store
-	log      *eventlog.Log
-	ring     webpush.Ring
-	stopping chan struct{}
+	service *pushtest.Service
+	store   *subscription.Store
+	log     *eventlog.Log
+	streams *events.Handler
+	ring    webpush.Ring
 
 	mu      sync.Mutex
 	revoked map[signin.SessionID]bool
@@ -70,7 +70,7 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, q.Close()) })
-	s := &site{service: pushtest.Start(t), stopping: make(chan struct{}), revoked: make(map[signin.SessionID]bool), from: netip.MustParseAddr("192.0.2.1")}
+	s := &site{service: pushtest.Start(t), revoked: make(map[signin.SessionID]bool), from: netip.MustParseAddr("192.0.2.1")}
 	s.store = subscription.New(subscription.Config{Table: q.Table("subscriptions"), Logger: log})
 	s.store.Start()
 	t.Cleanup(s.store.Stop)
@@ -86,6 +86,8 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 	t.Cleanup(client.CloseIdleConnections)
 	keys := func(context.Context) (webpush.Ring, error) { return s.ring, nil }
 
+	s.streams = events.New(events.Config{Open: s.log.Open})
+	t.Cleanup(s.streams.Stop)
 	gate := signin.Config{Check: check, Key: s.key, Revoked: s.isRevoked, Revoke: s.revoke, Audience: "/push", Source: s.source}
 	cfg := Config{
 		Login: "imap", WebmailURL: "https://mail.example.com/",
@@ -94,7 +96,7 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 			Store: s.store, Keys: keys, Policy: policy, Logger: log,
 			Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys}),
 		}),
-		Events: events.New(events.Config{Open: s.log.Open, Stopping: s.stopping}),
+		Events: s.streams,
 		Page:   page.New(page.Options{}),
 	}
 	if change != nil {

@@ -267,7 +267,7 @@ func (d *described) stream(s *site) {
 			assert.NoError(d.t, d.doc.Components.Schemas[schemas[event]].Value.VisitJSON(data), value)
 			delete(schemas, event)
 			if event == "mail" {
-				close(s.stopping)
+				s.streams.Stop()
 			}
 		}
 	}

@@ -5,10 +5,14 @@
 // (WHATWG HTML, section 9.2).
 //
 // In come requests of users who have signed in, with the position they were at
-// in the header Last-Event-ID or the parameter last-event-id; out goes a response that does not end by itself. A stream
-// takes a goroutine and next to no memory besides; who does not read fast
-// enough is cut off, never waited for, and goes on where he was when he comes
-// again.
+// in the header Last-Event-ID or the parameter last-event-id; out goes a
+// response that does not end by itself. Who does not read fast enough is cut
+// off, never waited for, and goes on where he was when he comes again.
+//
+// An idle stream costs next to nothing: a stream over HTTP/1.1 gives back what
+// the server holds for a request (the goroutine with its stack, the buffers,
+// the request) and keeps the connection alone; goroutines write when there is
+// something to write.
 package events
 
 import (
@@ -16,6 +20,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
@@ -26,9 +31,7 @@ import (
 // Config tells where events come from.
 type Config struct {
 	// Open begins a stream (see [eventlog.Log.Open]).
-	Open func(ctx context.Context, user, lastID string) (*eventlog.Stream, eventlog.Start, error)
-	// Stopping is closed when all streams have to end.
-	Stopping <-chan struct{}
+	Open func(ctx context.Context, user, lastID string, wake func()) (*eventlog.Stream, eventlog.Start, error)
 	// Observe is told what happens.
 	Observe Observer
 }
@@ -57,12 +60,14 @@ const (
 
 // timing is what tests make shorter.
 type timing struct {
-	heartbeat, lifetime, write, open time.Duration
+	heartbeat, lifetime, write, open, stop time.Duration
 }
 
 // defaultTiming: proxies and Caddy itself end connections that are silent for
 // a minute.
-var defaultTiming = timing{heartbeat: 25 * time.Second, lifetime: 30 * time.Minute, write: 10 * time.Second, open: 10 * time.Second}
+var defaultTiming = timing{
+	heartbeat: 25 * time.Second, lifetime: 30 * time.Minute, write: 10 * time.Second, open: 10 * time.Second, stop: time.Second,
+}
 
 // again is when a client may come again, spread so that after a reload not all
 // come at once.
@@ -72,6 +77,11 @@ const again = 2 * time.Second
 type Handler struct {
 	cfg    Config
 	timing timing
+
+	mu      sync.Mutex
+	streams map[*stream]struct{}
+	stopped bool
+	empty   chan struct{} // closed when it is stopped and no stream is left
 }
 
 // New returns a handler.
@@ -85,7 +95,7 @@ func New(cfg Config) *Handler {
 	if cfg.Observe.Sent == nil {
 		cfg.Observe.Sent = func(int) {}
 	}
-	return &Handler{cfg: cfg, timing: defaultTiming}
+	return &Handler{cfg: cfg, timing: defaultTiming, streams: make(map[*stream]struct{}), empty: make(chan struct{})}
 }
 
 // ServeHTTP answers with the stream of the user who is asking.
@@ -99,8 +109,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeHeader(w)
 		return
 	}
+	s := &stream{handler: h, valid: signin.Validity(r.Context()), ends: time.Now().Add(spread(h.timing.lifetime)), running: true}
 	ctx, cancel := context.WithTimeout(r.Context(), h.timing.open)
-	stream, start, err := h.cfg.Open(ctx, user, lastID(r))
+	log, start, err := h.cfg.Open(ctx, user, lastID(r), s.wake)
 	cancel()
 	switch {
 	case errors.Is(err, eventlog.ErrTooMany):
@@ -110,11 +121,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "streams cannot be opened right now; come again later")
 		return
 	}
-	defer stream.Close()
 	h.cfg.Observe.Opened()
+	s.log = log
 	writeHeader(w)
-	c := &connection{w: w, control: http.NewResponseController(w), handler: h, stream: stream}
-	h.cfg.Observe.Ended(c.serve(r.Context(), start))
+	if s.sink, err = takeOver(w, r); err != nil {
+		s.finish(Client)
+		return
+	}
+	served, answered := s.sink.(*response)
+	if answered { // this goroutine has to stay
+		served.done = make(chan struct{})
+	}
+	s.begin(start)
+	if answered {
+		select {
+		case <-served.done:
+		case <-r.Context().Done():
+			s.end(Client)
+			<-served.done
+		}
+	}
 }
 
 // lastID is where the client was. A browser says that in the header when it
@@ -138,6 +164,58 @@ func writeHeader(w http.ResponseWriter) {
 	header.Set("Cache-Control", "no-store, no-transform")
 	header.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
+}
+
+// enter makes s one of the streams that Stop ends. It returns false if that has
+// begun.
+func (h *Handler) enter(s *stream) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
+		return false
+	}
+	h.streams[s] = struct{}{}
+	return true
+}
+
+func (h *Handler) leave(s *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.streams[s]; !ok {
+		return
+	}
+	delete(h.streams, s)
+	if h.stopped && len(h.streams) == 0 {
+		close(h.empty)
+	}
+}
+
+// Stop ends all streams, and each that comes later as soon as it has begun, so
+// that its client comes again. It waits for them to end, a second at most.
+func (h *Handler) Stop() {
+	h.mu.Lock()
+	if h.stopped {
+		h.mu.Unlock()
+		return
+	}
+	h.stopped = true
+	if len(h.streams) == 0 {
+		close(h.empty)
+	}
+	all := make([]*stream, 0, len(h.streams))
+	for s := range h.streams {
+		all = append(all, s)
+	}
+	h.mu.Unlock()
+	for _, s := range all {
+		s.end(Stopping)
+	}
+	timer := time.NewTimer(h.timing.stop)
+	defer timer.Stop()
+	select {
+	case <-h.empty:
+	case <-timer.C:
+	}
 }
 
 // spread is d, up to half of it more or less.

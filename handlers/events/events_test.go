@@ -130,13 +130,23 @@ func TestStopping(t *testing.T) {
 		for range 20 {
 			all = append(all, s.connect(t, alice, ""))
 		}
-		close(s.stopping)
+		s.handler.Stop()
 		for _, c := range all {
 			_, ok := c.next()
 			require.False(t, ok)
 			require.NoError(t, c.lines.Err(), "ended as it should")
 		}
 		require.Equal(t, 20, s.endings(Stopping))
+		s.handler.Stop() // again
+
+		// Who comes while it stops is sent away, to come again.
+		c := s.connect(t, alice, "")
+		_, ok := c.next()
+		require.False(t, ok)
+		require.NoError(t, c.lines.Err())
+		require.NotEmpty(t, c.retry)
+		require.NotEmpty(t, c.lastID)
+		require.Equal(t, 21, s.endings(Stopping))
 	})
 }
 
@@ -240,7 +250,7 @@ func TestTooManyStreams(t *testing.T) {
 }
 
 func TestNotNow(t *testing.T) {
-	h := New(Config{Open: func(ctx context.Context, _, _ string) (*eventlog.Stream, eventlog.Start, error) {
+	h := New(Config{Open: func(ctx context.Context, _, _ string, _ func()) (*eventlog.Stream, eventlog.Start, error) {
 		_, bounded := ctx.Deadline()
 		require.True(t, bounded)
 		return nil, eventlog.Now, errors.New("the store is away")

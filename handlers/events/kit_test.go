@@ -36,9 +36,8 @@ const patience = time.Minute
 // site is a server with the streams of a real log.
 type site struct {
 	*httptest.Server
-	log      *eventlog.Log
-	handler  *Handler
-	stopping chan struct{}
+	log     *eventlog.Log
+	handler *Handler
 
 	mu     sync.Mutex
 	ended  map[End]int
@@ -54,8 +53,8 @@ func newSite(t *testing.T, adjust func(*timing), configure func(*httptest.Server
 	require.NoError(t, err)
 	release, err := q.Use(t.Context(), nil)
 	require.NoError(t, err)
-	s := &site{log: eventlog.Open(eventlog.Config{Queue: q, Logger: slog.New(slog.DiscardHandler)}), stopping: make(chan struct{}), ended: make(map[End]int)}
-	s.handler = New(Config{Open: s.log.Open, Stopping: s.stopping, Observe: Observer{
+	s := &site{log: eventlog.Open(eventlog.Config{Queue: q, Logger: slog.New(slog.DiscardHandler)}), ended: make(map[End]int)}
+	s.handler = New(Config{Open: s.log.Open, Observe: Observer{
 		Opened: func() { s.count(func() { s.opened++ }) },
 		Ended:  func(e End) { s.count(func() { s.ended[e]++ }) },
 		Sent:   func(n int) { s.count(func() { s.sent += n }) },
@@ -78,6 +77,7 @@ func newSite(t *testing.T, adjust func(*timing), configure func(*httptest.Server
 		s.Start()
 	}
 	t.Cleanup(func() {
+		s.handler.Stop()
 		s.CloseClientConnections()
 		s.Close()
 		s.log.Close()

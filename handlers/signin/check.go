@@ -104,7 +104,7 @@ type verdict struct {
 // verify tells whether password is that of user, who came from source.
 func (l *logins) verify(ctx context.Context, user, password string, source netip.Addr) verdict {
 	v := l.judge(ctx, user, password, throttle.Source(source))
-	if v.result == Throttled {
+	if v.wait > 0 {
 		l.crowd.dawdle(ctx)
 	}
 	return v

@@ -128,7 +128,7 @@ func (s *site) do(r *http.Request) *http.Response {
 	}
 	s.gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, ok := User(r.Context())
-		if !ok || !StillValid(r.Context()) {
+		if !ok || !Validity(r.Context())() {
 			panic("nobody is asking")
 		}
 		_, _ = w.Write([]byte(user))

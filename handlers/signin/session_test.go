@@ -253,13 +253,13 @@ func TestStoresDown(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 }
 
-func TestStillValid(t *testing.T) {
+func TestValidity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)
 		cookie := cookieOf(t, s.signIn(alice, "wonderland"))
 		var valid func() bool
 		stream := s.gate.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			valid = func() bool { return StillValid(r.Context()) }
+			valid = Validity(r.Context())
 		}))
 		r := httptest.NewRequest(http.MethodGet, "/events", nil)
 		r.AddCookie(cookie)

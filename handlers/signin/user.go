@@ -35,9 +35,12 @@ func withValid(ctx context.Context, valid func() bool) context.Context {
 	return context.WithValue(ctx, validKey{}, valid)
 }
 
-// StillValid tells whether what the user of a long request signed in with still
-// holds: the session has neither ended nor expired meanwhile.
-func StillValid(ctx context.Context) bool {
-	valid, ok := ctx.Value(validKey{}).(func() bool)
-	return !ok || valid()
+// Validity returns what tells whether that which the user of a request signed in
+// with still holds: the session has neither ended nor expired meanwhile. It keeps
+// nothing of the request, and may be used long after that has ended.
+func Validity(ctx context.Context) (holds func() bool) {
+	if holds, ok := ctx.Value(validKey{}).(func() bool); ok {
+		return holds
+	}
+	return func() bool { return true }
 }

@@ -237,7 +237,7 @@ func TestTooManyStreams(t *testing.T) {
 	for range MaxStreams {
 		all = append(all, newClient(t, l, alice))
 	}
-	_, _, err := l.Open(t.Context(), alice, "")
+	_, _, err := l.Open(t.Context(), alice, "", func() {})
 	require.ErrorIs(t, err, ErrTooMany)
 	newClient(t, l, bob).hangUp()
 	all[0].hangUp()
@@ -253,11 +253,11 @@ func TestClosed(t *testing.T) {
 	l := newLog(t)
 	c := newClient(t, l, alice)
 	l.Close()
-	<-c.stream.Ready
+	<-c.ready
 	_, _, err := c.stream.Next()
 	require.ErrorIs(t, err, ErrClosed)
 	c.hangUp()
-	_, _, err = l.Open(t.Context(), alice, "")
+	_, _, err = l.Open(t.Context(), alice, "", func() {})
 	require.ErrorIs(t, err, ErrClosed)
 	require.ErrorIs(t, offerTo(t.Context(), l, alice, 1), ErrClosed)
 }
@@ -268,7 +268,7 @@ func TestStoreAway(t *testing.T) {
 	l := openLog(t, q, quick)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, _, err := l.Open(ctx, alice, "")
+	_, _, err := l.Open(ctx, alice, "", func() {})
 	require.ErrorIs(t, err, queue.ErrUnavailable)
 	require.Error(t, offerTo(ctx, l, alice, 1))
 	require.False(t, l.Idle(), "nobody knows")

@@ -81,6 +81,7 @@ func offerTo(ctx context.Context, l *Log, user string, number int) error {
 type client struct {
 	t      *testing.T
 	stream *Stream
+	ready  chan struct{}
 	start  Start
 	lastID string
 	got    []string
@@ -89,7 +90,13 @@ type client struct {
 // connect opens a stream where the client was before.
 func (c *client) connect(l *Log, user string) *client {
 	c.t.Helper()
-	s, start, err := l.Open(c.t.Context(), user, c.lastID)
+	c.ready = make(chan struct{}, 1)
+	s, start, err := l.Open(c.t.Context(), user, c.lastID, func() {
+		select {
+		case c.ready <- struct{}{}:
+		default:
+		}
+	})
 	require.NoError(c.t, err)
 	c.stream, c.start = s, start
 	c.next()
@@ -121,7 +128,7 @@ func (c *client) wait(n int) []string {
 	deadline := time.After(patience)
 	for len(c.got) < n {
 		select {
-		case <-c.stream.Ready:
+		case <-c.ready:
 			require.True(c.t, c.next())
 		case <-deadline:
 			require.FailNow(c.t, "events do not come", "%v", c.got)

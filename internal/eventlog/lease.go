@@ -40,13 +40,16 @@ func (l *Log) seeLease(entry queue.Entry) {
 		missed = l.recent.of(user)
 	}
 	l.mu.Unlock()
-	for _, o := range missed {
-		l.wg.Go(func() {
+	if len(missed) == 0 {
+		return
+	}
+	l.wg.Go(func() {
+		for _, o := range missed {
 			if err := l.append(l.ctx, o); err != nil && l.ctx.Err() == nil {
 				l.cfg.Logger.Warn("an event for a new stream could not be stored", "error", err)
 			}
-		})
-	}
+		}
+	})
 }
 
 // Wants tells whether events for user are stored.

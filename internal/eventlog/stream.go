@@ -13,12 +13,9 @@ import (
 // Stream is the events of one user, from some position on. One goroutine at a
 // time uses it.
 type Stream struct {
-	// Ready gets a value when there may be something for [Stream.Next].
-	Ready <-chan struct{}
-
 	log    *Log
 	topic  *topic
-	ready  chan struct{}
+	wake   func()
 	cursor uint64
 	err    error
 }
@@ -38,12 +35,17 @@ const (
 )
 
 // Open begins a stream of the events of user, after the position lastID if it
-// is not empty. It makes sure that from now on they are stored. Errors:
-// [ErrTooMany], [ErrClosed], queue.ErrUnavailable. The stream must be closed.
-func (l *Log) Open(ctx context.Context, user, lastID string) (*Stream, Start, error) {
+// is not empty. It makes sure that from now on they are stored. wake is called
+// whenever there may be something for [Stream.Next]; it must return at once,
+// and call nothing of the log. Errors: [ErrTooMany], [ErrClosed],
+// queue.ErrUnavailable. The stream must be closed.
+func (l *Log) Open(ctx context.Context, user, lastID string, wake func()) (*Stream, Start, error) {
 	if err := l.wait(ctx, l.leasesRead, l.historyRead); err != nil {
 		return nil, Now, err
 	}
+	l.mu.Lock()
+	head := l.history.head // what comes while the lease is written is the stream's
+	l.mu.Unlock()
 	if err := l.takeLease(ctx, user); err != nil {
 		return nil, Now, err
 	}
@@ -56,11 +58,9 @@ func (l *Log) Open(ctx context.Context, user, lastID string) (*Stream, Start, er
 	if len(t.streams) >= MaxStreams {
 		return nil, Now, ErrTooMany
 	}
-	s := &Stream{log: l, topic: t, ready: make(chan struct{}, 1), cursor: l.history.head}
-	s.Ready = s.ready
+	s := &Stream{log: l, topic: t, wake: wake, cursor: head}
 	start := l.start(t, lastID, &s.cursor)
 	t.streams = append(t.streams, s)
-	s.wake()
 	return s, start, nil
 }
 
@@ -117,13 +117,6 @@ func (s *Stream) Close() {
 	defer s.log.mu.Unlock()
 	if i := slices.Index(s.topic.streams, s); i >= 0 {
 		s.topic.streams = slices.Delete(s.topic.streams, i, i+1)
-	}
-}
-
-func (s *Stream) wake() {
-	select {
-	case s.ready <- struct{}{}:
-	default:
 	}
 }
 
