@@ -27,6 +27,9 @@ const (
 	streamEvents = 200
 )
 
+// streamUID makes every mail another one.
+var streamUID atomic.Uint32
+
 // streaming is a site with event streams for the users person0@example.com and
 // so on, whose password is that of the endpoint.
 func streaming() (string, error) {
@@ -151,7 +154,7 @@ func notifyAll(client *http.Client, address string, users int) error {
 	for i := range users {
 		go func() {
 			body := fmt.Sprintf(`{"user":%q,"event":"messageNew","folder":"INBOX","imap-uidvalidity":1795452971,"imap-uid":%d,`+
-				`"from":"Alice Example <alice@example.net>","subject":"Minutes of the meeting","snippet":"Hello","unseen":1}`, streamUser(i), uid.Add(1))
+				`"from":"Alice Example <alice@example.net>","subject":"Minutes of the meeting","snippet":"Hello","unseen":1}`, streamUser(i), streamUID.Add(1))
 			r, err := http.NewRequest(http.MethodPut, "http://"+address+notifyPath, strings.NewReader(body))
 			if err != nil {
 				failures <- err

@@ -96,7 +96,7 @@ func fill(path string, notifications int64) (err error) {
 func store(ctx context.Context, q *queue.Queue) error {
 	f := newForm(body)
 	f.next()
-	n, err := notification.Identify(f.text)
+	n, err := notification.Identify(f.text, nil)
 	if err != nil {
 		return err
 	}

@@ -81,11 +81,15 @@ func (a *API) gate(ctx caddy.Context, streams *streams) (*signin.Gate, error) {
 
 // imapServer is where logins are checked, and what stands for it in cookies.
 func (a *API) imapServer() (server *imap.Server, where string, err error) {
-	if a.IMAP == nil {
+	switch {
+	case a.IMAP != nil:
+		server, err = a.IMAP.server()
+		return server, a.IMAP.URL, err
+	case a.app.IMAP != nil:
+		return a.app.IMAP.server, a.app.IMAP.URL, nil
+	default:
 		return nil, "", errors.New("no IMAP server to check logins at: write its URL, such as login imap imaps://imap.example.com")
 	}
-	server, err = a.IMAP.server()
-	return server, a.IMAP.URL, err
 }
 
 // authenticatedUser is whom something before the handler has authenticated.

@@ -46,6 +46,7 @@ func TestMistakesInAPI(t *testing.T) {
 		{"none with caddy", "login imap imaps://imap.example.com", "login caddy", ""},
 		{"none for the whole site", "/push {", "/* {", ""},
 		{"none with a path to the webmail", "https://mail.example.com\n", "/webmail/\n", ""},
+		{"the server of the app", "deliver middleware {", "imap imaps://imap.example.com\nregister off\ndeliver middleware {", ""},
 		{"no server", "login imap imaps://imap.example.com", "login imap", "no IMAP server to check logins at"},
 		{"another protocol", "imaps://imap.example.com", "ldap://imap.example.com", "imaps://"},
 		{"a password in the URL", "imaps://imap.example.com", "imaps://u:swordfish@imap.example.com", "cannot hold a login"},
