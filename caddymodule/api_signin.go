@@ -88,7 +88,7 @@ func (a *API) imapServer() (server *imap.Server, where string, err error) {
 	case a.app.IMAP != nil:
 		return a.app.IMAP.server, a.app.IMAP.URL, nil
 	default:
-		return nil, "", errors.New("no IMAP server to check logins at: write its URL, such as login imap imaps://imap.example.com")
+		return nil, "", errors.New("no IMAP server to check logins at: write its URL, such as login imap imaps://imap.example.com, or an imap block in the global option")
 	}
 }
 
