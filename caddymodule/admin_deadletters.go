@@ -89,7 +89,7 @@ func getDeadLetters(a *App, r *http.Request) (any, error) {
 		}
 		letter := DeadLetter{
 			Number: d.Number, ID: d.Record.ID.String(), Target: d.Target, Reason: d.Reason,
-			Attempts: d.Attempts, Accepted: d.Record.Accepted, Buried: d.Buried,
+			Attempts: d.Record.Attempts, Accepted: d.Record.Accepted, Buried: d.Buried,
 		}
 		if content {
 			letter.Body = d.Record.Body

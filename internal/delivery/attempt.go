@@ -63,7 +63,7 @@ func (l *lane) work(stop, attempts context.Context, j *job) {
 	}
 	l.leave(j, probe, result)
 	took := max(time.Since(start), 1)
-	j.attempts++
+	j.record.Attempts++
 	switch {
 	case ended:
 		l.line.done(j)
@@ -131,16 +131,15 @@ func (l *lane) leave(j *job, probe bool, r Result) {
 func (l *lane) failed(j *job, r Result, took time.Duration) {
 	l.tell(j, Attempt{Result: r, Took: took})
 	behind := l.line.failed(j)
-	due := l.now().Add(nextAttempt(j.attempts, r.After))
+	due := l.now().Add(nextAttempt(j.record.Attempts, r.After))
 	if l.Coalesce > 0 && len(behind) > 0 {
 		newer := behind[0]
-		newer.attempts = max(newer.attempts, j.attempts)
+		newer.record.Attempts = max(newer.record.Attempts, j.record.Attempts)
 		l.coalesced(j)
 		l.park(behind, due, r.Reason)
 		return
 	}
-	l.park([]*job{j}, due, r.Reason)
-	l.park(behind, due, reasonBehind)
+	l.park(append([]*job{j}, behind...), due, r.Reason)
 }
 
 // coalesced ends j: a newer one is delivered in its place.
@@ -153,7 +152,7 @@ func (l *lane) coalesced(j *job) {
 // unsettled: the queue gives it out again.
 func (l *lane) bury(j *job, r Result, took time.Duration) {
 	l.line.done(j)
-	err := l.queue.Bury(context.Background(), l.Name, j.record, j.attempts, r.Reason) // which takes a few seconds at most
+	err := l.queue.Bury(context.Background(), l.Name, j.record, r.Reason) // which takes a few seconds at most
 	if err != nil {
 		l.log.Error("the queue cannot store a dead letter: the notification will be attempted again", "error", err)
 	} else {
@@ -164,7 +163,7 @@ func (l *lane) bury(j *job, r Result, took time.Duration) {
 }
 
 func (l *lane) tell(j *job, a Attempt) {
-	a.Target, a.ID, a.Attempts, a.TraceParent = l.Name, j.record.ID, j.attempts, j.record.TraceParent
+	a.Target, a.ID, a.Attempts, a.TraceParent = l.Name, j.record.ID, j.record.Attempts, j.record.TraceParent
 	a.Age = max(l.now().Sub(j.record.Accepted), 0)
 	l.observe(a)
 }

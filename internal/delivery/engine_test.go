@@ -205,7 +205,7 @@ func TestExpiredIsDead(t *testing.T) {
 	_, err := q.Accept(t.Context(), old, 0)
 	require.NoError(t, err)
 	old.ID[0]++
-	require.NoError(t, q.Park(t.Context(), "a", queue.Parked{Records: []queue.Record{old}, Attempts: 7, Due: time.Now()}))
+	require.NoError(t, q.Park(t.Context(), "a", queue.Parked{Records: []queue.Record{old}, Due: time.Now()}))
 	accept(t, q, 2, 4)
 	target.requireEach(t, 2, 4)
 	requireStats(t, q, map[string]queue.TargetStats{"a": {Dead: 2}})

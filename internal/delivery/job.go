@@ -12,12 +12,10 @@ import (
 
 // job is one notification on its way to one destination.
 type job struct {
-	record   *queue.Record
-	attempts int       // that failed so far
-	replayed time.Time // when it stopped to be a dead letter; zero if it was none
-	service  string    // see [Destination]; empty in a lane without destinations
-	nowhere  error     // why its destinations are not known
-	from     *holding
+	record  *queue.Record
+	service string // see [Destination]; empty in a lane without destinations
+	nowhere error  // why its destinations are not known
+	from    *holding
 
 	next *job // in the list the job is in
 	lost bool // it could not be settled
@@ -25,8 +23,8 @@ type job struct {
 
 // since is from when on max_age counts.
 func (j *job) since() time.Time {
-	if !j.replayed.IsZero() {
-		return j.replayed
+	if !j.record.Replayed.IsZero() {
+		return j.record.Replayed
 	}
 	return j.record.Accepted
 }

@@ -124,28 +124,26 @@ const (
 	reasonInterrupted  = "interrupted"  // the engine stopped
 	reasonOverflow     = "overflow"     // too many wait for one mailbox
 	reasonServiceDown  = "service_down" // the destination's service is left alone
-	reasonBehind       = "behind"       // one before it failed
 	reasonExpired      = "expired"      // older than max_age
 	reasonDestinations = "destinations" // it could not be found out where to
 )
 
-// park stores jobs for later, and settles them. Where the queue cannot take
+// park stores jobs for later, together, and settles them. Where the queue cannot take
 // them they stay unsettled: it gives them out again.
 func (l *lane) park(all []*job, due time.Time, reason string) {
-	for len(all) > 0 {
-		p := queue.Parked{Attempts: all[0].attempts, Since: all[0].replayed, Due: due, Reason: reason}
-		n := 0
-		for n < len(all) && all[n].attempts == p.Attempts && all[n].replayed.Equal(p.Since) {
-			p.Records = append(p.Records, *all[n].record)
-			n++
-		}
-		err := l.queue.Park(context.Background(), l.Name, p) // which takes a few seconds at most
-		if err != nil {
-			l.log.Error("the queue cannot park notifications: they will be attempted again", "error", err)
-		}
-		for _, j := range all[:n] {
-			l.settle(j, err == nil)
-		}
-		all = all[n:]
+	if len(all) == 0 {
+		return
+	}
+	records := make([]queue.Record, len(all))
+	for i, j := range all {
+		records[i] = *j.record
+	}
+	p := queue.Parked{Records: records, Due: due, Reason: reason}
+	err := l.queue.Park(context.Background(), l.Name, p) // which takes a few seconds at most
+	if err != nil {
+		l.log.Error("the queue cannot park notifications: they will be attempted again", "error", err)
+	}
+	for _, j := range all {
+		l.settle(j, err == nil)
 	}
 }

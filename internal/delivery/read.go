@@ -23,6 +23,7 @@ const (
 
 // read turns the groups of a reader into jobs until ctx ends.
 func (l *lane) read(ctx context.Context, reader *queue.Reader) {
+	defer reader.Close()
 	typical := 0 // bytes of a group
 	for l.awaitRoom(ctx) {
 		most := min(max(l.holdings.free()/max(typical, 1), 1), maxTake)
@@ -119,7 +120,7 @@ func (l *lane) fanOut(ctx context.Context, g *queue.Group, h *holding) {
 		if l.Wants != nil && !l.Wants(&g.Records[i]) {
 			continue
 		}
-		j := job{record: &g.Records[i], attempts: g.Attempts, replayed: g.Since, from: h}
+		j := job{record: &g.Records[i], from: h}
 		if l.Destinations == nil {
 			h.add(j)
 			continue
@@ -172,7 +173,7 @@ func (l *lane) enqueue(h *holding) {
 	for i := range h.jobs {
 		j := &h.jobs[i]
 		if j.nowhere != nil {
-			j.attempts++
+			j.record.Attempts++
 			l.failed(j, Result{Reason: reasonDestinations, Err: j.nowhere}, 0)
 			continue
 		}

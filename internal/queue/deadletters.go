@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,8 +32,6 @@ type DeadLetter struct {
 	Target string
 	// Buried is when.
 	Buried time.Time
-	// Attempts is how many were made.
-	Attempts int
 	// Reason is why the last one failed: one of a bounded set of words.
 	Reason string
 	// Record is what was given up on; empty but for its Body if it is damaged.
@@ -59,11 +56,11 @@ func (f *DeadLetterFilter) chooses(d *DeadLetter) bool {
 		(f.After.IsZero() || d.Buried.After(f.After))
 }
 
-// Bury stores a record as a dead letter of target, after so many attempts.
-func (q *Queue) Bury(ctx context.Context, target string, r *Record, attempts int, reason string) error {
+// Bury stores a record as a dead letter of target.
+func (q *Queue) Bury(ctx context.Context, target string, r *Record, reason string) error {
 	return q.publish(ctx, q.names.deadStream, &nats.Msg{
 		Subject: q.names.dead + "." + target,
-		Header:  nats.Header{headerAttempts: {strconv.Itoa(attempts)}, headerReason: {reason}},
+		Header:  nats.Header{headerReason: {reason}},
 		Data:    appendRecord([]byte{groupVersion}, r),
 	})
 }
@@ -109,7 +106,6 @@ func (q *Queue) parseDeadLetter(msg *jetstream.RawStreamMsg) DeadLetter {
 		Buried: msg.Time,
 		Reason: msg.Header.Get(headerReason),
 	}
-	d.Attempts, _ = strconv.Atoi(msg.Header.Get(headerAttempts))
 	if records, err := parseGroup(msg.Data); err == nil && len(records) == 1 {
 		d.Record = records[0]
 	} else {
@@ -129,8 +125,8 @@ func (q *Queue) Replay(ctx context.Context, d DeadLetter) error {
 	if !q.inUse(d.Target) {
 		return fmt.Errorf("%w: %s", ErrNotInUse, d.Target)
 	}
-	now := time.Now()
-	if err := q.Park(ctx, d.Target, Parked{Records: []Record{d.Record}, Due: now, Since: now, Reason: "replayed"}); err != nil {
+	d.Record.Replayed, d.Record.Attempts = time.Now(), 0
+	if err := q.Park(ctx, d.Target, Parked{Records: []Record{d.Record}, Due: d.Record.Replayed, Reason: "replayed"}); err != nil {
 		return err
 	}
 	return q.DeleteDeadLetter(ctx, d.Number)

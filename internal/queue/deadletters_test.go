@@ -32,15 +32,15 @@ func TestBury(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
 		r := numbered(3)
-		r.Destination, r.UID, r.Mailbox = "device", 3, 4
+		r.Destination, r.UID, r.Mailbox, r.Attempts = "device", 3, 4, 2
 		before := time.Now().Add(-time.Minute) // clocks of servers differ
-		require.NoError(t, q.Bury(t.Context(), "a", &r, 2, "status_400"))
+		require.NoError(t, q.Bury(t.Context(), "a", &r, "status_400"))
 		requireStats(t, q, 0, map[string]TargetStats{"a": {Dead: 1}})
 		letters := deadLetters(t, q, DeadLetterFilter{})
 		require.Len(t, letters, 1)
 		require.WithinRange(t, letters[0].Buried, before, time.Now().Add(time.Minute))
 		letters[0].Buried = time.Time{}
-		require.Equal(t, DeadLetter{Number: 1, Target: "a", Attempts: 2, Reason: "status_400", Record: r}, letters[0])
+		require.Equal(t, DeadLetter{Number: 1, Target: "a", Reason: "status_400", Record: r}, letters[0])
 	})
 }
 
@@ -49,9 +49,9 @@ func TestDeadLetterFilter(t *testing.T) {
 		q := s.open(t, "a", "b")
 		require.Empty(t, deadLetters(t, q, DeadLetterFilter{}))
 		for n := range 10 {
-			require.NoError(t, q.Bury(t.Context(), []string{"a", "b"}[n%2], new(numbered(n)), n, "expired"))
+			require.NoError(t, q.Bury(t.Context(), []string{"a", "b"}[n%2], new(numbered(n)), "expired"))
 		}
-		require.NoError(t, q.Bury(t.Context(), "b", new(numbered(4)), 0, "expired"))
+		require.NoError(t, q.Bury(t.Context(), "b", new(numbered(4)), "expired"))
 
 		all := deadLetters(t, q, DeadLetterFilter{})
 		require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 4}, numbersOf(all))
@@ -80,24 +80,27 @@ func TestDeadLetterFilter(t *testing.T) {
 func TestReplay(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
-		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(1)), 9, "expired"))
-		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(2)), 9, "expired"))
+		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(1)), "expired"))
+		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(2)), "expired"))
 		begin := time.Now().Truncate(time.Millisecond)
 		n := 0
 		for d, err := range q.DeadLetters(t.Context(), DeadLetterFilter{}) {
 			require.NoError(t, err)
 			require.NoError(t, q.Replay(t.Context(), d))
 			// It dies again at once: the list does not go on for ever.
-			require.NoError(t, q.Bury(t.Context(), "a", &d.Record, 0, "status_400"))
+			require.NoError(t, q.Bury(t.Context(), "a", &d.Record, "status_400"))
 			n++
 		}
 		require.Equal(t, 2, n)
 		requireStats(t, q, 0, map[string]TargetStats{"a": {Parked: 2, Dead: 2}})
 		g := next(t, q.NewParkedReader("a"))
-		require.Equal(t, []Record{numbered(1)}, g.Records)
-		require.Zero(t, g.Attempts)
+		require.Len(t, g.Records, 1)
+		require.Equal(t, numbered(1).ID, g.Records[0].ID)
+		require.Equal(t, numbered(1).Accepted, g.Records[0].Accepted)
+		require.Equal(t, numbered(1).Body, g.Records[0].Body)
+		require.Zero(t, g.Records[0].Attempts)
 		require.WithinRange(t, g.Due, begin, time.Now())
-		require.WithinRange(t, g.Since, begin, time.Now(), "max_age counts from now")
+		require.WithinRange(t, g.Records[0].Replayed, begin, time.Now(), "max_age counts from now")
 		require.NoError(t, g.Settle())
 	})
 }
@@ -106,7 +109,7 @@ func TestReplayRefuses(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t)
 		release := use(t, q, "a")
-		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(1)), 9, "expired"))
+		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(1)), "expired"))
 		release()
 		letter := deadLetters(t, q, DeadLetterFilter{})[0]
 		require.ErrorIs(t, q.Replay(t.Context(), letter), ErrNotInUse)
@@ -128,7 +131,7 @@ func TestDeleteDeadLetter(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
 		for n := range 5 {
-			require.NoError(t, q.Bury(t.Context(), "a", new(numbered(n)), 9, "expired"))
+			require.NoError(t, q.Bury(t.Context(), "a", new(numbered(n)), "expired"))
 		}
 		all := deadLetters(t, q, DeadLetterFilter{})
 		for range 2 { // twice is no error

@@ -4,10 +4,22 @@
 package queue
 
 import (
+	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 )
+
+// What a message is acknowledged with.
+var (
+	ackDone     = []byte("+ACK")
+	ackProgress = []byte("+WPI")
+	ackTerm     = []byte("+TERM")
+)
+
+func nakAfter(d time.Duration) []byte {
+	return fmt.Appendf(nil, `-NAK {"delay":%d}`, max(d, atOnce).Nanoseconds())
+}
 
 // Group is what a reader holds: records that were accepted together, or that
 // were parked together.
@@ -21,7 +33,7 @@ type Group struct {
 	Sequence uint64
 
 	q   *Queue
-	msg jetstream.Msg
+	msg *nats.Msg
 }
 
 // Settle tells the queue that every record of the group was delivered, parked
@@ -31,14 +43,20 @@ func (g *Group) Settle() error {
 	g.q.change.RLock()
 	defer g.q.change.RUnlock()
 	defer g.q.settled.Store(true)
-	return g.msg.DoubleAck(g.q.up)
+	_, err := g.q.nc.RequestWithContext(g.q.up, g.msg.Reply, ackDone)
+	return err
 }
 
 // Keep tells the queue that the group is still being worked on.
-func (g *Group) Keep() error { return g.msg.InProgress() }
+func (g *Group) Keep() error { return g.q.nc.Publish(g.msg.Reply, ackProgress) }
 
 // Postpone gives the group back to the queue, to be taken again after d.
-func (g *Group) Postpone(d time.Duration) error { return g.msg.NakWithDelay(max(d, atOnce)) }
+func (g *Group) Postpone(d time.Duration) error {
+	if !g.WasParked {
+		defer g.q.returning()()
+	}
+	return g.q.nc.Publish(g.msg.Reply, nakAfter(d))
+}
 
 // Return gives the group back to the queue, to be taken again at once.
 func (g *Group) Return() error { return g.Postpone(atOnce) }

@@ -84,7 +84,7 @@ func TestParkedFull(t *testing.T) {
 		require.ErrorIs(t, err, ErrFull)
 		accept(t, q, numbered(0)) // has room of its own
 		for n := range 100 {      // have as well, and forget the oldest
-			require.NoError(t, q.Bury(t.Context(), "a", &Record{ID: identity(n), Body: body(10 << 10)}, 0, ""))
+			require.NoError(t, q.Bury(t.Context(), "a", &Record{ID: identity(n), Body: body(10 << 10)}, ""))
 		}
 		st, err := q.Stats(t.Context(), []string{"a"})
 		require.NoError(t, err)

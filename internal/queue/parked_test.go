@@ -15,7 +15,8 @@ func TestPark(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a", "b")
 		due := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-		want := Parked{Records: []Record{numbered(7)}, Attempts: 3, Due: due, Reason: "status_503"}
+		want := Parked{Records: []Record{numbered(7)}, Due: due, Reason: "status_503"}
+		want.Records[0].Attempts = 3
 		require.NoError(t, q.Park(t.Context(), "a", want))
 		requireStats(t, q, 0, map[string]TargetStats{"a": {Parked: 1}, "b": {}})
 		_, err := take(t.Context(), q.NewParkedReader("b"))
@@ -23,15 +24,15 @@ func TestPark(t *testing.T) {
 
 		p := next(t, q.NewParkedReader("a"))
 		require.Equal(t, want.Records[0], p.Records[0])
-		require.Equal(t, want.Attempts, p.Attempts)
 		require.True(t, due.Equal(p.Due), p.Due)
 		require.Equal(t, want.Reason, p.Reason)
 
 		// The attempt fails again: parked anew first, then settled.
-		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{p.Records[0]}, Attempts: 4, Due: due.Add(time.Hour), Reason: "timeout"}))
+		p.Records[0].Attempts++
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: p.Records, Due: due.Add(time.Hour), Reason: "timeout"}))
 		require.NoError(t, p.Settle())
 		p = next(t, q.NewParkedReader("a"))
-		require.Equal(t, 4, p.Attempts)
+		require.Equal(t, 4, p.Records[0].Attempts)
 		require.NoError(t, p.Settle())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}, "b": {}})
 	})
@@ -69,18 +70,16 @@ func TestParkMany(t *testing.T) {
 		var records []Record
 		for n := range 60 {
 			r := numbered(n)
-			r.Body, r.Destination = body(10<<10), "device"
+			r.Body, r.Destination, r.Attempts = body(10<<10), "device", n%3
 			records = append(records, r)
 		}
-		since := time.UnixMilli(1_700_000_000_123)
-		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: records, Since: since}))
+		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: records}))
 		requireStats(t, q, 0, map[string]TargetStats{"a": {Parked: 60}})
 		r := q.NewParkedReader("a")
 		var got []Record
 		for len(got) < len(records) {
 			g := next(t, r)
 			require.Less(t, len(g.Records), len(records))
-			require.True(t, since.Equal(g.Since))
 			got = append(got, g.Records...)
 			require.NoError(t, g.Settle())
 		}
@@ -128,8 +127,10 @@ func TestReopen(t *testing.T) {
 		returned := next(t, q.NewReader("b"))
 		require.NoError(t, returned.Return())
 		due := time.Now().Add(time.Hour).Truncate(time.Millisecond)
-		require.NoError(t, q.Park(t.Context(), "b", Parked{Records: []Record{numbered(100)}, Attempts: 5, Due: due, Reason: "timeout"}))
-		require.NoError(t, q.Bury(t.Context(), "b", new(numbered(101)), 9, "status_400"))
+		waits := numbered(100)
+		waits.Attempts = 5
+		require.NoError(t, q.Park(t.Context(), "b", Parked{Records: []Record{waits}, Due: due, Reason: "timeout"}))
+		require.NoError(t, q.Bury(t.Context(), "b", new(numbered(101)), "status_400"))
 		require.NoError(t, q.Close())
 
 		q = s.open(t, "a", "b")
@@ -140,8 +141,7 @@ func TestReopen(t *testing.T) {
 			require.Equal(t, 1, seen[r.ID])
 		}
 		p := next(t, q.NewParkedReader("b"))
-		require.Equal(t, numbered(100), p.Records[0])
-		require.Equal(t, 5, p.Attempts)
+		require.Equal(t, waits, p.Records[0])
 		require.True(t, due.Equal(p.Due))
 		require.Equal(t, "timeout", p.Reason)
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}, "b": {Parked: 1, Dead: 1}})

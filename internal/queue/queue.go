@@ -122,6 +122,7 @@ type Queue struct {
 	ready    atomic.Bool
 	full     atomic.Bool // a write was refused for lack of room
 	settled  atomic.Bool // there may be something that all targets have
+	trimming trimming
 	wake     chan struct{}
 
 	// others are the streams of tables and logs in use.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -37,8 +36,7 @@ type Reader struct {
 	q      *Queue
 	target string
 	parked bool
-	cons   jetstream.Consumer
-	busy   bool // more than one message may be waiting
+	pull   *puller // nil before the first Take, and after an error
 }
 
 // NewReader returns the reader of what was accepted, for one target in use
@@ -52,9 +50,8 @@ func (q *Queue) NewParkedReader(target string) *Reader {
 	return &Reader{q: q, target: target, parked: true}
 }
 
-// Take takes up to most groups. It returns [ErrNoMore] after a moment without
-// one. A group is given out again if it is not settled, or kept, within
-// [AckWait].
+// Take takes up to most groups, waiting a moment for the first ([ErrNoMore]).
+// A group is given out again if it is not settled, or kept, within [AckWait].
 func (r *Reader) Take(ctx context.Context, most int) ([]*Group, error) {
 	messages, err := r.fetch(ctx, most)
 	groups := make([]*Group, 0, len(messages))
@@ -72,56 +69,43 @@ func (r *Reader) Take(ctx context.Context, most int) ([]*Group, error) {
 	return nil, err
 }
 
-// fetch takes the messages that are there, or waits for one.
-func (r *Reader) fetch(ctx context.Context, most int) ([]jetstream.Msg, error) {
+// Close gives back what came too late for a Take.
+func (r *Reader) Close() {
+	if r.pull != nil {
+		r.pull.close()
+	}
+}
+
+func (r *Reader) fetch(ctx context.Context, most int) ([]*nats.Msg, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if r.cons == nil {
-		cons, err := r.q.consumer(ctx, r.target, r.parked)
+	if r.pull == nil {
+		_, err := r.q.consumer(ctx, r.target, r.parked)
 		if err != nil {
 			return nil, err
 		}
-		r.cons = cons
-	}
-	if r.busy && most > 1 {
-		batch, err := r.cons.FetchNoWait(most)
-		if err != nil {
-			return nil, r.failed(err)
+		stream := r.q.names.stream
+		if r.parked {
+			stream = r.q.names.parkedStream
 		}
-		var messages []jetstream.Msg
-		for msg := range batch.Messages() {
-			messages = append(messages, msg)
-		}
-		if len(messages) > 0 {
-			return messages, nil
-		}
-		r.busy = false
-		if err := batch.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) {
-			return nil, r.failed(err)
+		if r.pull, err = newPuller(r.q.nc, stream, r.target); err != nil {
+			return nil, err
 		}
 	}
-	msg, err := r.cons.Next(jetstream.FetchMaxWait(pollWait))
-	switch {
-	case err == nil:
-		r.busy = true
-		return []jetstream.Msg{msg}, nil
-	case errors.Is(err, nats.ErrTimeout):
-		r.busy = false
+	messages, err := r.pull.fetch(most)
+	if err != nil { // the position may have been removed: make it again
+		r.pull.close()
+		r.pull = nil
+		return messages, fmt.Errorf("%w: reading for target %s: %w", ErrUnavailable, r.target, err)
+	}
+	if len(messages) == 0 {
 		return nil, ErrNoMore
-	default:
-		return nil, r.failed(err)
 	}
+	return messages, nil
 }
 
-// failed makes the reader look for its position anew: it may have been
-// removed.
-func (r *Reader) failed(err error) error {
-	r.cons = nil
-	return fmt.Errorf("%w: reading for target %s: %w", ErrUnavailable, r.target, err)
-}
-
-func (r *Reader) read(msg jetstream.Msg) (*Group, error) {
+func (r *Reader) read(msg *nats.Msg) (*Group, error) {
 	g := &Group{WasParked: r.parked, q: r.q, msg: msg}
 	meta, err := msg.Metadata()
 	if err != nil {
@@ -131,21 +115,21 @@ func (r *Reader) read(msg jetstream.Msg) (*Group, error) {
 	if r.parked {
 		g.Parked, err = parseParked(msg)
 	} else {
-		g.Records, err = parseGroup(msg.Data())
+		g.Records, err = parseGroup(msg.Data)
 	}
 	return g, err
 }
 
 // setAside makes a dead letter of a message that nobody will ever be able to
 // read.
-func (r *Reader) setAside(ctx context.Context, msg jetstream.Msg, damage error) error {
+func (r *Reader) setAside(ctx context.Context, msg *nats.Msg, damage error) error {
 	damage = fmt.Errorf("target %s: %w", r.target, damage)
 	r.q.log.Error("setting damaged notifications aside", "target", r.target, "error", damage)
 	letter := nats.NewMsg(r.q.names.dead + "." + r.target)
 	letter.Header.Set(headerReason, reasonDamaged)
-	letter.Data = msg.Data()
+	letter.Data = msg.Data
 	if err := r.q.publish(ctx, r.q.names.deadStream, letter); err != nil {
 		return errors.Join(damage, err)
 	}
-	return errors.Join(damage, msg.Term())
+	return errors.Join(damage, r.q.nc.Publish(msg.Reply, ackTerm))
 }

@@ -31,6 +31,12 @@ type Record struct {
 	// user's devices, this attempt is for. It is empty where a target has
 	// only one, and in what is accepted.
 	Destination string
+	// Attempts is how many attempts at one target, and there at Destination,
+	// failed so far; 0 in what is accepted.
+	Attempts int
+	// Replayed is when the record stopped to be a dead letter, to the
+	// millisecond; zero if it was none.
+	Replayed time.Time
 	// Body is the request body exactly as Dovecot sent it.
 	Body []byte
 }
@@ -39,16 +45,17 @@ type Record struct {
 // with one fsync.
 //
 //	group  = version(1) record*
-//	record = id(16) mailbox(8) uid accepted text(traceparent) text(destination) text(body)
+//	record = id(16) mailbox(8) uid accepted text(traceparent)
+//	         text(destination) attempts replayed text(body)
 //	text   = length bytes
 //
-// Numbers without a size are uvarints; accepted is in Unix milliseconds.
+// Numbers without a size are uvarints; times are in Unix milliseconds.
 // Version 1, which is still read, has records of
 //
 //	record = id(16) accepted text(body)
 const (
 	groupVersion   = 2
-	recordOverhead = len(notification.Identity{}) + 8 + 5*binary.MaxVarintLen64
+	recordOverhead = len(notification.Identity{}) + 8 + 7*binary.MaxVarintLen64
 )
 
 var errCorruptGroup = errors.New("stored group of notifications is damaged")
@@ -61,10 +68,20 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = append(b, r.ID[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.Mailbox))
 	b = binary.AppendUvarint(b, uint64(r.UID))
-	b = binary.AppendUvarint(b, uint64(max(r.Accepted.UnixMilli(), 0)))
+	b = appendTime(b, r.Accepted)
 	b = append(binary.AppendUvarint(b, uint64(len(r.TraceParent))), r.TraceParent...)
 	b = append(binary.AppendUvarint(b, uint64(len(r.Destination))), r.Destination...)
+	b = binary.AppendUvarint(b, uint64(max(r.Attempts, 0)))
+	if r.Replayed.IsZero() {
+		b = append(b, 0)
+	} else {
+		b = appendTime(b, r.Replayed)
+	}
 	return append(binary.AppendUvarint(b, uint64(len(r.Body))), r.Body...)
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	return binary.AppendUvarint(b, uint64(max(t.UnixMilli(), 0)))
 }
 
 // parseGroup splits a stored group. The bodies point into data.
@@ -110,6 +127,10 @@ func (p *parser) record(version byte) (r Record) {
 	r.Accepted = time.UnixMilli(int64(p.number("time of acceptance")))
 	r.TraceParent = string(p.text("trace"))
 	r.Destination = string(p.text("destination"))
+	r.Attempts = int(p.number("attempts"))
+	if replayed := p.number("time of replay"); replayed != 0 {
+		r.Replayed = time.UnixMilli(int64(replayed))
+	}
 	r.Body = p.text("body")
 	return r
 }

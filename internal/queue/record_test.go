@@ -21,7 +21,7 @@ func TestGroupRoundTrip(t *testing.T) {
 		{ID: identity(4), Accepted: time.Date(2026, 11, 23, 16, 16, 18, 123e6, time.UTC).Local(), Body: body(1 << 16)},
 		{
 			ID: identity(5), Mailbox: math.MaxUint64, UID: math.MaxUint32, Accepted: time.UnixMilli(5), Destination: "device",
-			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Body: body(10),
+			Attempts: 1000, Replayed: time.UnixMilli(6), TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Body: body(10),
 		},
 	}
 	group := []byte{groupVersion}

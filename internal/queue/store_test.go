@@ -249,7 +249,11 @@ func impatient(t testing.TB, r *Reader) *Reader {
 	if r.parked {
 		stream = r.q.names.parkedStream
 	}
-	r.cons, err = r.q.js.UpdateConsumer(ctx, stream, cfg)
+	require.Eventually(t, func() bool { // a cluster may be without a leader
+		_, err := r.q.js.UpdateConsumer(ctx, stream, cfg)
+		return err == nil
+	}, 20*time.Second, 100*time.Millisecond)
+	r.pull, err = newPuller(r.q.nc, stream, r.target)
 	require.NoError(t, err)
 	return r
 }

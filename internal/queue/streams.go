@@ -18,8 +18,9 @@ const (
 	// requestTimeout is how long JetStream may take to answer a request. A
 	// cluster that elects a leader does not answer at all.
 	requestTimeout = 3 * time.Second
-	// maxHeldGroups bounds what all readers of one target hold together.
-	maxHeldGroups = 1000
+	// maxHeldGroups bounds what all readers of one target hold together. A
+	// reader that meets it waits, so it is more than one lane holds.
+	maxHeldGroups = 20_000
 	// maxHeldParked is how many parked groups of one target the server
 	// watches the due time of; those beyond wait for their turn.
 	maxHeldParked = 10_000

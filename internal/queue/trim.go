@@ -5,6 +5,8 @@ package queue
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,6 +21,25 @@ import (
 // times as long while notifications were delivered. What is removed here is
 // removed together, and nothing is lost if that is forgotten in a crash.
 const trimInterval = time.Second
+
+// returnedPause is how long nothing is trimmed after a group was returned. A
+// stream that is purged forgets which messages are to be given out again at
+// once, and gives them out after [AckWait] only.
+const returnedPause = 3 * time.Second
+
+// trimming keeps groups from being returned while a stream is purged.
+type trimming struct {
+	mu   sync.RWMutex // held while something is trimmed; shared by what is returned
+	last atomic.Int64 // when a group was returned the last time, in Unix nanoseconds
+}
+
+// returning waits for the end of a purge. What it returns is called when the
+// group was returned.
+func (q *Queue) returning() (done func()) {
+	q.trimming.mu.RLock()
+	q.trimming.last.Store(time.Now().UnixNano())
+	return q.trimming.mu.RUnlock
+}
 
 // trimLoop removes what all targets have, after they have settled something,
 // and everything while there is no target.
@@ -49,6 +70,12 @@ func (q *Queue) hasTargets() bool {
 
 // trim removes what all targets have, or everything if there is none.
 func (q *Queue) trim(ctx context.Context) error {
+	q.trimming.mu.Lock()
+	defer q.trimming.mu.Unlock()
+	if time.Since(time.Unix(0, q.trimming.last.Load())) < returnedPause {
+		q.settled.Store(true) // later
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of names that were not read to their end
 	stream, err := q.js.Stream(ctx, q.names.stream)

@@ -1,0 +1,121 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// maxPull is how many messages one request may ask for.
+	maxPull = 256
+	// lateAnswer is how long after the end of a request its answer may come.
+	lateAnswer = time.Second
+)
+
+// puller asks JetStream for the messages of one consumer. It is what
+// [jetstream.Consumer] does with FetchNoWait and Next, with one inbox for all
+// requests: what comes later than it is waited for, on a machine that is busy
+// or from a store that is being opened anew, is there for the next one, and
+// not on its way to nobody until it is given out again after [AckWait].
+type puller struct {
+	nc      *nats.Conn
+	subject string // of requests
+	inbox   string
+	sub     *nats.Subscription
+	arrived chan *nats.Msg
+	sent    uint64
+}
+
+func newPuller(nc *nats.Conn, stream, consumer string) (*puller, error) {
+	p := &puller{
+		nc: nc, subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
+		inbox: nc.NewInbox() + ".", arrived: make(chan *nats.Msg, 4*maxPull),
+	}
+	var err error
+	p.sub, err = nc.ChanSubscribe(p.inbox+"*", p.arrived)
+	return p, err
+}
+
+// fetch returns the messages that are there, at most most of them, and waits a
+// moment for the first. It may return more where an earlier request was
+// answered late.
+func (p *puller) fetch(most int) (messages []*nats.Msg, err error) {
+	for { // what came late
+		select {
+		case msg := <-p.arrived:
+			if status, _ := statusOf(msg); status == "" {
+				messages = append(messages, msg)
+			}
+			continue
+		default:
+		}
+		break
+	}
+	if len(messages) > 0 {
+		return messages, nil
+	}
+	p.sent++
+	reply := p.inbox + strconv.FormatUint(p.sent, 10)
+	most = min(most, maxPull)
+	// With no_wait the request ends with the last message that is there; it
+	// waits until it expires all the same, for the first.
+	request := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"no_wait":true}`, most, pollWait.Nanoseconds())
+	if err := p.nc.PublishRequest(p.subject, reply, request); err != nil {
+		return nil, err
+	}
+	end := time.NewTimer(pollWait + lateAnswer)
+	defer end.Stop()
+	for len(messages) < most {
+		select {
+		case msg, open := <-p.arrived:
+			if !open {
+				return messages, nats.ErrConnectionClosed
+			}
+			status, description := statusOf(msg)
+			switch {
+			case status == "":
+				messages = append(messages, msg)
+			case msg.Subject != reply: // of an earlier request
+			case status == "404" || status == "408": // no more, or not in time
+				return messages, nil
+			default:
+				return messages, fmt.Errorf("the store answers %s %s", status, description)
+			}
+		case <-end.C:
+			return messages, nil
+		}
+	}
+	return messages, nil
+}
+
+// statusOf tells what an answer without a message says.
+func statusOf(msg *nats.Msg) (status, description string) {
+	if len(msg.Data) > 0 {
+		return "", ""
+	}
+	return msg.Header.Get("Status"), msg.Header.Get("Description")
+}
+
+// close gives back what arrived since the last fetch.
+func (p *puller) close() {
+	_ = p.sub.Unsubscribe()
+	for {
+		select {
+		case msg, open := <-p.arrived:
+			if !open {
+				return
+			}
+			if status, _ := statusOf(msg); status == "" {
+				_ = p.nc.Publish(msg.Reply, nakAfter(atOnce))
+			}
+		default:
+			return
+		}
+	}
+}
