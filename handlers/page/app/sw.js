@@ -4,7 +4,7 @@
 // The service worker: what happens while the page is closed.
 
 import * as api from './js/api.js';
-import { aboutDevice, mailTag, newMail } from './js/notification.js';
+import { aboutDevice, isChange, isOver, mailTag, newMail } from './js/notification.js';
 import * as record from './js/record.js';
 
 const { registration, clients } = self;
@@ -33,7 +33,7 @@ async function receive(message) {
       await show(aboutDevice('test'));
       return tell({ type: 'test', id: message.id });
     default:
-      return showMail(message);
+      return isChange(message) ? takeBack(message) : showMail(message);
   }
 }
 
@@ -47,6 +47,12 @@ async function showMail(mail) {
   // Where the browser does not replace what has the same tag by itself.
   const left = await registration.getNotifications({ tag });
   for (const older of left.filter(({ data }) => data?.id !== mail.id || data?.count !== options.data.count)) older.close();
+}
+
+// A mail that was read elsewhere is news no longer.
+async function takeBack(mail) {
+  const shown = await registration.getNotifications({ tag: mailTag(mail) });
+  for (const notification of shown) if (isOver(notification, mail)) notification.close();
 }
 
 // The server wants to hear from this very device before it sends mail to it

@@ -84,6 +84,30 @@ func TestNotifications(t *testing.T) {
 	s.shown(inbox("New mail", "7 unread mails"))
 }
 
+// A mail that was read elsewhere takes back the notification that shows it;
+// what else happens to mails changes nothing.
+func TestMailIsReadElsewhere(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	inbox := func(title, body string) notification {
+		return notification{Title: title, Body: body, Tag: "mail:INBOX", Lang: "en"}
+	}
+	change := func(uid int, event string) {
+		m := newMail(uid, "", "")
+		m.ID, m.Event = m.ID+event, event
+		s.deliver(m)
+	}
+	s.deliver(newMail(1, "Mia Winter <mia@example.net>", "Photos"))
+	s.deliver(newMail(2, "jonas@example.org", "Lunch?"))
+	both := inbox("jonas@example.org", "Lunch?\nand one more before")
+	s.shown(both)
+	change(2, "flagsSet")
+	change(1, "messageRead") // an older one
+	s.shown(both)
+	change(2, "messageRead")
+	s.shown()
+}
+
 // A push without a payload, or with one that nobody understands, still means
 // that there is mail; and a browser wants to see a notification for each.
 func TestPushWithoutMeaning(t *testing.T) {

@@ -39,10 +39,24 @@ export function newMail(mail, shown) {
       tag: mailTag(mail),
       renotify: !again,
       timestamp: Date.parse(mail.time) || Date.now(),
-      data: { kind: 'mail', id: mail.id, ids, count },
+      data: { kind: 'mail', id: mail.id, uid: uidOf(mail), ids, count },
     },
   };
 }
+
+const uidOf = ({ uidValidity, uid }) => `${uidValidity}/${uid}`;
+
+// What happened to a mail, so that it needs no attention any more.
+const WITHDRAWALS = ['messageRead', 'messageTrash', 'messageExpunge'];
+
+/** Whether a message is about a mail that was announced before. */
+export const isChange = (mail) => Boolean(mail.event) && mail.event !== 'messageNew';
+
+/**
+ * Whether a notification is over because of what happened to a mail: the one
+ * it shows was read or removed elsewhere.
+ */
+export const isOver = (shown, mail) => WITHDRAWALS.includes(mail.event) && shown.data?.uid === uidOf(mail);
 
 export const mailTag = (mail) => `mail:${mail.folder ?? ''}`;
 
