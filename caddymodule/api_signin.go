@@ -121,6 +121,7 @@ func (a *API) observeSignIn(at signin.Attempt) {
 	case signin.Unavailable:
 		a.log.Error("a mail login could not be checked", "error", at.Err)
 		return
+	default:
 	}
 	if ok, suppressed := a.quiet.ok(); ok {
 		a.log.Warn("refused a sign-in", "result", string(at.Result), "remote", at.Source.String(), "not_logged_since", suppressed)

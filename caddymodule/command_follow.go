@@ -70,7 +70,7 @@ func (c *client) follow(user string, wait time.Duration) (*following, error) {
 		return nil, fmt.Errorf("%w: %s: %w", errNotRunning, c.address, err)
 	}
 	if err != nil {
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		return nil, err
 	}
 	f := &following{c: c, body: resp.Body, steps: json.NewDecoder(resp.Body), targets: make(map[string]bool)}

@@ -41,7 +41,7 @@ func TestTracing(t *testing.T) {
 	assert.InDelta(t, time.Minute, span.EndTime.Sub(span.StartTime), float64(time.Millisecond))
 	got := make(map[string]string)
 	for _, a := range span.Attributes {
-		got[string(a.Key)] = a.Value.Emit()
+		got[string(a.Key)] = a.Value.String()
 	}
 	assert.Equal(t, map[string]string{
 		"dovecot_push.target": "middleware", "dovecot_push.id": "ab000000000000000000000000000000",

@@ -143,13 +143,6 @@ func (s *site) source(*http.Request) netip.Addr {
 	return s.from
 }
 
-// elsewhere makes the requests that follow come from another address.
-func (s *site) elsewhere() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.from = s.from.Next()
-}
-
 func (s *site) breakStores() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -41,7 +41,7 @@ func TestStream(t *testing.T) {
 			s.offer(t, alice, i, fmt.Sprint(i))
 		}
 		s.offer(t, bob, 100, "for bob")
-		require.Equal(t, texts(0, 10), c.want(10))
+		require.Equal(t, c.want(10), texts(0, 10))
 		require.Equal(t, []string{"for bob"}, other.want(1))
 		last := c.position()
 		c.hangUp()
@@ -49,10 +49,10 @@ func TestStream(t *testing.T) {
 		s.offer(t, alice, 10, "10")
 
 		c = s.connect(t, alice, last)
-		require.Equal(t, texts(10, 11), c.want(1))
+		require.Equal(t, c.want(1), texts(10, 11))
 		c.hangUp()
 		c = s.connect(t, alice, start)
-		require.Equal(t, texts(0, 11), c.want(11))
+		require.Equal(t, c.want(11), texts(0, 11))
 		c.hangUp()
 		other.hangUp()
 		require.Eventually(t, func() bool { return s.endings(Client) == 4 }, patience, time.Millisecond)

@@ -83,16 +83,16 @@ func (e *endpoint) client(caFile string) (*http.Client, error) {
 }
 
 func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
-	resp, took, err := e.put(ctx, client)
+	status, header, took, err := e.put(ctx, client)
 	if err != nil {
 		e.failed(err, r)
 		return
 	}
-	e.answered(resp.StatusCode, r)
+	e.answered(status, r)
 	// The first request paid for the connection, which Dovecot keeps, and any
 	// one may have met a busy moment.
 	for try := 0; took > slow && try < tries; try++ {
-		if _, again, err := e.put(ctx, client); err == nil {
+		if _, _, again, err := e.put(ctx, client); err == nil {
 			took = min(took, again)
 		}
 	}
@@ -100,7 +100,7 @@ func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
 		r.warning("endpoint-latency", e.tried, fmt.Sprintf("it answered after %s at best: each mail waits for that", took.Round(time.Millisecond)),
 			"Put Caddy near Dovecot, and its queue on a fast local disk.")
 	}
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+	if date, err := http.ParseTime(header.Get("Date")); err == nil {
 		if off := time.Since(date).Abs(); off > skew {
 			r.warning("clock", "the clocks of this machine and of Caddy", fmt.Sprintf("they are %s apart", off.Round(time.Second)), "Let both keep the time (chrony, systemd-timesyncd).")
 		}
@@ -109,20 +109,20 @@ func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
 
 // put sends one request, and returns the answer without its body, and after
 // what time it was there.
-func (e *endpoint) put(ctx context.Context, client *http.Client) (*http.Response, time.Duration, error) {
+func (e *endpoint) put(ctx context.Context, client *http.Client) (status int, header http.Header, took time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, e.url.String(), strings.NewReader(probeBody))
 	if err != nil {
-		return nil, 0, err
+		return 0, nil, 0, err
 	}
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	start := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, 0, err
+		return 0, nil, 0, err
 	}
-	took := time.Since(start)
+	took = time.Since(start)
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16))
-	return resp, took, resp.Body.Close()
+	return resp.StatusCode, resp.Header, took, resp.Body.Close()
 }
 
 // failed explains why there was no answer.

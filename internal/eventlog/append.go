@@ -157,7 +157,8 @@ func decodeBatch(b []byte) ([]offer, error) {
 			return batch, fmt.Errorf("%w: identity cut short", errBatch)
 		}
 		fields := [3][]byte{}
-		rest, ok := b[n:], true
+		var ok bool
+		rest := b[n:]
 		for i := range fields {
 			if fields[i], rest, ok = cutField(rest); !ok || len(batch) > maxPlace {
 				return batch, fmt.Errorf("%w: cut short", errBatch)

@@ -213,7 +213,7 @@ func TestQuietStreamIsResumed(t *testing.T) {
 			return len(l.topics[alice].events) == 0
 		}, patience, 10*time.Millisecond)
 		require.True(t, c.next())
-		require.EqualValues(t, 0, l.history.bytes)
+		require.Zero(t, l.history.bytes)
 		c.hangUp()
 		again := *c
 		again.connect(l, alice)

@@ -17,7 +17,7 @@ import (
 // The properties of the middleware that have a counterpart here.
 const (
 	propertyLogin    = "com.openexchange.rest.services.basic-auth.login"
-	propertyPassword = "com.openexchange.rest.services.basic-auth.password" //nolint:gosec // the name, not the password
+	propertyPassword = "com.openexchange.rest.services.basic-auth.password"
 	doveAdmPrefix    = "com.openexchange.dovecot.doveadm."
 )
 

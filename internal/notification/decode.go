@@ -46,6 +46,7 @@ func (d *Decoder) Decode(body []byte) (*Notification, error) {
 		n.OldFolder, _ = parseName(nameOldFolder, m.oldFolder)
 	case FlagsSet, FlagsClear:
 		n.Flags = flags(m.flags)
+	default:
 	}
 	return n, nil
 }

@@ -42,7 +42,7 @@ func newPuller(nc *nats.Conn, stream, consumer string) (*puller, error) {
 	return p, err
 }
 
-// fetch returns the messages that are there, at most most of them, and waits a
+// fetch returns the messages that are there, up to most, and waits a
 // moment for the first. It may return more where an earlier request was
 // answered late.
 func (p *puller) fetch(most int) (messages []*nats.Msg, err error) {
