@@ -117,6 +117,11 @@ func TestChecksAreFewAtOnce(t *testing.T) {
 		results := make(map[Result]int)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
+		count := func(r Result) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return results[r]
+		}
 		for i := range visitors {
 			wg.Go(func() {
 				v := l.verify(t.Context(), fmt.Sprint("user", i), "x", netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
@@ -128,13 +133,13 @@ func TestChecksAreFewAtOnce(t *testing.T) {
 		time.Sleep(dawdleFor)
 		synctest.Wait()
 		require.Equal(t, checksAtOnce, m.count())
-		require.Equal(t, visitors-checksAtOnce-checksWaiting, results[Busy], "the others do not wait in line")
+		require.Equal(t, visitors-checksAtOnce-checksWaiting, count(Busy), "the others do not wait in line")
 		time.Sleep(waitForCheck)
 		synctest.Wait()
-		require.Equal(t, visitors-checksAtOnce, results[Busy])
+		require.Equal(t, visitors-checksAtOnce, count(Busy))
 		close(m.holding)
 		wg.Wait()
-		require.Equal(t, checksAtOnce, results[Wrong])
+		require.Equal(t, checksAtOnce, count(Wrong))
 		require.Equal(t, checksAtOnce, m.most)
 
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result)
@@ -150,6 +155,11 @@ func TestChecksOfOneSourceAreFewer(t *testing.T) {
 		results := make(map[Result]int)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
+		count := func(r Result) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return results[r]
+		}
 		for i := range 1000 {
 			wg.Go(func() {
 				v := l.verify(t.Context(), fmt.Sprint("user", i), "x", home)
@@ -160,7 +170,7 @@ func TestChecksOfOneSourceAreFewer(t *testing.T) {
 		}
 		time.Sleep(dawdleFor)
 		synctest.Wait()
-		require.Equal(t, 1000-checksOfSource, results[Busy])
+		require.Equal(t, 1000-checksOfSource, count(Busy))
 		done := make(chan verdict, 1)
 		go func() { done <- l.verify(t.Context(), alice, "wonderland", other) }()
 		synctest.Wait()
