@@ -22,6 +22,7 @@ import { onMessage } from './js/worker.js';
 let config;
 let device;
 let stream;
+let subscriptions;
 let session = new AbortController(); // of who is signed in; aborted when they are no more
 
 document.documentElement.lang = language;
@@ -34,8 +35,8 @@ signIn.onSignIn((signedIn) => {
 });
 onPress($('sign-out'), signOut);
 addEventListener('unauthorized', () => close(t('signIn.ended')));
-onMessage(({ type }) => type === 'test' && deviceView.testArrived());
-document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && stream?.wake());
+onMessage(({ type }) => type === 'test' && testArrived());
+document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && lookedAtAgain());
 start();
 
 async function start() {
@@ -56,14 +57,15 @@ function open({ user }) {
   show($('account'));
   show($('sign-out'), config.login === 'imap');
   showWebmail(config.webmailURL);
-  const subscriptions = new Subscriptions();
+  subscriptions = new Subscriptions();
   session = new AbortController();
   device = new Device(config, user, subscriptions, session.signal);
   stream = new Stream(session.signal);
   deviceView.showDevice(device);
   showDevices(subscriptions, device);
   mails.showMails(stream, session.signal);
-  for (const id of ['mails-card', 'devices-card']) show($(id));
+  show($('mails-card'));
+  show($('devices-card'), Boolean(config.applicationServerKey));
   stream.open();
   device.start();
 }
@@ -93,6 +95,17 @@ async function signOut() {
   }
   close();
   $('username').focus();
+}
+
+function testArrived() {
+  deviceView.testArrived();
+  subscriptions?.refresh().catch(() => {});
+}
+
+function lookedAtAgain() {
+  if (session.signal.aborted || !stream) return;
+  stream.wake();
+  if (config.applicationServerKey) subscriptions.refresh().catch(() => {});
 }
 
 function showWebmail(url) {

@@ -8,7 +8,6 @@ import { aboutDevice, isChange, isOver, mailTag, newMail } from './js/notificati
 import * as record from './js/record.js';
 
 const { registration, clients } = self;
-const FILES = 'files';
 
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', (event) => event.waitUntil(clients.claim()));
@@ -60,9 +59,10 @@ async function takeBack(mail) {
 async function confirm({ pushSubscriptionId: id, verificationCode }) {
   try {
     await api.change(id, { verificationCode });
-  } catch {
+  } catch (error) {
     // Signed out by now, or no network: the page hands it in when it is opened.
-    await record.save({ code: verificationCode });
+    // A code that is wrong, or of a subscription that is gone, is not kept.
+    if (![400, 404].includes(error.status)) await record.save({ code: verificationCode });
     return show(aboutDevice('unconfirmed'));
   }
   await show(aboutDevice('confirmed'));
@@ -101,26 +101,4 @@ async function renew(subscription) {
   await api.change(id, { endpoint, keys }); // if this fails, the page does it when it is opened
   await record.save({ endpoint });
   await tell({ type: 'renewed', id });
-}
-
-// The page opens without a network, too, as it was last seen; what it shows
-// comes from the API, of which nothing is kept.
-self.addEventListener('fetch', (event) => {
-  const { method, url } = event.request;
-  if (method === 'GET' && url.startsWith(registration.scope) && !url.startsWith(`${registration.scope}api/`)) {
-    event.respondWith(fetchFile(event.request));
-  }
-});
-
-async function fetchFile(request) {
-  const cache = await caches.open(FILES);
-  try {
-    const response = await fetch(request);
-    if (response.ok) await cache.put(request, response.clone());
-    return response;
-  } catch (error) {
-    const kept = await cache.match(request, { ignoreSearch: true });
-    if (kept) return kept;
-    throw error;
-  }
 }

@@ -130,11 +130,16 @@ func (p tab) notifications() []notification {
 		list => list.map(({title, body, tag, lang}) => ({title, body, tag, lang})))`)
 }
 
+// notificationsEvery is how often to look at the notifications: to look is to
+// throw away those that Chromium is about to show.
+const notificationsEvery = 500 * time.Millisecond
+
 // awaitNotification waits until one with this title is shown, and returns it.
 func (p tab) awaitNotification(title string) notification {
 	p.t.Helper()
 	var shown []notification
-	for deadline := time.Now().Add(waitTimeout); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); time.Now().Before(deadline); {
+		time.Sleep(notificationsEvery)
 		shown = p.notifications()
 		for _, n := range shown {
 			if n.Title == title {

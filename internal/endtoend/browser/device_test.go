@@ -140,6 +140,28 @@ func TestConfirmationWaitsForSignIn(t *testing.T) {
 	s.with(func() { assert.True(t, s.subscriptions[0].Confirmed) })
 }
 
+// A code that is not the newest does no harm.
+func TestConfirmationIsObsolete(t *testing.T) {
+	s := newStage(t, "en")
+	s.push = func(*device, string) {}
+	s.signedIn()
+	s.click("#device-do")
+	s.awaitState("confirming")
+	obsolete := map[string]string{"@type": "PushVerification", "pushSubscriptionId": s.subscriptions[0].ID, "verificationCode": "obsolete"}
+	s.deliver(obsolete)
+	s.awaitNotification("One more step")
+	s.do(`const cache = await caches.open('device');
+		const url = new URL('device.json', location.href).href;
+		const record = await (await cache.match(url)).json();
+		if (record.code) throw new Error('it was kept');
+		await cache.put(url, new Response(JSON.stringify({...record, code: 'obsolete'})))`)
+	s.open(s.site)
+	s.awaitState("confirming")
+	obsolete["verificationCode"] = s.subscriptions[0].code
+	s.deliver(obsolete)
+	s.awaitState("on")
+}
+
 func TestBrowserCannotNotify(t *testing.T) {
 	for state, change := range map[string]struct {
 		script, agent, text string
@@ -152,6 +174,7 @@ func TestBrowserCannotNotify(t *testing.T) {
 	} {
 		t.Run(state, func(t *testing.T) {
 			s := newStage(t, "en")
+			s.subscriptions = []*device{other(true, nil)}
 			s.chromium.inject(change.script)
 			if change.agent != "" {
 				s.chromium.pretend(change.agent)
@@ -162,6 +185,7 @@ func TestBrowserCannotNotify(t *testing.T) {
 			s.enter(user, password)
 			s.awaitState(state)
 			s.awaitText("#device", change.text)
+			s.awaitText(".subscription h3", "Firefox, Android") // it can be looked after from here
 			assert.False(t, s.visible("#device-do"))
 			s.awaitText("#stream", "Live")
 		})
@@ -189,6 +213,7 @@ func TestServerHasNoWebPush(t *testing.T) {
 	s.signedIn()
 	s.awaitState("unavailable")
 	s.awaitText("#stream", "Live")
+	assert.False(t, s.visible("#devices-card"))
 }
 
 // A server that cannot say what there is leaves everything as it is.

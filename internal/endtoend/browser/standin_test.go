@@ -111,11 +111,8 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	api.Handle("/", page.New(options))
 	server := httptest.NewServer(http.StripPrefix("/push", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		refusal, down := s.refusal, s.down
+		refusal := s.refusal
 		s.mu.Unlock()
-		if down {
-			panic(http.ErrAbortHandler)
-		}
 		if refusal != nil {
 			if status, retryAfter := refusal(r); status != 0 {
 				if retryAfter > 0 {

@@ -46,6 +46,7 @@ export class Device extends EventTarget {
   #registration;
   #permission;
   #signal;
+  #confirmations = new Set(); // the ids of what the service worker has confirmed
   #deadline;
   #timer;
 
@@ -58,7 +59,7 @@ export class Device extends EventTarget {
     this.#signal = signal;
     signal.addEventListener('abort', () => clearTimeout(this.#timer));
     onMessage(({ type, id }) => {
-      if (type === 'confirmed' && id === this.id) this.#confirmed();
+      if (type === 'confirmed') this.#confirmed(id);
       if (type === 'renewed') this.start();
     }, signal);
   }
@@ -69,9 +70,12 @@ export class Device extends EventTarget {
 
   /** Finds out how things are, and mends what does not fit together. */
   async start() {
-    const reason = obstacle();
-    if (reason) return this.#set(reason);
     if (!this.#config.applicationServerKey) return this.#set('unavailable');
+    const reason = obstacle();
+    if (reason) {
+      this.#set(reason);
+      return this.#subscriptions.refresh().catch(() => {}); // there may be other devices
+    }
     await this.#watchPermission();
     try {
       this.#registration = await register();
@@ -81,7 +85,7 @@ export class Device extends EventTarget {
     try {
       await this.#compare();
     } catch (error) {
-      this.#set('failed', problem(error));
+      return this.#set('failed', problem(error));
     }
   }
 
@@ -99,7 +103,7 @@ export class Device extends EventTarget {
     await record.save({ webmailURL: this.#config.webmailURL });
     await this.#renew(known, subscription);
     if (known.code) await this.#handIn(known.code);
-    return this.#subscriptions.find(own.id)?.confirmed ? this.#set('on') : this.#await();
+    return this.#await();
   }
 
   /** Turns notifications on. To be called by a touch or a key of the user. */
@@ -178,14 +182,17 @@ export class Device extends EventTarget {
   async #handIn(verificationCode) {
     try {
       await api.change(this.id, { verificationCode });
-      await this.#subscriptions.refresh();
-    } finally {
-      await record.save({ code: undefined });
+    } catch (error) {
+      if (error.status !== 400) throw error; // not the newest: that one may still come
     }
+    await record.save({ code: undefined });
+    await this.#subscriptions.refresh();
   }
 
-  // Waits for the service worker to have confirmed the subscription.
+  // Waits for the service worker to confirm the subscription, if it has not
+  // been faster than the answer to subscribing.
   #await() {
+    if (this.#confirmations.has(this.id) || this.#subscriptions.find(this.id)?.confirmed) return this.#set('on');
     this.#deadline = Date.now() + PATIENCE;
     this.#set('confirming');
     this.#look();
@@ -200,7 +207,9 @@ export class Device extends EventTarget {
     this.#timer = setTimeout(() => this.#look(), LOOK_EVERY);
   }
 
-  #confirmed() {
+  #confirmed(id) {
+    this.#confirmations.add(id);
+    if (id !== this.id || !this.isSubscribed) return;
     clearTimeout(this.#timer);
     this.#subscriptions.refresh().catch(() => {});
     this.#set('on');
@@ -225,7 +234,10 @@ export class Device extends EventTarget {
 
 function problem(error) {
   if (error instanceof push.PushServiceError) return 'service';
-  if (!(error instanceof api.ApiError)) throw error;
+  if (!(error instanceof api.ApiError)) {
+    reportError(error);
+    return 'server';
+  }
   if (error.status === 0) return 'network';
   if (error.status === 409) return 'limit';
   return [400, 410, 502].includes(error.status) ? 'unreachable' : 'server';

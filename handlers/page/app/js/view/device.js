@@ -16,14 +16,16 @@ const OFFERS = { off: 'turnOn', late: 'retry', failed: 'retry', asking: 'working
 const ACTIONS = { off: 'enable', late: 'retry', failed: 'start' };
 
 let device;
+let arrived; // whether the test has, which may be before the server's answer
 
 /** Makes the buttons work. To be called once. */
 export function prepare() {
   onPress($('device-do'), () => device[ACTIONS[device.state]]?.());
   onPress($('device-off'), () => attempt(() => device.disable()));
   onPress($('device-test'), () => attempt(async () => {
+    arrived = false;
     await device.test();
-    tell(t('device.testSent'));
+    if (!arrived) tell(t('device.testSent'));
   }, { 410: t('device.gone'), 502: t('device.problem.unreachable') }));
 }
 
@@ -44,7 +46,10 @@ export function showObstacle(state) {
 }
 
 /** The service worker has got the test. */
-export const testArrived = () => tell(t('device.testArrived'));
+export function testArrived() {
+  arrived = true;
+  tell(t('device.testArrived'));
+}
 
 function render() {
   const { state, problem } = device;
