@@ -72,7 +72,6 @@ func TestDeviceIsNotAllowed(t *testing.T) {
 	s.awaitState("off")
 	s.turnedOn()
 	s.chromium.permit(s.site, browser.PermissionSettingDenied)
-	s.do("localStorage.removeItem('test:push')") // as the browser does
 	s.awaitState("denied")
 	s.await("document.querySelectorAll('.subscription').length === 0")
 	s.with(func() { assert.Empty(t, s.subscriptions, "it gets nothing any more") })

@@ -92,8 +92,8 @@ export class Device extends EventTarget {
   async #compare() {
     const [known, subscription] = await Promise.all([record.load(), push.current(this.#registration), this.#subscriptions.refresh()]);
     const own = known.user === this.#user && this.#subscriptions.find(known.id);
-    if (!own || !subscription) {
-      // Removed from elsewhere, of another user, or dropped by the browser.
+    if (!own || !subscription || Notification.permission !== 'granted') {
+      // Removed from elsewhere, of another user, or given up by the browser.
       await subscription?.unsubscribe();
       await record.forget();
       if (own) await this.#subscriptions.remove(own.id);
