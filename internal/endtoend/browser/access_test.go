@@ -54,7 +54,7 @@ func (s stage) scenes(show func(name string)) {
 	})
 	s.open(s.site)
 	s.awaitState("on")
-	s.awaitStream()
+	s.awaitStream("")
 	for i, m := range []struct {
 		age                   time.Duration
 		folder, from, subject string

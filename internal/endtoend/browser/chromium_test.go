@@ -65,8 +65,12 @@ func process(t *testing.T, language string, flags ...string) context.Context {
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }),
 	)
 	for _, f := range flags {
-		name, value, _ := strings.Cut(f, "=")
-		options = append(options, chromedp.Flag(name, value))
+		name, value, ok := strings.Cut(f, "=")
+		if ok {
+			options = append(options, chromedp.Flag(name, value))
+		} else {
+			options = append(options, chromedp.Flag(name, true))
+		}
 	}
 	ctx, _ := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, _ = chromedp.NewContext(ctx)

@@ -36,13 +36,14 @@ type server struct {
 // real one.
 var servers = map[string]func(*testing.T, *pushService) server{
 	"stand-in": standInServer,
+	"real":     realServer,
 }
 
 // browsers start a browser that has notifications of a site allowed and takes
 // pushes from a push service.
 var browsers = map[string]func(t *testing.T, site string, service *pushService) window{
 	"chromium": func(t *testing.T, site string, service *pushService) window {
-		c := startChromium(t, "en")
+		c := startChromium(t, "en", "ignore-certificate-errors")
 		c.permit(site, browser.PermissionSettingGranted)
 		c.inject(fmt.Sprintf(pushManager, service.endpoint()))
 		service.device = func(subscription string, body []byte) bool {

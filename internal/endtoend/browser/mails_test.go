@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // subjects are those in the list, the newest first.
@@ -65,13 +66,7 @@ func TestStreamResumes(t *testing.T) {
 
 	s.cut()
 	s.awaitText("#stream", "Live")
-	resumed := func() string {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.streamed[len(s.streamed)-1]
-	}
-	assert.Eventually(t, func() bool { return resumed() == "id-1" }, waitTimeout, waitTimeout/1000)
-	s.awaitStream()
+	s.awaitStream("id-1")
 	s.emit("id-1", "mail", newMail(1, "a@example.org", "One"))
 	s.emit("id-2", "mail", newMail(2, "a@example.org", "Two"))
 	s.awaitMails(2)
@@ -82,13 +77,13 @@ func TestStreamResumes(t *testing.T) {
 	s.awaitText("#mails-missed", "some mail is missing")
 }
 
-// awaitStream waits until the page listens.
-func (s stage) awaitStream() {
+// awaitStream waits until the page listens from this position on.
+func (s stage) awaitStream(lastID string) {
 	s.tab.t.Helper()
-	assert.Eventually(s.tab.t, func() bool {
+	require.Eventually(s.tab.t, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.streams) > 0
+		return len(s.streams) > 0 && s.streamed[len(s.streamed)-1] == lastID
 	}, waitTimeout, waitTimeout/1000)
 }
 
@@ -104,7 +99,7 @@ func TestStreamIsRefused(t *testing.T) {
 	s.awaitText("#stream", "Reconnecting…")
 	s.refuse("", "", 0, 0)
 	s.awaitText("#stream", "Live")
-	s.awaitStream()
+	s.awaitStream("id-1")
 	s.emit("id-2", "mail", newMail(2, "a@example.org", "Two"))
 	s.awaitMails(2)
 }

@@ -4,6 +4,7 @@
 package browser
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -198,7 +199,7 @@ func (s *standIn) events(w http.ResponseWriter, r *http.Request) {
 	stream := make(chan string, 16)
 	s.with(func() {
 		s.streams[stream] = true
-		s.streamed = append(s.streamed, r.Header.Get("Last-Event-ID"))
+		s.streamed = append(s.streamed, cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last-event-id")))
 	})
 	defer s.with(func() { delete(s.streams, stream) })
 	w.Header().Set("Content-Type", "text/event-stream")
