@@ -4,7 +4,7 @@
 // The service worker: what happens while the page is closed.
 
 import * as api from './js/api.js';
-import { aboutDevice, isChange, isOver, mailTag, newMail } from './js/notification.js';
+import { aboutDevice, mailTag, newMail, upToDate, withoutMail } from './js/notification.js';
 import * as record from './js/record.js';
 
 const { registration, clients } = self;
@@ -13,8 +13,13 @@ self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', (event) => event.waitUntil(clients.claim()));
 
 // Browsers let a page receive pushes because it shows each: there is no push
-// without a notification.
-self.addEventListener('push', (event) => event.waitUntil(receive(read(event.data))));
+// without a notification. They take turns, because each goes on from what the
+// one before has left.
+let last = Promise.resolve();
+self.addEventListener('push', (event) => {
+  last = last.catch(() => {}).then(() => receive(read(event.data)));
+  event.waitUntil(last);
+});
 
 function read(data) {
   try {
@@ -32,7 +37,7 @@ async function receive(message) {
       await show(aboutDevice('test'));
       return tell({ type: 'test', id: message.id });
     default:
-      return isChange(message) ? takeBack(message) : showMail(message);
+      return showMail(message);
   }
 }
 
@@ -40,18 +45,25 @@ const show = ({ title, options }) => registration.showNotification(title, option
 
 async function showMail(mail) {
   const tag = mailTag(mail);
-  const shown = await registration.getNotifications({ tag });
-  const { title, options } = newMail(mail, shown.at(-1));
-  await registration.showNotification(title, options);
+  const shown = (await registration.getNotifications({ tag })).at(-1);
+  if (mail.event && mail.event !== 'messageNew') return change(mail, shown);
+  const { title, options } = newMail(mail, shown);
+  const stamp = crypto.randomUUID();
+  await show({ title, options: { ...options, data: { ...options.data, stamp } } });
+  if (!shown) return;
   // Where the browser does not replace what has the same tag by itself.
-  const left = await registration.getNotifications({ tag });
-  for (const older of left.filter(({ data }) => data?.id !== mail.id || data?.count !== options.data.count)) older.close();
+  for (const other of await registration.getNotifications({ tag })) if (other.data?.stamp !== stamp) other.close();
 }
 
-// A mail that was read elsewhere is news no longer.
-async function takeBack(mail) {
-  const shown = await registration.getNotifications({ tag: mailTag(mail) });
-  for (const notification of shown) if (isOver(notification, mail)) notification.close();
+// Something has happened to a mail that was announced before.
+async function change(mail, shown) {
+  const left = withoutMail(mail, shown);
+  if (left) return show(left);
+  if (left === null) shown.close();
+  // There is no push without a notification: here one that is gone at once.
+  const passing = upToDate();
+  await show(passing);
+  for (const notification of await registration.getNotifications({ tag: passing.options.tag })) notification.close();
 }
 
 // The server wants to hear from this very device before it sends mail to it

@@ -49,6 +49,17 @@ func TestMailsAsTheyCome(t *testing.T) {
 	s.awaitText(".mail:nth-child(2) .from", "<img src=x onerror=alert(1)>")
 	s.awaitText(".mail:nth-child(2) .folder", "Lists/Go")
 
+	// They are read and removed elsewhere.
+	read := newMail(1, "", "")
+	read.Event = "messageRead"
+	s.emit("4", "change", read)
+	s.await("document.querySelector('.mail:nth-child(3)').matches('.read')")
+	removed := newMail(3, "", "")
+	removed.Event = "messageExpunge"
+	s.emit("5", "change", removed)
+	s.awaitMails(2)
+	assert.Equal(t, []string{`<script>alert(1)</script>`, "Lunch?"}, s.subjects())
+
 	for i := 4; i <= 60; i++ {
 		s.emit(fmt.Sprint(i), "mail", newMail(i, "a@example.org", fmt.Sprint("Number ", i)))
 	}

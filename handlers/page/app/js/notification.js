@@ -2,63 +2,79 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What a notification says and looks like, from what the server has pushed.
+//
+// There is one notification for each folder. The newest mail is in it, and how
+// many came before it since the user last cleared it. Its data has what is
+// needed to go on from there:
+//
+//   mails  the last ones, the newest last: id, uid, uidValidity, title, lines
+//   count  of all of them
 
 import { folderName, language, t } from './i18n.js';
 import { sender } from './sender.js';
 
 const look = { icon: 'icons/icon-192.png', badge: 'icons/badge-96.png', lang: language };
 
-// Enough to recognise a mail that is delivered again.
-const REMEMBERED = 20;
+const REMEMBERED = 10;
+
+export const mailTag = ({ folder }) => `mail:${folder ?? ''}`;
 
 /**
- * For new mail. There is one notification for each folder: the newest mail is
- * in it, and how many came before it since the user last cleared it.
+ * The notification for new mail.
  *
- * @param mail as in the API's description; all of it but folder may be missing
- * @param {Notification|undefined} shown what there is for this folder by now
+ * @param mail as in the API's description; all of it may be missing
+ * @param {Notification|undefined} shown what there is for its folder by now
  */
 export function newMail(mail, shown) {
-  const before = shown?.data?.ids ?? [];
-  const again = Boolean(mail.id) && before.includes(mail.id);
-  const ids = again ? before : [...before, mail.id].slice(-REMEMBERED);
-  const count = again ? shown.data.count : (shown?.data?.count ?? 0) + 1;
-
-  const from = sender(mail.from);
-  const lines = [mail.subject, mail.snippet].filter(Boolean);
-  if (lines.length === 0 && mail.from) lines.push(t('mail.noSubject'));
-  if (count > 1) lines.push(t('notification.before', { count: count - 1 }));
-  else if (lines.length === 0 && mail.unseen) lines.push(t('notification.unseen', { count: mail.unseen }));
-  const name = from.name || t('notification.newMail');
-  return {
-    // Mail in the inbox is what everybody expects: only another folder is named.
-    title: mail.folder && mail.folder !== 'INBOX' ? t('notification.inFolder', { name, folder: folderName(mail.folder) }) : name,
-    options: {
-      ...look,
-      body: lines.join('\n'),
-      tag: mailTag(mail),
-      renotify: !again,
-      timestamp: Date.parse(mail.time) || Date.now(),
-      data: { kind: 'mail', id: mail.id, uid: uidOf(mail), ids, count },
-    },
-  };
+  const { mails = [], count = 0 } = shown?.data ?? {};
+  if (mail.id && mails.some(({ id }) => id === mail.id)) return render(mail, mails, count, { renotify: false }); // delivered again
+  return render(mail, [...mails, describe(mail)].slice(-REMEMBERED), count + arrived(mail, mails.at(-1)), {
+    renotify: true,
+    timestamp: Date.parse(mail.time) || Date.now(),
+  });
 }
 
-const uidOf = ({ uidValidity, uid }) => `${uidValidity}/${uid}`;
-
-// What happened to a mail, so that it needs no attention any more.
+// What happens to a mail elsewhere so that it needs no attention any more.
 const WITHDRAWALS = ['messageRead', 'messageTrash', 'messageExpunge'];
 
-/** Whether a message is about a mail that was announced before. */
-export const isChange = (mail) => Boolean(mail.event) && mail.event !== 'messageNew';
-
 /**
- * Whether a notification is over because of what happened to a mail: the one
- * it shows was read or removed elsewhere.
+ * The notification that is left after what happened to a mail: null if it was
+ * about this mail alone, undefined if nothing changes.
  */
-export const isOver = (shown, mail) => WITHDRAWALS.includes(mail.event) && shown.data?.uid === uidOf(mail);
+export function withoutMail(mail, shown) {
+  if (!WITHDRAWALS.includes(mail.event)) return undefined;
+  const { mails = [], count = 0 } = shown?.data ?? {};
+  const left = mails.filter(({ uid, uidValidity }) => uid !== mail.uid || uidValidity !== mail.uidValidity);
+  if (left.length === mails.length) return undefined;
+  return left.length ? render(mail, left, count - 1, { renotify: false, silent: true }) : null;
+}
 
-export const mailTag = (mail) => `mail:${mail.folder ?? ''}`;
+// How many mails have come with this one: of a burst, the server pushes only
+// some, but Dovecot counts all.
+function arrived(mail, newest) {
+  const counted = mail.uid && newest?.uid && newest.uidValidity === mail.uidValidity;
+  return counted ? Math.max(1, mail.uid - newest.uid) : 1;
+}
+
+function describe({ id, uid, uidValidity, folder, from, subject, snippet, unseen }) {
+  const name = sender(from).name || t('notification.newMail');
+  // Mail in the inbox is what everybody expects: only another folder is named.
+  const title = folder && folder !== 'INBOX' ? t('notification.inFolder', { name, folder: folderName(folder) }) : name;
+  const lines = [subject, snippet].filter(Boolean);
+  if (lines.length === 0 && from) lines.push(t('mail.noSubject'));
+  return { id, uid, uidValidity, title, lines, unseen };
+}
+
+function render(mail, mails, count, options) {
+  const { title, lines, unseen } = mails.at(-1);
+  const more = [];
+  if (count > 1) more.push(t('notification.before', { count: count - 1 }));
+  else if (lines.length === 0 && unseen) more.push(t('notification.unseen', { count: unseen }));
+  return {
+    title,
+    options: { ...look, ...options, body: [...lines, ...more].join('\n'), tag: mailTag(mail), data: { kind: 'mail', mails, count } },
+  };
+}
 
 /** For what is about this device: "confirmed", "unconfirmed" or "test". */
 export function aboutDevice(kind) {
@@ -67,3 +83,6 @@ export function aboutDevice(kind) {
     options: { ...look, body: t(`notification.${kind}.text`), tag: 'device', renotify: true, data: { kind: 'device' } },
   };
 }
+
+/** For a push that leaves nothing to show. */
+export const upToDate = () => ({ title: t('notification.upToDate'), options: { ...look, tag: 'up-to-date', silent: true } });

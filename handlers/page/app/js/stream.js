@@ -8,8 +8,9 @@ import { ApiError, session } from './api.js';
 const RETRY = [1_000, 3_000, 10_000, 30_000];
 
 /**
- * Tells with events "mail" (with detail, as the API describes it), "reset"
- * (some mail was missed) and "state" (connecting, live, offline).
+ * Tells with events "mail" and "change" (something happened to one; both with
+ * detail, as the API describes it), "reset" (some mail was missed) and "state"
+ * (connecting, live, offline).
  */
 export class Stream extends EventTarget {
   state = 'connecting';
@@ -38,10 +39,12 @@ export class Stream extends EventTarget {
       this.#set('live');
     });
     this.#source.addEventListener('error', () => this.#lost());
-    this.#source.addEventListener('mail', (event) => {
-      this.#lastId = event.lastEventId;
-      this.dispatchEvent(new CustomEvent('mail', { detail: JSON.parse(event.data) }));
-    });
+    for (const type of ['mail', 'change']) {
+      this.#source.addEventListener(type, (event) => {
+        this.#lastId = event.lastEventId;
+        this.dispatchEvent(new CustomEvent(type, { detail: JSON.parse(event.data) }));
+      });
+    }
     this.#source.addEventListener('reset', (event) => {
       this.#lastId = event.lastEventId;
       this.dispatchEvent(new Event('reset'));

@@ -127,6 +127,7 @@ export default {
   "notification.before.other": "und {count} weitere davor",
   "notification.unseen.one": "Eine ungelesene Mail",
   "notification.unseen.other": "{count} ungelesene Mails",
+  "notification.upToDate": "Alles auf dem neuesten Stand",
   "notification.confirmed.title": "Benachrichtigungen sind an",
   "notification.confirmed.text": "Ab jetzt benachrichtigt Sie dieses Gerät über neue Mails.",
   "notification.unconfirmed.title": "Ein Schritt fehlt noch",

@@ -127,6 +127,7 @@ export default {
   "notification.before.other": "and {count} more before",
   "notification.unseen.one": "One unread mail",
   "notification.unseen.other": "{count} unread mails",
+  "notification.upToDate": "You are up to date",
   "notification.confirmed.title": "Notifications are on",
   "notification.confirmed.text": "From now on this device tells you about new mail.",
   "notification.unconfirmed.title": "One more step",

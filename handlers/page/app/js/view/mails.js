@@ -15,6 +15,7 @@ const known = new Set();
 export function showMails(stream, signal) {
   clear();
   stream.addEventListener('mail', ({ detail }) => add(detail));
+  stream.addEventListener('change', ({ detail }) => change(detail));
   stream.addEventListener('reset', () => show($('mails-missed')));
   stream.addEventListener('state', () => showState(stream.state));
   showState(stream.state);
@@ -42,6 +43,7 @@ function add(mail) {
   if (known.has(mail.id)) return;
   known.add(mail.id);
   const item = copy('mail');
+  item.dataset.mail = place(mail);
   const from = sender(mail.from);
   const name = from.name || t('mail.noSender');
   const subject = mail.subject || t(mail.from ? 'mail.noSubject' : 'mail.new');
@@ -59,6 +61,19 @@ function add(mail) {
   show($('mails-empty'), false);
   showTimes();
   announce(t('mails.announce', { name, subject }));
+}
+
+// Where a mail is, which is what it is called by when something happens to it.
+const place = ({ folder, uidValidity, uid }) => `${uidValidity}/${uid}/${folder}`;
+
+// It was read or removed, on another device.
+function change(mail) {
+  for (const item of [...$('mails').children].filter(({ dataset }) => dataset.mail === place(mail))) {
+    if (mail.event === 'messageRead') item.classList.add('read');
+    if (mail.event === 'messageTrash' || mail.event === 'messageExpunge') item.remove();
+  }
+  show($('mails'), $('mails').children.length > 0);
+  show($('mails-empty'), $('mails').children.length === 0);
 }
 
 const initial = (name) => [...(name.match(/\p{L}|\p{N}/u)?.[0] ?? '·')][0].toLocaleUpperCase();
