@@ -75,7 +75,6 @@ type standIn struct {
 	mu            sync.Mutex
 	config        map[string]any
 	refusal       func(r *http.Request) (status int, retryAfter time.Duration) // if set and the status is not 0, the answer
-	down          bool                                                         // cuts each connection
 	sessions      map[string]bool
 	subscriptions []*device
 	streams       map[chan string]bool
