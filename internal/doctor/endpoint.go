@@ -156,7 +156,7 @@ func (e *endpoint) failed(err error, r *report) {
 		if reason, ok := errors.AsType[*url.Error](err); ok {
 			err = reason.Err // without the URL, which has the password in it
 		}
-		r.problem("endpoint", e.tried, err.Error(), "Look at the log of Caddy.")
+		r.problem("endpoint", e.tried, "the connection ended without an answer: "+err.Error(), "Look at the log of Caddy.")
 	}
 }
 

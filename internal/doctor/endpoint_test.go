@@ -85,7 +85,7 @@ func TestEndpointThatCannotBeReached(t *testing.T) {
 	requireOne(t, Endpoint(t.Context(), strings.Replace(secure, "https", "http", 1), ""), "endpoint-tls", "it talks TLS")
 	requireOne(t, Endpoint(t.Context(), strings.Replace(plain, "http", "https", 1), ""), "endpoint-tls", "does not talk TLS")
 	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@"+dead.Addr().String()+"/n", ""), "endpoint", "nothing listens there")
-	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@"+broken.Addr().String()+"/n", ""), "endpoint", "")
+	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@"+broken.Addr().String()+"/n", ""), "endpoint", "ended without an answer")
 	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@no-such-host.invalid/n", ""), "endpoint", "cannot be looked up")
 	requireOne(t, Endpoint(t.Context(), "nonsense", ""), "endpoint", "is not valid")
 }
