@@ -18,9 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/events"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
@@ -30,14 +28,11 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-func TestMain(m *testing.M) {
-	// A store that was closed may write its index for some seconds more.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"))
-}
+func TestMain(m *testing.M) { queuetest.Main(m) }
 
 const (
 	alice = "alice@example.com"
@@ -65,11 +60,7 @@ type site struct {
 func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: t.TempDir(), Sync: time.Minute}, MaxBytes: 64 << 20, MaxAge: time.Hour, Logger: log,
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, q.Close()) })
+	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
 	s := &site{service: pushtest.Start(t), revoked: make(map[signin.SessionID]bool), from: netip.MustParseAddr("192.0.2.1")}
 	s.store = subscription.New(subscription.Config{Table: q.Table("subscriptions"), Logger: log})
 	s.store.Start()

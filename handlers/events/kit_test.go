@@ -18,18 +18,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
-func TestMain(m *testing.M) {
-	// A store that was closed may write its index for some seconds more.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"))
-}
+func TestMain(m *testing.M) { queuetest.Main(m) }
 
 const patience = time.Minute
 
@@ -47,10 +43,7 @@ type site struct {
 
 func newSite(t *testing.T, adjust func(*timing), configure func(*httptest.Server)) *site {
 	t.Helper()
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: t.TempDir(), Sync: time.Minute}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
+	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
 	release, err := q.Use(t.Context(), nil)
 	require.NoError(t, err)
 	s := &site{log: eventlog.Open(eventlog.Config{Queue: q, Logger: slog.New(slog.DiscardHandler)}), ended: make(map[End]int)}

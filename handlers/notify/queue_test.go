@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,18 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
 // serveQueue starts an endpoint with a real queue behind it.
 func serveQueue(t *testing.T, maxBytes int64) (*endpoint, *queue.Queue) {
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: t.TempDir()},
-		MaxBytes: maxBytes,
-		MaxAge:   time.Hour,
-		Logger:   slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, q.Close()) })
+	cfg := queuetest.Config(t.TempDir())
+	cfg.Embedded.Sync, cfg.MaxBytes = 0, maxBytes
+	q := queuetest.Open(t, cfg)
 	release, err := q.Use(t.Context(), []string{"target"})
 	require.NoError(t, err)
 	t.Cleanup(release)

@@ -10,24 +10,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
-func TestMain(m *testing.M) {
-	// A store that was closed may write its index for some seconds more.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"))
-}
+func TestMain(m *testing.M) { queuetest.Main(m) }
 
 func openTable(t *testing.T, dir string) *queue.Table {
 	t.Helper()
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: dir}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, q.Close()) })
-	return q.Table("sessions")
+	return queuetest.Open(t, queuetest.Config(dir)).Table("sessions")
 }
 
 func watch(t *testing.T, table *queue.Table) *Revocations {
@@ -86,15 +78,12 @@ func TestRevocationsAreForgotten(t *testing.T) {
 
 // Who cannot find out does not let anybody in.
 func TestRevocationsAway(t *testing.T) {
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: t.TempDir()}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
+	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
 	require.NoError(t, q.Close())
 	r := watch(t, q.Table("sessions"))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err = r.Revoked(ctx, SessionID{1})
+	_, err := r.Revoked(ctx, SessionID{1})
 	require.ErrorIs(t, err, ErrNotRead)
 	require.Error(t, r.Revoke(t.Context(), SessionID{1}, time.Now().Add(time.Hour)))
 	_, ok := r.until[SessionID{1}]

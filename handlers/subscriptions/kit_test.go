@@ -16,18 +16,17 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { queuetest.Main(m) }
 
 const alice, bob = "alice@example.com", "bob@example.com"
 
@@ -46,11 +45,7 @@ type api struct {
 
 func newAPI(t *testing.T) *api {
 	t.Helper()
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: t.TempDir()}, MaxBytes: 64 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, q.Close()) })
+	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
 	a := &api{t: t, service: pushtest.Start(t)}
 	log := slog.New(slog.NewTextHandler(&a.log, nil))
 	a.store = subscription.New(subscription.Config{Table: q.Table("subscriptions"), Logger: log})

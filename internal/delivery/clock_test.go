@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,7 +18,7 @@ import (
 func startWithClock(t *testing.T, target *scripted, off *atomic.Int64) {
 	t.Helper()
 	q, _ := testQueue(t)
-	e, err := New(Config{Queue: q, Lanes: lanes(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: testLogger(t)})
+	e, err := New(Config{Queue: q, Lanes: lanes(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: testlog.New(t)})
 	require.NoError(t, err)
 	e.lanes[0].now = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
 	require.NoError(t, e.Start(t.Context()))

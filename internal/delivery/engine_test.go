@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
 
 func TestEverythingOnce(t *testing.T) {
@@ -46,9 +47,9 @@ func TestEverythingOnce(t *testing.T) {
 
 func TestNewAndStartRefuse(t *testing.T) {
 	q, _ := testQueue(t)
-	_, err := New(Config{Queue: q, Lanes: []Lane{{Name: "a"}, {Name: "a"}}, Logger: testLogger(t)})
+	_, err := New(Config{Queue: q, Lanes: []Lane{{Name: "a"}, {Name: "a"}}, Logger: testlog.New(t)})
 	require.ErrorContains(t, err, "two targets are named a")
-	e, err := New(Config{Queue: q, Lanes: []Lane{{Name: "not.valid"}}, Logger: testLogger(t)})
+	e, err := New(Config{Queue: q, Lanes: []Lane{{Name: "not.valid"}}, Logger: testlog.New(t)})
 	require.NoError(t, err)
 	require.ErrorContains(t, e.Start(t.Context()), "not.valid")
 	e.Stop()

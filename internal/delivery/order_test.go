@@ -14,6 +14,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
 
 // Each mailbox gets its notifications in their order, although some take
@@ -138,13 +139,13 @@ func TestShares(t *testing.T) {
 	for i := range many {
 		many[i] = Lane{Name: string(rune('a'+i/26)) + string(rune('a'+i%26)), Target: newScripted(takes)}
 	}
-	e, err := New(Config{Queue: q, Lanes: many, Logger: testLogger(t)})
+	e, err := New(Config{Queue: q, Lanes: many, Logger: testlog.New(t)})
 	require.NoError(t, err)
 	for _, l := range e.lanes {
 		require.Equal(t, maxAttempts/100, l.Workers)
 		require.Equal(t, maxMemory/100, l.holdings.limit)
 	}
-	e, err = New(Config{Queue: q, Lanes: many[:1], Logger: testLogger(t)})
+	e, err = New(Config{Queue: q, Lanes: many[:1], Logger: testlog.New(t)})
 	require.NoError(t, err)
 	require.Equal(t, DefaultWorkers, e.lanes[0].Workers)
 	require.Equal(t, maxLaneMemory, e.lanes[0].holdings.limit)

@@ -4,11 +4,9 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -19,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
 
 // scripted is a target that answers what the test tells it to, and counts what
@@ -95,7 +94,7 @@ func (s *scripted) requireEach(t *testing.T, from, to int) {
 
 func testQueue(t *testing.T) (*queue.Queue, queue.Config) {
 	t.Helper()
-	cfg := queue.Config{Embedded: &queue.Embedded{Path: t.TempDir()}, MaxBytes: 16 << 20, MaxAge: time.Hour, Logger: testLogger(t)}
+	cfg := queue.Config{Embedded: &queue.Embedded{Path: t.TempDir()}, MaxBytes: 16 << 20, MaxAge: time.Hour, Logger: testlog.New(t)}
 	return openQueue(t, cfg), cfg
 }
 
@@ -117,7 +116,7 @@ func lanes(targets map[string]*scripted) (all []Lane) {
 // start begins to deliver; change may alter the configuration.
 func start(t *testing.T, q *queue.Queue, targets map[string]*scripted, change ...func(*Config)) *Engine {
 	t.Helper()
-	cfg := Config{Queue: q, Lanes: lanes(targets), MaxAge: time.Hour, Logger: testLogger(t)}
+	cfg := Config{Queue: q, Lanes: lanes(targets), MaxAge: time.Hour, Logger: testlog.New(t)}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -158,31 +157,4 @@ func requireStats(t *testing.T, q *queue.Queue, want map[string]queue.TargetStat
 		got, err = q.Stats(t.Context(), slices.Collect(maps.Keys(want)))
 		return err == nil && maps.Equal(got.Targets, want)
 	}, 10*time.Second, 10*time.Millisecond, "%+v", &got)
-}
-
-func testLogger(t *testing.T) *slog.Logger {
-	w := &testWriter{t: t}
-	t.Cleanup(w.stop) // what a test leaves behind must not write any more
-	return slog.New(slog.NewTextHandler(w, nil))
-}
-
-type testWriter struct {
-	mu      sync.Mutex
-	t       *testing.T
-	stopped bool
-}
-
-func (w *testWriter) Write(line []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.stopped {
-		w.t.Log(string(bytes.TrimSpace(line)))
-	}
-	return len(line), nil
-}
-
-func (w *testWriter) stop() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stopped = true
 }

@@ -13,16 +13,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
-func TestMain(m *testing.M) {
-	// A store that was closed may write its index for some seconds more.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"))
-}
+func TestMain(m *testing.M) { queuetest.Main(m) }
 
 const (
 	alice = "alice@example.com"
@@ -40,16 +37,10 @@ var quick = timing{
 
 func openQueue(t *testing.T, dir string) *queue.Queue {
 	t.Helper()
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: dir, Sync: time.Minute}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
+	q := queuetest.Open(t, queuetest.Config(dir))
 	release, err := q.Use(t.Context(), nil)
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		release()
-		require.NoError(t, q.Close())
-	})
+	t.Cleanup(release)
 	return q
 }
 

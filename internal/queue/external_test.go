@@ -23,12 +23,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 func storeOn(t *testing.T, servers ...*natsProcess) *testStore {
-	s := &testStore{config: Config{External: &External{}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testLogger(t)}}
+	s := &testStore{config: Config{External: &External{}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testlog.New(t)}}
 	for _, p := range servers {
 		s.config.External.URLs = append(s.config.External.URLs, p.url())
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -205,7 +206,7 @@ func TestOpenRefuses(t *testing.T) {
 		"long prefix": {Embedded: embedded, Prefix: string(body(65))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg.Logger = testLogger(t)
+			cfg.Logger = testlog.New(t)
 			_, err := Open(t.Context(), cfg)
 			require.Error(t, err)
 		})

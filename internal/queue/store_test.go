@@ -4,12 +4,10 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -21,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
 
 // testStore is one place to keep a queue in. open may be called again after
@@ -45,7 +44,7 @@ func eachStore(t *testing.T, test func(t *testing.T, s *testStore)) {
 
 func embeddedStore(t testing.TB) *testStore {
 	return &testStore{config: Config{
-		Embedded: &Embedded{Path: t.TempDir()}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testLogger(t),
+		Embedded: &Embedded{Path: t.TempDir()}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testlog.New(t),
 	}}
 }
 
@@ -55,7 +54,7 @@ var prefixes atomic.Int32
 func externalStore(t testing.TB) *testStore {
 	return &testStore{config: Config{
 		External: &External{URLs: []string{natsServer.shared(t)}}, Prefix: fmt.Sprintf("test_%d", prefixes.Add(1)),
-		MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testLogger(t),
+		MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testlog.New(t),
 	}}
 }
 
@@ -74,34 +73,6 @@ func use(t testing.TB, q *Queue, targets ...string) (release func()) {
 	release, err := q.Use(t.Context(), targets)
 	require.NoError(t, err)
 	return release
-}
-
-// testLogger shows what the queue says when the test fails.
-func testLogger(t testing.TB) *slog.Logger {
-	w := &testWriter{t: t}
-	t.Cleanup(w.stop) // what a test leaves behind must not write any more
-	return slog.New(slog.NewTextHandler(w, nil))
-}
-
-type testWriter struct {
-	mu      sync.Mutex
-	t       testing.TB
-	stopped bool
-}
-
-func (w *testWriter) Write(line []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.stopped {
-		w.t.Log(string(bytes.TrimSpace(line)))
-	}
-	return len(line), nil
-}
-
-func (w *testWriter) stop() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stopped = true
 }
 
 func identity(n int) (id notification.Identity) {

@@ -16,23 +16,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { queuetest.Main(m) }
 
-// openQueue opens a queue that ends with the test.
-func openQueue(t testing.TB, dir string) *queue.Queue {
-	t.Helper()
-	q, err := queue.Open(context.Background(), queue.Config{
-		Embedded: &queue.Embedded{Path: dir, Sync: time.Minute},
-		MaxBytes: 64 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, q.Close()) })
-	return q
+func openTable(t testing.TB, dir string) *queue.Table {
+	return queuetest.Open(t, queuetest.Config(dir)).Table("registrations")
 }
 
 // memory is a Registrar whose entries are in memory. It does what the
@@ -205,7 +197,7 @@ type fixture struct {
 func newFixture(t *testing.T, registrar *memory, cfg Config) *fixture {
 	t.Helper()
 	if cfg.Table == nil {
-		cfg.Table = openQueue(t, t.TempDir()).Table("registrations")
+		cfg.Table = openTable(t, t.TempDir())
 	}
 	f := &fixture{memory: registrar, events: new(events), log: new(strings.Builder)}
 	if cfg.Registrar == nil {

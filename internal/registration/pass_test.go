@@ -88,7 +88,7 @@ func heap() uint64 {
 func TestNarrowedPolicy(t *testing.T) {
 	users := names(100)
 	m := newMemory(users...)
-	table := openQueue(t, t.TempDir()).Table("registrations")
+	table := openTable(t, t.TempDir())
 	f := newFixture(t, m, Config{Policy: All, Table: table})
 	f.onePass(t)
 	m.put("other@example.com", ours("other@example.com")) // of another Caddy with another store
@@ -219,7 +219,7 @@ func TestKilled(t *testing.T) {
 	for _, user := range done {
 		m.put(user, ours(user))
 	}
-	f := newFixture(t, m, Config{Policy: All, Table: openQueue(t, filepath.Join(dir, "queue")).Table("registrations")})
+	f := newFixture(t, m, Config{Policy: All, Table: openTable(t, filepath.Join(dir, "queue"))})
 	f.Start()
 	eventually(t, func() bool { p := f.Status().Pass; return p != nil && !p.Ended.IsZero() })
 	for _, user := range users {
@@ -246,6 +246,6 @@ func passUntilKilled(t *testing.T, dir string) {
 		}
 		return nil
 	})
-	f := newFixture(t, m, Config{Policy: All, Table: openQueue(t, filepath.Join(dir, "queue")).Table("registrations")})
+	f := newFixture(t, m, Config{Policy: All, Table: openTable(t, filepath.Join(dir, "queue"))})
 	f.onePass(t)
 }

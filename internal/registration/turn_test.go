@@ -14,7 +14,7 @@ import (
 // A reload does not look at everybody anew, unless the settings say otherwise.
 func TestReload(t *testing.T) {
 	m := newMemory(names(10)...)
-	table := openQueue(t, t.TempDir()).Table("registrations")
+	table := openTable(t, t.TempDir())
 	f := newFixture(t, m, Config{Policy: All, Table: table})
 	wait, err := f.turn(t.Context(), false)
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func TestReload(t *testing.T) {
 func TestReloadWithOpenWishes(t *testing.T) {
 	m := newMemory(alice, "bob@example.com")
 	m.put("bob@example.com", ours("bob@example.com"))
-	table := openQueue(t, t.TempDir()).Table("registrations")
+	table := openTable(t, t.TempDir())
 	f := newFixture(t, m, Config{Table: table})
 	f.onePass(t)
 	require.NoError(t, f.Want(t.Context(), alice))
@@ -56,7 +56,7 @@ func TestReloadWithOpenWishes(t *testing.T) {
 // A wish that another one noted, and could not follow, is followed.
 func TestWishOfAnother(t *testing.T) {
 	m := newMemory(alice)
-	table := openQueue(t, t.TempDir()).Table("registrations")
+	table := openTable(t, t.TempDir())
 	f := newFixture(t, m, Config{Table: table})
 	f.Start()
 	eventually(t, func() bool {
@@ -75,7 +75,7 @@ func TestWishOfAnother(t *testing.T) {
 // over when it is gone.
 func TestOneAtATime(t *testing.T) {
 	m := newMemory(names(10)...)
-	table := openQueue(t, t.TempDir()).Table("registrations")
+	table := openTable(t, t.TempDir())
 	entered, goOn := make(chan struct{}), make(chan struct{})
 	m.failing(func(method, _ string) error {
 		if method == "list" {
@@ -129,7 +129,7 @@ func TestOneAtATime(t *testing.T) {
 // One who is stopped in the middle gives the turn back.
 func TestStopped(t *testing.T) {
 	m := newMemory(names(100)...)
-	table := openQueue(t, t.TempDir()).Table("registrations")
+	table := openTable(t, t.TempDir())
 	entered := make(chan struct{}, 100)
 	m.failing(func(method, _ string) error {
 		if method == "set" {

@@ -39,7 +39,7 @@ func TestWantAndUnwant(t *testing.T) {
 // new subscription ends it.
 func TestGrace(t *testing.T) {
 	m := newMemory(alice)
-	table := openQueue(t, t.TempDir()).Table("registrations")
+	table := openTable(t, t.TempDir())
 	f := newFixture(t, m, Config{Grace: time.Hour, Table: table})
 	f.Start()
 	require.NoError(t, f.Want(t.Context(), alice))

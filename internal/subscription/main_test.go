@@ -11,32 +11,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { queuetest.Main(m) }
 
 const waitTimeout = 30 * time.Second
 
 // eachTable runs a test on a table of a real queue, and on the one in memory
 // that stands in for it where time is virtual.
 func eachTable(t *testing.T, run func(*testing.T, Table)) {
-	t.Run("queue", func(t *testing.T) { run(t, openQueue(t, t.TempDir()).Table("subscriptions")) })
+	t.Run("queue", func(t *testing.T) { run(t, queuetest.Open(t, queuetest.Config(t.TempDir())).Table("subscriptions")) })
 	t.Run("memory", func(t *testing.T) { run(t, newMemory()) })
-}
-
-func openQueue(t testing.TB, path string) *queue.Queue {
-	t.Helper()
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: path}, MaxBytes: 64 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, q.Close()) })
-	return q
 }
 
 // change is what a store told about a user.

@@ -13,11 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
-	q := openQueue(t, dir)
+	q := queuetest.Open(t, queuetest.Config(dir))
 	s := startStore(t, q.Table("subscriptions"), nil)
 	phone := confirmed(t, s, "alice", newDevice(t, "Phone"))
 	laptop, _, err := s.Add(t.Context(), "alice", newDevice(t, "Laptop"))
@@ -26,7 +27,7 @@ func TestRestart(t *testing.T) {
 	s.Stop()
 	require.NoError(t, q.Close())
 
-	s = startStore(t, openQueue(t, dir).Table("subscriptions"), nil)
+	s = startStore(t, queuetest.Open(t, queuetest.Config(dir)).Table("subscriptions"), nil)
 	list, err := s.Of("alice")
 	require.NoError(t, err)
 	assert.Equal(t, []Subscription{phone, laptop}, list)

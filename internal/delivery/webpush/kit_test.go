@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -74,11 +74,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	q, err := queue.Open(t.Context(), queue.Config{
-		Embedded: &queue.Embedded{Path: t.TempDir()}, MaxBytes: 64 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, q.Close()) })
+	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
 	w := &world{service: pushtest.Start(t), key: newTestKey(t)}
 	store := subscription.New(subscription.Config{
 		Table: q.Table("subscriptions"), Logger: slog.New(slog.DiscardHandler),

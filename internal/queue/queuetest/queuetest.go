@@ -1,0 +1,43 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package queuetest opens queues for the tests of what is on top of them.
+package queuetest
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// Main runs the tests of a package that opens queues, and fails where they
+// leave goroutines behind.
+func Main(m *testing.M) {
+	// A store that was closed may write its index for some seconds more.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"))
+}
+
+// Config is that of an embedded queue in a directory, silent, with room for
+// 64 MiB, whose disk is not waited for.
+func Config(dir string) queue.Config {
+	return queue.Config{
+		Embedded: &queue.Embedded{Path: dir, Sync: time.Minute},
+		MaxBytes: 64 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// Open opens a queue that is closed at the end of t. Opened again, it finds
+// what was stored.
+func Open(t testing.TB, cfg queue.Config) *queue.Queue {
+	t.Helper()
+	q, err := queue.Open(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, q.Close()) })
+	return q
+}
