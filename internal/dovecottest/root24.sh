@@ -38,9 +38,7 @@ if [ -e "$root" ] && [ -n "$(ls -A "$root")" ]; then
 fi
 
 if ! command -v debootstrap >/dev/null; then
-	echo "installing debootstrap"
-	$as_root apt-get update -q
-	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y debootstrap
+	"$(dirname "$0")/../debian.sh" debootstrap
 fi
 echo "making $root: Debian trixie with Dovecot 2.4"
 if ! $as_root debootstrap --variant=minbase --include=dovecot-core,dovecot-imapd,dovecot-lmtpd trixie "$root"; then
