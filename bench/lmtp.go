@@ -45,7 +45,7 @@ func (b *bench) lmtp() error {
 		return err
 	}
 	contenders := make([]*contender, 3)
-	contenders[0], err = b.delivering("push to a bare server", bare.Listener.Addr().String(), bareCA)
+	contenders[0], err = b.pushing("push to a bare server", bare.Listener.Addr().String(), bareCA)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (b *bench) lmtp() error {
 		if err != nil {
 			return err
 		}
-		if contenders[i+1], err = b.delivering(c.name, s.address, s.RootCA()); err != nil {
+		if contenders[i+1], err = b.pushing(c.name, s.address, s.RootCA()); err != nil {
 			return err
 		}
 		contenders[i+1].server = s
@@ -72,8 +72,8 @@ func (b *bench) lmtp() error {
 	return nil
 }
 
-// delivering is a Dovecot that pushes to address, and its deliveries.
-func (b *bench) delivering(name, address, ca string) (*contender, error) {
+// pushing is a Dovecot that pushes to address, and its deliveries.
+func (b *bench) pushing(name, address, ca string) (*contender, error) {
 	users := make([]dovecottest.User, lmtpSessions)
 	for i := range users {
 		users[i] = dovecottest.User{Name: fmt.Sprintf("user%d@example.com", i), Password: "pass"}

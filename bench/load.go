@@ -24,6 +24,9 @@ type load struct {
 	address     string
 	connections int
 	duration    time.Duration
+	// rate, if not 0, is how many a second are sent, in place of as many as
+	// are answered.
+	rate int
 }
 
 func (l load) run() (result, error) {
@@ -63,7 +66,12 @@ func (l load) connection(deadline time.Time, failed *atomic.Int64) ([]time.Durat
 	request := l.form()
 	answers := bufio.NewReader(conn)
 	var latencies []time.Duration
+	turn := time.Now()
 	for time.Now().Before(deadline) {
+		if l.rate > 0 {
+			turn = turn.Add(time.Second * time.Duration(l.connections) / time.Duration(l.rate))
+			time.Sleep(time.Until(turn))
+		}
 		request.next()
 		begin := time.Now()
 		if _, err := conn.Write(request.text); err != nil {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -14,6 +15,7 @@ const (
 	users      = 10_000
 	userDigits = "00000"
 	uidDigits  = "0000000000"
+	firstUID   = 1_000_000_000
 )
 
 // body is a notification as Dovecot sends it, of the usual size, with the
@@ -42,10 +44,25 @@ func newForm(text string) *form {
 	return f
 }
 
-// next makes it another notification.
+// next makes it another notification, which was sent now.
 func (f *form) next() {
 	n := uint64(sent.Add(1))
+	sentAt[n%uint64(len(sentAt))].Store(time.Now().UnixNano())
 	var digits [10]byte
 	copy(f.user, strconv.AppendUint(digits[:0], 10_000+n%users, 10))
-	copy(f.uid, strconv.AppendUint(digits[:0], 1_000_000_000+n, 10))
+	copy(f.uid, strconv.AppendUint(digits[:0], firstUID+n, 10))
+}
+
+// sentAt is when the last notifications were sent, in Unix nanoseconds, by
+// their number.
+var sentAt [1 << 20]atomic.Int64
+
+// sinceSent is how long ago the notification with that UID was sent. Of those
+// that were sent too long ago it is not known.
+func sinceSent(uid uint64) (age time.Duration, known bool) {
+	n := uid - firstUID
+	if last := uint64(sent.Load()); n > last || last-n >= uint64(len(sentAt)) {
+		return 0, false
+	}
+	return time.Duration(time.Now().UnixNano() - sentAt[n%uint64(len(sentAt))].Load()), true
 }

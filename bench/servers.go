@@ -148,10 +148,24 @@ http://%%ADDR%% {
 
 // accepting is this module. An empty middleware means no target.
 func accepting(middleware, queue string) string {
-	target := ""
-	if middleware != "" {
-		target = "deliver middleware {\nreverse_proxy " + middleware + "\n}\n"
+	if middleware == "" {
+		return delivering("", queue)
 	}
+	return delivering("deliver middleware {\nreverse_proxy "+middleware+"\n}\n", queue)
+}
+
+// posting is this module with a webhook for each of the addresses, named w0,
+// w1, and so on.
+func posting(queue string, addresses ...string) string {
+	targets := ""
+	for i, address := range addresses {
+		targets += fmt.Sprintf("deliver webhook w%d http://%s/hook\n", i, address)
+	}
+	return delivering(targets, queue)
+}
+
+// delivering is this module with any targets.
+func delivering(targets, queue string) string {
 	return fmt.Sprintf(`{
 	%s
 	dovecot_push {
@@ -168,7 +182,7 @@ http://%%ADDR%% {
 		credentials %s {env.NOTIFY_PASSWORD}
 	}
 }
-`, logOff, queueBytes, queue, target, username)
+`, logOff, queueBytes, queue, targets, username)
 }
 
 // internalTLS makes a Caddyfile serve HTTPS with a certificate of Caddy's

@@ -20,7 +20,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-var waiting = flag.Int64("waiting", 1_000_000, "how many notifications wait in the part of that name")
+var waiting = flag.Int64("waiting", 1_000_000, "how many notifications wait in the parts waiting and drain")
 
 // waiting shows that a backlog does not slow the front down.
 func (b *bench) waiting() error {
@@ -35,7 +35,7 @@ func (b *bench) waiting() error {
 	}{{"an empty queue at first", 0}, {fmt.Sprintf("%d waiting", *waiting), *waiting}} {
 		path := filepath.Join(b.dir, "queue"+strconv.FormatInt(c.fill, 10))
 		begin := time.Now()
-		if err := fill(path, c.fill); err != nil {
+		if err := fill(path, "middleware", c.fill); err != nil {
 			return fmt.Errorf("filling the queue: %w", err)
 		}
 		fmt.Fprintf(os.Stderr, "(stored %d notifications in %v)\n", c.fill, time.Since(begin).Round(time.Second))
@@ -54,9 +54,9 @@ func (b *bench) waiting() error {
 	return nil
 }
 
-// fill stores notifications for the target middleware, past the front, in
-// groups as front connections make them.
-func fill(path string, notifications int64) (err error) {
+// fill stores notifications for a target, past the front, in groups as front
+// connections make them.
+func fill(path, target string, notifications int64) (err error) {
 	ctx := context.Background()
 	q, err := queue.Open(ctx, queue.Config{
 		Embedded: &queue.Embedded{Path: path, Sync: time.Hour},
@@ -66,7 +66,7 @@ func fill(path string, notifications int64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	release, err := q.Use(ctx, []string{"middleware"})
+	release, err := q.Use(ctx, []string{target})
 	if err != nil {
 		return err
 	}
