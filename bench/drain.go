@@ -25,20 +25,20 @@ func (b *bench) drain() error {
 	if err != nil {
 		return err
 	}
-	row("waiting", "notifications/s", "memory at most")
-	row("---:", "---:", "---:")
+	row("waiting", "notifications/s", "CPU each", "memory at most")
+	row("---:", "---:", "---:", "---:")
 	var few []float64
 	var many, most float64
 	for i, waiting := range []int64{fewWaiting, *waiting, fewWaiting} {
-		rate, memory, err := b.comeBack(hook, "drain"+strconv.Itoa(i), waiting)
+		r, memory, err := b.comeBack(hook, "drain"+strconv.Itoa(i), waiting)
 		if err != nil {
 			return err
 		}
-		row(strconv.FormatInt(waiting, 10), fmt.Sprintf("%.0f", rate), fmt.Sprintf("%.1f MiB", memory))
+		row(strconv.FormatInt(waiting, 10), fmt.Sprintf("%.0f", r.rate()), microseconds(r.cpuPerRequest()), fmt.Sprintf("%.1f MiB", memory))
 		if i == 1 {
-			many, most = rate, memory
+			many, most = r.rate(), memory
 		} else {
-			few = append(few, rate)
+			few = append(few, r.rate())
 		}
 	}
 	value, wanted := many/((few[0]+few[1])/2), atLeast(0.8)
@@ -60,38 +60,49 @@ func (b *bench) idle(caddyfile string) (float64, error) {
 }
 
 // comeBack fills a queue, starts a Caddy on it, and waits until the webhook has
-// all. It returns the rate and the most resident memory, in MiB.
-func (b *bench) comeBack(hook *receiver, name string, waiting int64) (rate, most float64, err error) {
+// all. most is the most resident memory, in MiB.
+func (b *bench) comeBack(hook *receiver, name string, waiting int64) (r result, most float64, err error) {
 	path := filepath.Join(b.dir, name)
 	begin := time.Now()
 	if err := fill(path, "w0", waiting); err != nil {
-		return 0, 0, fmt.Errorf("filling the queue: %w", err)
+		return r, 0, fmt.Errorf("filling the queue: %w", err)
 	}
 	fmt.Fprintf(os.Stderr, "(stored %d notifications in %v)\n", waiting, time.Since(begin).Round(time.Second))
 	before := hook.answered.Load()
 	s, err := b.caddy(b.binary, posting("sync always\npath "+path, hook.address))
 	if err != nil {
-		return 0, 0, err
+		return r, 0, err
 	}
 	defer b.stop(s)
 	if err := hook.until(before + 1); err != nil {
-		return 0, 0, err
+		return r, 0, err
+	}
+	processor, err := processorTime(s.PID())
+	if err != nil {
+		return r, 0, err
 	}
 	start, first := time.Now(), hook.answered.Load()
 	ended := make(chan error, 1)
 	go func() { ended <- hook.until(before + waiting) }()
 	sample := time.NewTicker(100 * time.Millisecond)
 	defer sample.Stop()
-	for {
-		mib, err := residentMemory(s.PID())
-		if err != nil {
-			return 0, 0, err
-		}
-		most = max(most, mib)
+	for done := false; !done; {
 		select {
 		case err := <-ended:
-			return float64(before+waiting-first) / time.Since(start).Seconds(), most, err
+			if err != nil {
+				return r, most, err
+			}
+			done = true
 		case <-sample.C:
 		}
+		mib, err := residentMemory(s.PID())
+		if err != nil {
+			return r, most, err
+		}
+		most = max(most, mib)
 	}
+	r.requests, r.took = before+waiting-first, time.Since(start)
+	after, err := processorTime(s.PID())
+	r.cpu = after - processor
+	return r, most, err
 }

@@ -32,8 +32,9 @@ type Group struct {
 	// again. Accepted and parked ones are numbered each on their own.
 	Sequence uint64
 
-	q   *Queue
-	msg *nats.Msg
+	q      *Queue
+	target string
+	msg    *nats.Msg
 }
 
 // Settle tells the queue that every record of the group was delivered, parked
@@ -53,7 +54,7 @@ func (g *Group) Keep() error { return g.q.nc.Publish(g.msg.Reply, ackProgress) }
 // Postpone gives the group back to the queue, to be taken again after d.
 func (g *Group) Postpone(d time.Duration) error {
 	if !g.WasParked {
-		defer g.q.returning()()
+		g.q.trimming.note(position{g.target, g.Sequence})
 	}
 	return g.q.nc.Publish(g.msg.Reply, nakAfter(d))
 }

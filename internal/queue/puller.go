@@ -102,20 +102,20 @@ func statusOf(msg *nats.Msg) (status, description string) {
 	return msg.Header.Get("Status"), msg.Header.Get("Description")
 }
 
-// close gives back what arrived since the last fetch.
-func (p *puller) close() {
+// close ends the reading. It returns what arrived since the last fetch.
+func (p *puller) close() (messages []*nats.Msg) {
 	_ = p.sub.Unsubscribe()
 	for {
 		select {
 		case msg, open := <-p.arrived:
 			if !open {
-				return
+				return messages
 			}
 			if status, _ := statusOf(msg); status == "" {
-				_ = p.nc.Publish(msg.Reply, nakAfter(atOnce))
+				messages = append(messages, msg)
 			}
 		default:
-			return
+			return messages
 		}
 	}
 }

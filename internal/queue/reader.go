@@ -71,9 +71,14 @@ func (r *Reader) Take(ctx context.Context, most int) ([]*Group, error) {
 
 // Close gives back what came too late for a Take.
 func (r *Reader) Close() {
-	if r.pull != nil {
-		r.pull.close()
+	if r.pull == nil {
+		return
 	}
+	for _, msg := range r.pull.close() {
+		g := r.group(msg)
+		_ = g.Return()
+	}
+	r.pull = nil
 }
 
 func (r *Reader) fetch(ctx context.Context, most int) ([]*nats.Msg, error) {
@@ -95,8 +100,7 @@ func (r *Reader) fetch(ctx context.Context, most int) ([]*nats.Msg, error) {
 	}
 	messages, err := r.pull.fetch(most)
 	if err != nil { // the position may have been removed: make it again
-		r.pull.close()
-		r.pull = nil
+		r.Close()
 		return messages, fmt.Errorf("%w: reading for target %s: %w", ErrUnavailable, r.target, err)
 	}
 	if len(messages) == 0 {
@@ -105,19 +109,25 @@ func (r *Reader) fetch(ctx context.Context, most int) ([]*nats.Msg, error) {
 	return messages, nil
 }
 
-func (r *Reader) read(msg *nats.Msg) (*Group, error) {
-	g := &Group{WasParked: r.parked, q: r.q, msg: msg}
-	meta, err := msg.Metadata()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errCorruptGroup, err)
-	}
-	g.Sequence = meta.Sequence.Stream
+func (r *Reader) read(msg *nats.Msg) (g *Group, err error) {
+	g = r.group(msg)
 	if r.parked {
 		g.Parked, err = parseParked(msg)
-	} else {
-		g.Records, err = parseGroup(msg.Data)
+		return g, err
 	}
+	r.q.trimming.taken(position{r.target, g.Sequence})
+	g.Records, err = parseGroup(msg.Data)
 	return g, err
+}
+
+// group is a group that was not read so far. A message that is none of the
+// store's has the number 0.
+func (r *Reader) group(msg *nats.Msg) *Group {
+	g := &Group{WasParked: r.parked, q: r.q, target: r.target, msg: msg}
+	if meta, err := msg.Metadata(); err == nil {
+		g.Sequence = meta.Sequence.Stream
+	}
+	return g
 }
 
 // setAside makes a dead letter of a message that nobody will ever be able to

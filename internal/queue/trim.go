@@ -5,8 +5,8 @@ package queue
 
 import (
 	"context"
+	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,23 +22,51 @@ import (
 // removed together, and nothing is lost if that is forgotten in a crash.
 const trimInterval = time.Second
 
-// returnedPause is how long nothing is trimmed after a group was returned. A
+// trimming keeps groups that were returned from getting lost for a while. A
 // stream that is purged forgets which messages are to be given out again at
-// once, and gives them out after [AckWait] only.
-const returnedPause = 3 * time.Second
-
-// trimming keeps groups from being returned while a stream is purged.
+// once, and gives them out after [AckWait] only. So nothing is trimmed from
+// the return of a group until somebody has taken it again.
+//
+// What others return who share the store is not known here. It is late then,
+// by AckWait at most.
 type trimming struct {
-	mu   sync.RWMutex // held while something is trimmed; shared by what is returned
-	last atomic.Int64 // when a group was returned the last time, in Unix nanoseconds
+	purge    sync.RWMutex // held while a stream may be purged
+	mu       sync.Mutex
+	returned map[position]time.Time // when; guarded by mu
 }
 
-// returning waits for the end of a purge. What it returns is called when the
-// group was returned.
-func (q *Queue) returning() (done func()) {
-	q.trimming.mu.RLock()
-	q.trimming.last.Store(time.Now().UnixNano())
-	return q.trimming.mu.RUnlock
+// position tells a group of one target from all others that are accepted.
+type position struct {
+	target   string
+	sequence uint64
+}
+
+// note that a group is about to be returned. It waits for the end of a purge.
+func (t *trimming) note(p position) {
+	t.mu.Lock()
+	if t.returned == nil {
+		t.returned = make(map[position]time.Time)
+	}
+	t.returned[p] = time.Now()
+	t.mu.Unlock()
+	t.purge.RLock() // one that did not see it
+	defer t.purge.RUnlock()
+}
+
+// taken notes that a group was given out.
+func (t *trimming) taken(p position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.returned, p)
+}
+
+// awaits reports whether a group that was returned is still to be taken. After
+// AckWait it does not matter any more.
+func (t *trimming) awaits() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.returned, func(_ position, at time.Time) bool { return time.Since(at) > AckWait })
+	return len(t.returned) > 0
 }
 
 // trimLoop removes what all targets have, after they have settled something,
@@ -70,9 +98,9 @@ func (q *Queue) hasTargets() bool {
 
 // trim removes what all targets have, or everything if there is none.
 func (q *Queue) trim(ctx context.Context) error {
-	q.trimming.mu.Lock()
-	defer q.trimming.mu.Unlock()
-	if time.Since(time.Unix(0, q.trimming.last.Load())) < returnedPause {
+	q.trimming.purge.Lock()
+	defer q.trimming.purge.Unlock()
+	if q.trimming.awaits() {
 		q.settled.Store(true) // later
 		return nil
 	}

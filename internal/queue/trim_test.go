@@ -5,6 +5,7 @@ package queue
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -55,5 +56,67 @@ func TestTrimWithoutTarget(t *testing.T) {
 		accept(t, q, numbered(3))
 		require.NoError(t, q.trim(t.Context()))
 		requireRange(t, drain(t, q, "a"), 3, 4)
+	})
+}
+
+// What is returned comes again at once, however much is trimmed meanwhile.
+func TestTrimWhileReturning(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t, "a")
+		r := q.NewReader("a")
+		for round := range 20 {
+			for n := range 4 {
+				accept(t, q, numbered(4*round+n))
+			}
+			first, second, third := next(t, r), next(t, r), next(t, r)
+			require.NoError(t, first.Settle())
+			require.NoError(t, second.Return())
+			require.NoError(t, third.Return())
+			before := streamState(t, q).Msgs // those that are settled may have been trimmed just before
+			require.NoError(t, q.trim(t.Context()))
+			require.Equal(t, before, streamState(t, q).Msgs, "nothing is trimmed before it was taken again")
+			began := time.Now()
+			for range 3 {
+				require.NoError(t, next(t, r).Settle())
+			}
+			require.Less(t, time.Since(began), AckWait/2, "it did not wait for the queue to miss it")
+			require.NoError(t, q.trim(t.Context()))
+			require.Zero(t, streamState(t, q).Msgs)
+		}
+	})
+}
+
+// What a reader leaves behind is returned as well.
+func TestTrimAfterReaderCloses(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t, "a")
+		accept(t, q, numbered(0))
+		accept(t, q, numbered(1))
+		r := q.NewReader("a")
+		require.NoError(t, next(t, r).Settle())
+		require.NoError(t, r.pull.nc.PublishRequest(r.pull.subject, r.pull.inbox+"late", []byte(`{"batch":1}`)))
+		require.Eventually(t, func() bool { return len(r.pull.arrived) == 1 }, 10*time.Second, time.Millisecond)
+		r.Close()
+		before := streamState(t, q).Msgs
+		require.NoError(t, q.trim(t.Context()))
+		require.Equal(t, before, streamState(t, q).Msgs)
+		require.NoError(t, next(t, q.NewReader("a")).Settle())
+		require.NoError(t, q.trim(t.Context()))
+		require.Zero(t, streamState(t, q).Msgs)
+	})
+}
+
+// Nobody need take again what was returned for things to be trimmed.
+func TestTrimForgetsReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trims trimming
+		trims.note(position{"a", 1})
+		trims.note(position{"b", 1})
+		trims.taken(position{"a", 1})
+		trims.taken(position{"a", 2})
+		require.True(t, trims.awaits())
+		time.Sleep(AckWait + 1)
+		require.False(t, trims.awaits())
+		require.Empty(t, trims.returned)
 	})
 }
