@@ -52,7 +52,7 @@ func (l *lane) work(stop, attempts context.Context, j *job) {
 	start := time.Now()
 	l.inFlight.Add(1)
 	ctx, cancel := context.WithTimeout(attempts, l.Timeout)
-	result := l.Target.Deliver(ctx, j.record)
+	result := l.callDeliver(ctx, j.record)
 	cancel()
 	l.inFlight.Add(-1)
 	ended := result.Outcome == Delivered || result.Outcome == Gone

@@ -117,7 +117,7 @@ func (l *lane) postpone(g *queue.Group, wait time.Duration) {
 func (l *lane) fanOut(ctx context.Context, g *queue.Group, h *holding) {
 	h.jobs = make([]job, 0, len(g.Records))
 	for i := range g.Records {
-		if l.Wants != nil && !l.Wants(&g.Records[i]) {
+		if !l.callWants(&g.Records[i]) {
 			continue
 		}
 		j := job{record: &g.Records[i], from: h}
@@ -125,7 +125,7 @@ func (l *lane) fanOut(ctx context.Context, g *queue.Group, h *holding) {
 			h.add(j)
 			continue
 		}
-		all, err := l.Destinations(ctx, j.record)
+		all, err := l.callDestinations(ctx, j.record)
 		if err != nil {
 			j.nowhere = err
 			h.add(j)
