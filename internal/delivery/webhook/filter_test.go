@@ -68,6 +68,9 @@ func TestEvents(t *testing.T) {
 	seen := notification.Events{notification.FlagsSet}
 	assert.True(t, wants(Filter{}, "messageNew"))
 	assert.True(t, wants(Filter{}, "MessageNew"))
+	assert.True(t, wants(Filter{Events: notification.AllEvents}, "messageNew"))
+	assert.False(t, wants(Filter{Folders: []string{"Work"}}, "messageNew"))
+	assert.False(t, wants(Filter{}, `messageRead","x":"\"event\":\"messageNew\"`))
 	assert.False(t, wants(Filter{}, "flagsSet"))
 	assert.True(t, wants(Filter{Events: seen}, "flagsSet"))
 	assert.False(t, wants(Filter{Events: seen}, "messageNew"))

@@ -207,6 +207,9 @@ func (t *Target) Close() { t.transport.CloseIdleConnections() }
 
 // Wants reports whether the filter lets a notification pass.
 func (t *Target) Wants(rec *queue.Record) bool {
+	if t.filter.passes(rec.Body) {
+		return true
+	}
 	n, err := notification.Identify(rec.Body, t.filter.events)
 	if errors.Is(err, notification.ErrUnusedEvent) {
 		return false
