@@ -63,29 +63,70 @@ func (b *bench) streams() error {
 	if err != nil {
 		return err
 	}
-	if err := idle(s); err != nil {
-		return err
-	}
-	return fanOut(s)
-}
-
-// idle opens many streams where nothing happens.
-func idle(s *server) error {
-	warm, err := openStreams(s.address, streamUsers)
+	err = idle(s, "idle streams, HTTP/1.1", func(n int) (io.Closer, error) { return openStreams(s.dial, s.address, n) })
 	if err != nil {
 		return err
 	}
-	warm.close()
+	if err := fanOut(s); err != nil {
+		return err
+	}
+	b.stop(s)
+	return b.streamsOverTLS(internalTLS(caddyfile))
+}
+
+// streamsOverTLS tells apart what a stream and what its connection takes.
+func (b *bench) streamsOverTLS(caddyfile string) error {
+	for _, c := range []struct {
+		name string
+		open func(s *site, n int) (io.Closer, error)
+	}{
+		{"idle streams, HTTP/1.1 with TLS", func(s *site, n int) (io.Closer, error) {
+			return openStreams(s.dial, s.address, n)
+		}},
+		{"idle streams, HTTP/2, each on a connection of its own", func(s *site, n int) (io.Closer, error) {
+			return s.open(n, 1)
+		}},
+		{"idle streams, HTTP/2, a hundred on a connection", func(s *site, n int) (io.Closer, error) {
+			return s.open(n/100, 100)
+		}},
+		{"connections of HTTP/2 without a stream", func(s *site, n int) (io.Closer, error) {
+			return s.open(n, 0)
+		}},
+	} {
+		s, err := b.caddy(b.binary, caddyfile)
+		if err != nil {
+			return err
+		}
+		site, err := s.site()
+		if err != nil {
+			return err
+		}
+		err = idle(s, c.name, func(n int) (io.Closer, error) { return c.open(site, n) })
+		if err != nil {
+			return err
+		}
+		b.stop(s)
+	}
+	return nil
+}
+
+// idle opens many streams where nothing happens.
+func idle(s *server, name string, open func(n int) (io.Closer, error)) error {
+	warm, err := open(streamUsers)
+	if err != nil {
+		return err
+	}
+	warm.Close()
 	time.Sleep(5 * time.Second)
 	before, err := residentMemory(s.PID())
 	if err != nil {
 		return err
 	}
-	open, err := openStreams(s.address, idleStreams)
+	streams, err := open(idleStreams)
 	if err != nil {
 		return err
 	}
-	defer open.close()
+	defer streams.Close()
 	time.Sleep(45 * time.Second) // each has had a heartbeat
 	after, err := residentMemory(s.PID())
 	if err != nil {
@@ -102,8 +143,8 @@ func idle(s *server) error {
 		return err
 	}
 	wanted, each := atMost(22), (after-before)*1024/idleStreams
-	fmt.Printf("%d idle streams: %.1f KiB resident memory each (wanted: %v), %s; %.1f %% of a processor.\n\n",
-		idleStreams, each, wanted, wanted.verdict(each), float64(later-cpu)/float64(watched)*100)
+	fmt.Printf("%d %s: %.1f KiB resident memory each (wanted: %v), %s; %.1f %% of a processor.\n\n",
+		idleStreams, name, each, wanted, wanted.verdict(each), float64(later-cpu)/float64(watched)*100)
 	return nil
 }
 
@@ -111,15 +152,15 @@ func idle(s *server) error {
 // them to have each.
 func fanOut(s *server) error {
 	const users = busyStreams / 100
-	streams, err := openStreamsOf(s.address, busyStreams, users)
+	streams, err := openMany(busyStreams, func(i int) (net.Conn, error) { return dialStream(s.dial, s.address, streamUser(i%users)) })
 	if err != nil {
 		return err
 	}
-	defer streams.close()
+	defer streams.Close()
 	var got atomic.Int64
 	done := make(chan struct{}, 1)
 	for _, c := range streams {
-		go c.watch(func() {
+		go c.(*openStream).watch(func() {
 			if got.Add(1) == busyStreams {
 				got.Store(0)
 				done <- struct{}{}
@@ -186,20 +227,25 @@ type openStream struct {
 	lines *bufio.Reader
 }
 
-type openedStreams []*openStream
+type openedStreams []net.Conn
 
-func (s openedStreams) close() {
+// Close ends them all.
+func (s openedStreams) Close() error {
 	for _, c := range s {
 		c.Close()
 	}
+	return nil
 }
 
-// openStreams opens n streams of all users.
-func openStreams(address string, n int) (openedStreams, error) {
-	return openStreamsOf(address, n, streamUsers)
+// openStreams opens n streams over HTTP/1.1, of all users.
+func openStreams(dial func() (net.Conn, error), address string, n int) (openedStreams, error) {
+	return openMany(n, func(i int) (net.Conn, error) { return dialStream(dial, address, streamUser(i)) })
 }
 
-func openStreamsOf(address string, n, users int) (openedStreams, error) {
+func (s *server) dial() (net.Conn, error) { return net.Dial("tcp", s.address) }
+
+// openMany opens n connections, some at once.
+func openMany(n int, dial func(i int) (net.Conn, error)) (openedStreams, error) {
 	all := make(openedStreams, n)
 	numbers := make(chan int)
 	var wg sync.WaitGroup
@@ -208,9 +254,12 @@ func openStreamsOf(address string, n, users int) (openedStreams, error) {
 	for range 32 {
 		wg.Go(func() {
 			for i := range numbers {
-				c, err := dialStream(address, streamUser(i%users))
+				c, err := dial(i)
 				mu.Lock()
-				all[i], failed = c, errors.Join(failed, err)
+				all[i] = c
+				if failed == nil {
+					failed = err
+				}
 				mu.Unlock()
 			}
 		})
@@ -226,23 +275,30 @@ func openStreamsOf(address string, n, users int) (openedStreams, error) {
 	return all, nil
 }
 
+const streamPath = "/push/api/events"
+
+// browserHeaders are as many as a browser sends.
+func browserHeaders(authority string) map[string]string {
+	return map[string]string{
+		"Accept": "text/event-stream", "Accept-Language": "de,en-US;q=0.7,en;q=0.3", "Accept-Encoding": "gzip, deflate, br, zstd",
+		"User-Agent":    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+		"Cache-Control": "no-cache", "Pragma": "no-cache", "Referer": "http://" + authority + "/push/",
+		"Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin",
+		"Cookie": "__Host-dovecot-push-00112233=" + strings.Repeat("x", 120),
+	}
+}
+
 // dialStream opens a stream the way a browser does, with as many headers.
-func dialStream(address, user string) (*openStream, error) {
-	r, err := http.NewRequest(http.MethodGet, "http://"+address+"/push/api/events", nil)
+func dialStream(dial func() (net.Conn, error), address, user string) (*openStream, error) {
+	r, err := http.NewRequest(http.MethodGet, "http://"+address+streamPath, nil)
 	if err != nil {
 		return nil, err
 	}
 	r.SetBasicAuth(user, password)
-	for name, value := range map[string]string{
-		"Accept": "text/event-stream", "Accept-Language": "de,en-US;q=0.7,en;q=0.3", "Accept-Encoding": "gzip, deflate, br, zstd",
-		"User-Agent":    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-		"Cache-Control": "no-cache", "Pragma": "no-cache", "Referer": "http://" + address + "/push/",
-		"Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin",
-		"Cookie": "__Host-dovecot-push-00112233=" + strings.Repeat("x", 120),
-	} {
+	for name, value := range browserHeaders(address) {
 		r.Header.Set(name, value)
 	}
-	conn, err := net.Dial("tcp", address)
+	conn, err := dial()
 	if err != nil {
 		return nil, err
 	}
