@@ -166,9 +166,9 @@ func plausible(user, password string) bool {
 		password != "" && len(password) <= maxPassword && !strings.ContainsAny(password, "\x00\r\n")
 }
 
-// canonical is the name that Dovecot knows user by, as its notifications have
+// Canonical is the name that Dovecot knows user by, as its notifications have
 // it: in lower case, as far as ASCII has such.
-func canonical(user string) string {
+func Canonical(user string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
 			return r + 'a' - 'A'

@@ -94,7 +94,7 @@ type identity struct {
 func (g *Gate) identify(r *http.Request) (identity, *refusal) {
 	if g.cfg.External != nil {
 		if user := g.cfg.External(r); user != "" {
-			return identity{user: canonical(user)}, nil
+			return identity{user: Canonical(user)}, nil
 		}
 		return identity{}, notSignedIn
 	}
@@ -120,7 +120,7 @@ func (g *Gate) basic(r *http.Request) (identity, *refusal) {
 	if !ok {
 		return identity{}, notSignedIn
 	}
-	user = canonical(user)
+	user = Canonical(user)
 	return identity{user: user}, g.verify(r, user, password)
 }
 

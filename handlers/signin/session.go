@@ -108,7 +108,7 @@ func (g *Gate) signIn(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "the body must be a JSON object with username and password"})
 		return
 	}
-	user := canonical(login.Username)
+	user := Canonical(login.Username)
 	if refusal := g.verify(r, user, login.Password); refusal != nil {
 		refusal.write(w, r)
 		return

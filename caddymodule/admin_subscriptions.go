@@ -1,0 +1,121 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
+)
+
+// Subscriptions is what GET /dovecot_push/subscriptions answers: the devices of
+// one user.
+type Subscriptions struct {
+	User          string         `json:"user"`
+	Subscriptions []Subscription `json:"subscriptions"`
+}
+
+// Subscription is one device. Its endpoint and its keys are never shown: whoever
+// has them can send to it.
+type Subscription struct {
+	ID string `json:"id"`
+	// What its user calls it.
+	Name string `json:"name"`
+	// The host of its push service.
+	PushService string `json:"push_service"`
+	// Whether it has proved that it is there. Mail is only sent to one that has.
+	Confirmed bool      `json:"confirmed"`
+	Created   time.Time `json:"created"`
+	// When it ends, unless it is used before.
+	Expires time.Time `json:"expires"`
+	// The last message that was sent to it, tests included.
+	LastDelivery *LastDelivery `json:"last_delivery,omitempty"`
+}
+
+// LastDelivery is what came of a message.
+type LastDelivery struct {
+	Time time.Time `json:"time"`
+	// delivered, try_again, refused or misconfigured.
+	Outcome string `json:"outcome"`
+}
+
+func init() {
+	adminRoutes["GET subscriptions"] = getSubscriptions
+	adminRoutes["DELETE subscriptions/{id}"] = deleteSubscription
+}
+
+var errNoDevices = errors.New("no deliver webpush is configured, so there are no devices")
+
+// subscriptionsOf waits for the devices to be known, and returns whose are
+// asked about.
+func (a *App) subscriptionsOf(r *http.Request) (store *subscription.Store, user string, err error) {
+	w := a.webpush()
+	if w == nil {
+		return nil, "", caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errNoDevices}
+	}
+	if user = signin.Canonical(r.URL.Query().Get("user")); user == "" {
+		return nil, "", badRequest("the parameter user is missing")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), vapidTimeout)
+	defer cancel()
+	select {
+	case <-w.started:
+		err = w.store.Wait(ctx)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return w.store, user, subscriptionError(err)
+}
+
+func getSubscriptions(a *App, r *http.Request) (any, error) {
+	store, user, err := a.subscriptionsOf(r)
+	if err != nil {
+		return nil, err
+	}
+	devices, err := store.List(user)
+	if err != nil {
+		return nil, subscriptionError(err)
+	}
+	answer := Subscriptions{User: user, Subscriptions: make([]Subscription, len(devices))}
+	for i := range devices {
+		answer.Subscriptions[i] = newSubscription(&devices[i])
+	}
+	return answer, nil
+}
+
+func newSubscription(d *subscription.Subscription) Subscription {
+	s := Subscription{
+		ID: d.ID, Name: d.Name, PushService: d.Host(), Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires,
+	}
+	if d.Last != nil {
+		s.LastDelivery = &LastDelivery{Time: d.Last.Time, Outcome: d.Last.Outcome}
+	}
+	return s
+}
+
+func deleteSubscription(a *App, r *http.Request) (any, error) {
+	store, user, err := a.subscriptionsOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, subscriptionError(store.Remove(r.Context(), user, r.PathValue("id")))
+}
+
+// subscriptionError gives an error its status.
+func subscriptionError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, subscription.ErrNotFound):
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the user has no device with this ID")}
+	default:
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+	}
+}

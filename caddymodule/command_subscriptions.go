@@ -1,0 +1,80 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func init() { commands = append(commands, subscriptionsCommand) }
+
+func subscriptionsCommand() *cobra.Command {
+	var remove string
+	cmd := &cobra.Command{
+		Use:   "subscriptions <user>",
+		Short: "Shows the devices of a user, or removes one",
+		Long: `
+Shows the phones and browsers that a user has subscribed, and what came of the
+last message to each. --delete removes the device with an ID, as it is shown: it
+gets nothing any more, until its user turns notifications on again.
+
+The address of a device at its push service is not shown, because whoever knows
+it can send to the device.`,
+		Example: "  caddy dovecot-push subscriptions alice@example.com\n" +
+			"  caddy dovecot-push subscriptions alice@example.com --delete 7K2QJ5ZC4RLYDTHFVXN3WMEAGB",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := newClient(cmd)
+			if err != nil {
+				return err
+			}
+			cmd.SilenceUsage = true
+			query := "?user=" + url.QueryEscape(args[0])
+			if cmd.Flags().Changed("delete") {
+				return c.call(http.MethodDelete, "subscriptions/"+url.PathEscape(remove)+query, nil, nil)
+			}
+			var devices Subscriptions
+			if err := c.call(http.MethodGet, "subscriptions"+query, nil, &devices); err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(devices.Subscriptions)
+			}
+			return c.printSubscriptions(&devices)
+		},
+	}
+	cmd.Flags().StringVar(&remove, "delete", "", "Remove the device with this ID")
+	return cmd
+}
+
+func (c *client) printSubscriptions(devices *Subscriptions) error {
+	if len(devices.Subscriptions) == 0 {
+		_, err := fmt.Fprintf(c.out, "%s has no devices\n", devices.User)
+		return err
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "id\tname\tpush service\tsince\tlast delivery")
+	for i := range devices.Subscriptions {
+		d := &devices.Subscriptions[i]
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.ID, d.Name, d.PushService, d.Created.Local().Format(time.DateTime), lastDelivery(d))
+	}
+	return w.Flush()
+}
+
+func lastDelivery(d *Subscription) string {
+	switch {
+	case !d.Confirmed:
+		return "not confirmed"
+	case d.LastDelivery == nil:
+		return "none"
+	default:
+		return d.LastDelivery.Time.Local().Format(time.DateTime) + " " + d.LastDelivery.Outcome
+	}
+}
