@@ -114,12 +114,14 @@ func (a *App) changeDeadLetters(r *http.Request, change func(*queue.Queue, queue
 	if err != nil {
 		return nil, err
 	}
-	if filter == (queue.DeadLetterFilter{}) && query.Get("number") == "" && query.Get("all") != "true" {
-		return nil, badRequest("choose dead letters by number, id, target, before or after, or say all=true")
-	}
 	number, err := parseNumber(query, "number")
 	if err != nil {
 		return nil, err
+	}
+	chosen := filter
+	chosen.From = 0 // where a page begins, and no choice
+	if chosen == (queue.DeadLetterFilter{}) && number == 0 && query.Get("all") != "true" {
+		return nil, badRequest("choose dead letters by number, id, target, before or after, or say all=true")
 	}
 	var changed Changed
 	for d, err := range q.DeadLetters(r.Context(), filter) {
@@ -172,14 +174,15 @@ func deadLetterFilter(query url.Values) (queue.DeadLetterFilter, error) {
 	return filter, nil
 }
 
+// parseNumber returns 0 if there is none. The numbers of dead letters begin at 1.
 func parseNumber(query url.Values, name string) (uint64, error) {
 	text := query.Get(name)
 	if text == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		return 0, badRequest("%s must be a number", name)
+	if err != nil || n == 0 {
+		return 0, badRequest("%s must be a number from 1 on", name)
 	}
 	return n, nil
 }
