@@ -79,7 +79,7 @@ func Parse(text string) (*Config, error) {
 				return nil, errors.New("doveconf printed a brace that closes nothing")
 			}
 			stack = stack[:len(stack)-1]
-		case strings.HasSuffix(line, "{"):
+		case strings.HasSuffix(line, "{") && !strings.Contains(line, " = "): // else it ends a value
 			kind, name, _ := strings.Cut(strings.TrimSpace(strings.TrimSuffix(line, "{")), " ")
 			b := &block{kind: kind, name: name}
 			top.blocks = append(top.blocks, b)

@@ -89,6 +89,14 @@ func TestDurations(t *testing.T) {
 	}
 }
 
+// A value may end in a brace.
+func TestParseValueWithABrace(t *testing.T) {
+	c, err := Parse("# 2.3.19 (x)\ndoveadm_password = se{cr}et{\nmail_attribute_dict = file:x\n")
+	require.NoError(t, err)
+	assert.True(t, c.DoveAdm().Secret)
+	assert.True(t, c.HasAttributeDict())
+}
+
 func TestParseGarbage(t *testing.T) {
 	for _, text := range []string{"", "}", "# 2.3.19 (x)\n}\n", "mail_location = x\n"} {
 		_, err := Parse(text)
