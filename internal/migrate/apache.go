@@ -4,8 +4,11 @@
 package migrate
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -123,7 +126,7 @@ func (a *apacheReader) finish() {
 		if strings.ContainsAny(name, "*?") {
 			a.source.leave("ServerAlias "+name, "a name with a wildcard is not taken over")
 		} else {
-			a.apache.Names = append(a.apache.Names, strings.TrimSuffix(name, ":443"))
+			a.apache.Names = append(a.apache.Names, hostOf(name))
 		}
 	}
 	i := slices.IndexFunc(a.passes, func(p pass) bool {
@@ -162,6 +165,17 @@ func (a *apacheReader) finish() {
 			a.source.leave(d.where, "%s is not taken over", d.name)
 		}
 	}
+}
+
+// hostOf is what a ServerName names: scheme and port are for links back to it.
+func hostOf(name string) string {
+	if _, after, ok := strings.Cut(name, "://"); ok {
+		name = after
+	}
+	if host, _, err := net.SplitHostPort(name); err == nil && !strings.Contains(host, ":") {
+		return host
+	}
+	return name
 }
 
 // settings reads what holds for all members.
@@ -244,13 +258,12 @@ func network(s string) string {
 			if err != nil || !m.Is4() {
 				return ""
 			}
-			bits := 0
-			for _, b := range m.As4() {
-				for ; b&0x80 != 0; b <<= 1 {
-					bits++
-				}
+			b := m.As4()
+			ones := bits.LeadingZeros32(^binary.BigEndian.Uint32(b[:]))
+			if binary.BigEndian.Uint32(b[:])<<ones != 0 { // it has holes
+				return ""
 			}
-			s = address + "/" + strconv.Itoa(bits)
+			s = address + "/" + strconv.Itoa(ones)
 		}
 		if _, err := netip.ParsePrefix(s); err == nil {
 			return s

@@ -38,7 +38,7 @@ func parseApache(file string, r io.Reader) ([]directive, error) {
 			number++
 			line = strings.TrimSuffix(line, `\`) + " " + strings.TrimSpace(lines.Text())
 		}
-		if line == "" || strings.HasPrefix(line, "#") {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		top := stack[len(stack)-1]

@@ -79,10 +79,18 @@ type DoveAdm struct {
 //go:embed Caddyfile.tmpl
 var caddyfile string
 
-var output = template.Must(template.New("Caddyfile").Funcs(template.FuncMap{"join": strings.Join}).Parse(caddyfile))
+var output = template.Must(template.New("Caddyfile").Funcs(template.FuncMap{"join": strings.Join, "token": token}).Parse(caddyfile))
 
 // Write writes the Caddyfile.
 func (s *Source) Write(w io.Writer) error { return output.Execute(w, s) }
+
+// token writes text so that a Caddyfile has it as one word.
+func token(text string) string {
+	if text != "" && !strings.ContainsAny(text, " \t\r\n\"`#{}") {
+		return text
+	}
+	return `"` + strings.ReplaceAll(text, `"`, `\"`) + `"`
+}
 
 func (s *Source) leave(where, format string, args ...any) {
 	s.Left = append(s.Left, where+": "+fmt.Sprintf(format, args...))

@@ -75,6 +75,7 @@ func TestAccess(t *testing.T) {
 		"2.4, not":                {"<RequireAll>\nRequire ip 10\n</RequireAll>", "", true, "requireall is not understood"},
 		"both":                    {"Order Deny,Allow\nDeny from all\nAllow from 10.0.0.1\nRequire ip 10.0.0.2", "10.0.0.2", false, "only Require"},
 		"nothing":                 {"", "", true, "lets everybody in"},
+		"a mask with holes":       {"Deny from all\nAllow from 10.0.0.0/255.0.255.0 10.1.0.0/255.255.254.0", "10.1.0.0/23", false, "10.0.0.0/255.0.255.0 is not taken over"},
 		"partial with mask":       {"Deny from all\nAllow from 10.1/16", "10.1.0.0/16", false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -108,6 +109,21 @@ func TestApacheThatIsNotUnderstood(t *testing.T) {
 	}
 }
 
+// A line that goes on in an empty one is an empty one.
+func TestApacheWithContinuedLines(t *testing.T) {
+	s, err := readApache(t, "\\\n\n<Location /preliminary>\n\\\n  \nRequire \\\n ip 10.0.0.1\n</Location>\n\\")
+	require.NoError(t, err)
+	require.Equal(t, []string{"10.0.0.1"}, s.Apache.Allow)
+}
+
+// Apache takes scheme and port in a ServerName.
+func TestApacheWithNames(t *testing.T) {
+	s, err := readApache(t, "<VirtualHost *:443>\nServerName https://mail.example.com:443\nServerAlias webmail.example.com:8080\n"+
+		"<Location /preliminary>\nRequire local\n</Location>\n</VirtualHost>\n")
+	require.NoError(t, err)
+	require.Equal(t, []string{"mail.example.com", "webmail.example.com"}, s.Apache.Names)
+}
+
 func FuzzApache(f *testing.F) {
 	for _, name := range []string{"article", "complete"} {
 		text, err := os.ReadFile(filepath.Join("testdata", name+".conf"))
@@ -137,4 +153,24 @@ func TestProperties(t *testing.T) {
 	s = new(Source)
 	require.NoError(t, s.ReadProperties(file("com.openexchange.rest.services.basic-auth.login=ox")))
 	require.Contains(t, strings.Join(s.Left, "\n"), "answers 403 to everything")
+}
+
+// What is empty has its default, and what a Caddyfile cannot say is told.
+func TestPropertiesWithoutUse(t *testing.T) {
+	const prefix = "com.openexchange.dovecot.doveadm."
+	s := new(Source)
+	require.NoError(t, s.ReadProperties(fstest.MapFS{"a.properties": {Data: []byte(
+		prefix + "enabled=true\n" + prefix + "endpoints=http://h/doveadm/v1\n" +
+			prefix + "endpoints.totalConnections=\n" + prefix + "endpoints.maxConnectionsPerRoute=-1\n" +
+			prefix + "endpoints.readTimeout=0\n" + prefix + "endpoints.checkInterval=1\\n}\n" +
+			"com.openexchange.rest.services.basic-auth.login=open xchange\n" +
+			"com.openexchange.rest.services.basic-auth.password=x\n",
+	)}}))
+	assert.Equal(t, [][2]string{{"max_connections_per_route", "-1"}}, s.Properties.DoveAdm.Options)
+	left := strings.Join(s.Left, "\n")
+	assert.Contains(t, left, "readTimeout is less than 1")
+	assert.Contains(t, left, "checkInterval is no number")
+	var b strings.Builder
+	require.NoError(t, s.Write(&b))
+	assert.Contains(t, b.String(), `credentials "open xchange" {env.OX_PASSWORD}`)
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/magiconair/properties"
@@ -95,8 +96,17 @@ func (s *Source) doveAdm(found, where map[string]string) {
 				}
 				d.Endpoints = append(d.Endpoints, endpoint)
 			}
+		case ok && value == "": // its default
 		case ok:
-			if known.millis {
+			number, err := strconv.ParseInt(value, 10, 32)
+			switch {
+			case err != nil:
+				s.leave(where[key], "%s is no number: its default is used", key)
+				continue
+			case number < 1 && known.option != "max_connections_per_route":
+				s.leave(where[key], "%s is less than 1: its default is used", key)
+				continue
+			case known.millis:
 				value += "ms"
 			}
 			d.Options = append(d.Options, [2]string{known.option, value})
