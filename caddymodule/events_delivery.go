@@ -18,9 +18,12 @@ const (
 
 // observeAttempt is told of every attempt by the goroutine that made it.
 func (a *App) observeAttempt(at delivery.Attempt) {
+	a.followers.attempt(&at)
+	if at.Skipped { // nothing happened
+		return
+	}
 	observeAttempt(at)
 	a.activity.attempt(at)
-	a.followers.attempt(&at)
 	if at.Ended() {
 		a.tracing.ended(&at)
 	}

@@ -16,7 +16,8 @@ import (
 // Step is one step on the way of a notification.
 type Step struct {
 	// What happened: following, stored, duplicate, not_stored, delivered,
-	// failed, gone, coalesced or dead_letter.
+	// failed, gone, coalesced, dead_letter, or skipped: the target does not
+	// want it, or the user has no device.
 	What string    `json:"what"`
 	Time time.Time `json:"time"`
 	// The identity of the notification; empty at the beginning.
@@ -34,7 +35,7 @@ type Step struct {
 // final tells that the target is done with the notification.
 func (s *Step) final() bool {
 	switch s.What {
-	case "delivered", "gone", "coalesced", "dead_letter":
+	case "delivered", "gone", "coalesced", "skipped", "dead_letter":
 		return true
 	default:
 		return false
@@ -121,6 +122,8 @@ func (f *followers) attempt(at *delivery.Attempt) {
 		step.What = "dead_letter"
 	case at.Coalesced:
 		step.What = "coalesced"
+	case at.Skipped:
+		step.What, step.Reason = "skipped", "not wanted there, or the user has no device"
 	case at.Result.Outcome == delivery.Delivered:
 		step.What = "delivered"
 	case at.Result.Outcome == delivery.Gone:

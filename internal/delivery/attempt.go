@@ -25,13 +25,16 @@ type Attempt struct {
 	Dead bool
 	// Coalesced tells that a newer notification was delivered in its place.
 	Coalesced bool
+	// Skipped tells that there was nothing to do: the target does not want the
+	// notification, or has no destination for it.
+	Skipped bool
 	// TraceParent is that of the record.
 	TraceParent string
 }
 
 // Ended tells that the target is done with the notification.
 func (a *Attempt) Ended() bool {
-	return a.Dead || a.Coalesced || a.Result.Outcome == Delivered || a.Result.Outcome == Gone
+	return a.Dead || a.Coalesced || a.Skipped || a.Result.Outcome == Delivered || a.Result.Outcome == Gone
 }
 
 // work makes one attempt for j, and ends it.

@@ -82,7 +82,13 @@ func TestHangingTarget(t *testing.T) {
 func TestWants(t *testing.T) {
 	q, _ := testQueue(t)
 	picky, all := newScripted(takes), newScripted(takes)
+	var skipped atomic.Int64
 	start(t, q, map[string]*scripted{"picky": picky, "all": all}, func(cfg *Config) {
+		cfg.Observe = func(at Attempt) {
+			if at.Skipped && at.Target == "picky" {
+				skipped.Add(1)
+			}
+		}
 		for i := range cfg.Lanes {
 			if cfg.Lanes[i].Name == "picky" {
 				cfg.Lanes[i].Wants = func(r *queue.Record) bool { return len(r.Body) == 1 }
@@ -94,6 +100,7 @@ func TestWants(t *testing.T) {
 	picky.requireEach(t, 0, 10)
 	requireStats(t, q, map[string]queue.TargetStats{"picky": {}, "all": {}})
 	require.Equal(t, 10, picky.tried())
+	require.EqualValues(t, 490, skipped.Load(), "the observer is told")
 }
 
 // A timeout ends the attempt, not the notification.

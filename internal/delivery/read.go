@@ -117,10 +117,11 @@ func (l *lane) postpone(g *queue.Group, wait time.Duration) {
 func (l *lane) fanOut(ctx context.Context, g *queue.Group, h *holding) {
 	h.jobs = make([]job, 0, len(g.Records))
 	for i := range g.Records {
-		if !l.callWants(&g.Records[i]) {
+		j := job{record: &g.Records[i], from: h}
+		if !l.callWants(j.record) {
+			l.tell(&j, Attempt{Skipped: true})
 			continue
 		}
-		j := job{record: &g.Records[i], from: h}
 		if l.Destinations == nil {
 			h.add(j)
 			continue
@@ -138,6 +139,10 @@ func (l *lane) fanOut(ctx context.Context, g *queue.Group, h *holding) {
 				continue
 			}
 			all = all[at : at+1]
+		}
+		if len(all) == 0 {
+			l.tell(&j, Attempt{Skipped: true})
+			continue
 		}
 		for _, d := range all {
 			r := *j.record

@@ -156,6 +156,14 @@ func TestSendTest(t *testing.T) {
 	assert.Contains(t, out, `"what":"failed"`)
 	assert.Contains(t, out, "middleware has not")
 
+	// Who has no device is not waited for.
+	withPush := strings.Replace(f.config, "\t\tdeliver middleware {", "\t\tdeliver webpush {\n\t\t\tcontact mailto:postmaster@example.com\n\t\t}\n\t\tdeliver middleware {", 1)
+	require.NotEqual(t, f.config, withPush)
+	require.NoError(t, f.Reload(withPush))
+	out, err = f.Command("dovecot-push", "send-test", "alice@example.com", "--address", f.Admin)
+	require.NoError(t, err, out)
+	assert.Regexp(t, `webpush +skipped: `, out)
+
 	out, err = f.Command("dovecot-push", "send-test", "", "--address", f.Admin)
 	require.Error(t, err)
 	assert.Contains(t, out, "user")
