@@ -83,16 +83,19 @@ func (e *endpoint) client(caFile string) (*http.Client, error) {
 }
 
 func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
-	status, header, took, err := e.put(ctx, client)
+	status, header, took, err := e.put(ctx, client, e.url)
 	if err != nil {
 		e.failed(err, r)
 		return
 	}
 	e.answered(status, r)
+	if status == http.StatusOK && e.url.User != nil {
+		e.askAsStranger(ctx, client, r)
+	}
 	// The first request paid for the connection, which Dovecot keeps, and any
 	// one may have met a busy moment.
 	for try := 0; took > slow && try < tries; try++ {
-		if _, _, again, err := e.put(ctx, client); err == nil {
+		if _, _, again, err := e.put(ctx, client, e.url); err == nil {
 			took = min(took, again)
 		}
 	}
@@ -107,10 +110,28 @@ func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
 	}
 }
 
+// askAsStranger asks without the credentials, which the endpoint must not take.
+// From another network nothing can be asked here: the configuration tells who
+// may come in.
+func (e *endpoint) askAsStranger(ctx context.Context, client *http.Client, r *report) {
+	stranger := *e.url
+	stranger.User = nil
+	const check = "endpoint-stranger"
+	tried := e.tried + " without credentials"
+	switch status, _, _, err := e.put(ctx, client, &stranger); {
+	case err != nil:
+		r.add(check, Skipped, tried, "no answer", "")
+	case status == http.StatusOK:
+		r.warning(check, tried, "200 OK: it lets in who shows none", "Add credentials to dovecot_push_notify, and take unauthenticated away.")
+	default:
+		r.ok(check, tried, fmt.Sprintf("%d %s", status, http.StatusText(status)))
+	}
+}
+
 // put sends one request, and returns the answer without its body, and after
 // what time it was there.
-func (e *endpoint) put(ctx context.Context, client *http.Client) (status int, header http.Header, took time.Duration, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, e.url.String(), strings.NewReader(probeBody))
+func (e *endpoint) put(ctx context.Context, client *http.Client, to *url.URL) (status int, header http.Header, took time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, to.String(), strings.NewReader(probeBody))
 	if err != nil {
 		return 0, nil, 0, err
 	}

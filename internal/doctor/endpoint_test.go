@@ -57,6 +57,15 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
+// An endpoint that asks for no credentials is named, where Dovecot has some to
+// show.
+func TestEndpointOpenToStrangers(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	requireOne(t, Endpoint(t.Context(), strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1), ""), "endpoint-stranger", "shows none")
+	require.Empty(t, complaints(Endpoint(t.Context(), server.URL, "")))
+}
+
 func TestEndpointThatCannotBeReached(t *testing.T) {
 	secure, ca := endpointOf(t, true, http.StatusOK)
 	plain, _ := endpointOf(t, false, http.StatusOK)

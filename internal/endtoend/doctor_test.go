@@ -73,6 +73,7 @@ func TestDoctor(t *testing.T) {
 			"another user":     {"credentials dovecot {env.NOTIFY_PASSWORD}", "credentials other {env.NOTIFY_PASSWORD}", "endpoint-credentials", "401"},
 			"not allowed":      {"allow private_ranges", "allow 192.0.2.1", "endpoint-allow", "403"},
 			"everybody":        {"allow private_ranges", "allow 0.0.0.0/0", "guard", "everybody"},
+			"no credentials":   {"credentials dovecot {env.NOTIFY_PASSWORD}", "unauthenticated", "endpoint-stranger", "shows none"},
 			"plain HTTP":       {"https://" + f.https, "http://" + f.https, "endpoint-tls", "does not talk TLS"},
 			"another port":     {"https://" + f.https, "https://" + freeAddress(t), "endpoint", "nothing listens"},
 		} {

@@ -46,11 +46,13 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 	block := regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
 	found := 0
 	check := func(name, caddyfile string) {
+		found++
 		t.Run(name, func(t *testing.T) {
-			found++
 			c := caddytestkit.New(t, append(secrets, "NATS_CA_FILE="+newAuthority(t).file)...)
 			require.NoError(t, writeFile(c.Dir, "doveadm.properties", doveadmProperties))
-			caddyfile = strings.ReplaceAll(caddyfile, "/opt/open-xchange/etc/", c.Dir+"/")
+			require.NoError(t, writeFile(c.Dir, "notify-password", "secret\n"))
+			require.NoError(t, writeFile(c.Dir, "doveadm-secret", "secret\n"))
+			caddyfile = strings.NewReplacer("/opt/open-xchange/etc/", c.Dir+"/", "/etc/caddy/", c.Dir+"/").Replace(caddyfile)
 			require.NoError(t, writeFile(c.Dir, "Caddyfile", caddyfile))
 			out, err := c.Command("validate", "--config", filepath.Join(c.Dir, "Caddyfile"), "--adapter", "caddyfile")
 			assert.NoError(t, err, out)
@@ -65,7 +67,7 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 		require.NoError(t, err)
 		for _, m := range block.FindAllStringSubmatch(read(t, name), -1) {
 			caddyfile := m[1]
-			if strings.Contains(caddyfile, "dovecot_push_notify") && !strings.Contains(caddyfile, "dovecot_push {") {
+			if strings.Contains(caddyfile, "dovecot_push_notify") && !strings.HasPrefix(caddyfile, "{") {
 				caddyfile = "{\n\tdovecot_push\n}\n" + caddyfile // the page explains the two parts one by one
 			}
 			check(name, caddyfile)
@@ -184,4 +186,11 @@ func proxyWithoutThisModule(t *testing.T) string {
 	require.NoError(t, os.MkdirAll(versions, 0o755))
 	require.NoError(t, writeFile(versions, "list", ""))
 	return strings.TrimSuffix(strings.TrimSpace(string(proxy)), ",direct") + "|file://" + dir
+}
+
+func readAll(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(content)
 }
