@@ -21,6 +21,7 @@ func vapidCommand() *cobra.Command {
 Web Push services know this server by a key pair (VAPID, RFC 8292), which is in
 Caddy's storage. A device belongs to the key that its browser was given when it
 subscribed.`,
+		Example: "  caddy dovecot-push vapid show\n  caddy dovecot-push vapid rotate",
 	}
 	ask := func(use, short, long, method, path string) *cobra.Command {
 		return &cobra.Command{
