@@ -176,7 +176,7 @@ func TestHelp(t *testing.T) {
 			assert.NotEmpty(t, strings.TrimSpace(about), name)
 		}
 	}
-	for _, name := range []string{"status", "doctor", "send-test", "register", "unregister", "registrations", "dead-letters", "replay", "vapid", "dovecot-config", "import"} {
+	for _, name := range []string{"status", "doctor", "send-test", "register", "unregister", "registrations", "dead-letters", "replay", "subscriptions", "vapid", "dovecot-config", "import"} {
 		assert.Contains(t, commands, name)
 	}
 	for _, name := range commands {
