@@ -22,6 +22,9 @@ const namespace, subsystem = "caddy", "dovecot_push"
 var (
 	notifyRequests = counter("notify_requests_total",
 		"Requests to the notify endpoint, by what came of them.", "result")
+	// notifyAccepted is one of them, so that the usual request need not look
+	// for it.
+	notifyAccepted = notifyRequests.WithLabelValues(string(notify.Accepted))
 	notifyDuration = histogram("notify_duration_seconds",
 		"How long Dovecot waited for the answer of the notify endpoint.", durations)
 	guardRefused = counter("guard_refused_total",
@@ -45,10 +48,16 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	}, labels)
 }
 
-func histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: buckets,
-	}, labels)
+func histogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(histogramOpts(name, help, buckets))
+}
+
+func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(histogramOpts(name, help, buckets), labels)
+}
+
+func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: buckets}
 }
 
 // registerMetrics makes the metrics part of the registry of a configuration.
@@ -74,8 +83,12 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 }
 
 func observeNotify(result notify.Result, took time.Duration) {
-	notifyRequests.WithLabelValues(string(result)).Inc()
-	notifyDuration.WithLabelValues().Observe(took.Seconds())
+	if result == notify.Accepted {
+		notifyAccepted.Inc()
+	} else {
+		notifyRequests.WithLabelValues(string(result)).Inc()
+	}
+	notifyDuration.Observe(took.Seconds())
 }
 
 func observeGuard(v guard.Verdict) { guardRefused.WithLabelValues(v.String()).Inc() }
@@ -83,8 +96,8 @@ func observeGuard(v guard.Verdict) { guardRefused.WithLabelValues(v.String()).In
 func observeCommit(notifications int, took time.Duration, err error) {
 	switch {
 	case err == nil:
-		commitDuration.WithLabelValues().Observe(took.Seconds())
-		commitSize.WithLabelValues().Observe(float64(notifications))
+		commitDuration.Observe(took.Seconds())
+		commitSize.Observe(float64(notifications))
 	case errors.Is(err, queue.ErrFull):
 		commitErrors.WithLabelValues("full").Add(float64(notifications))
 	case errors.Is(err, queue.ErrTooLarge):

@@ -18,9 +18,9 @@ var (
 		"Attempts that were not the first for their notification.", "target")
 	attemptFailures = counter("delivery_failures_total",
 		"Attempts that failed, by reason.", "target", "reason")
-	attemptDuration = histogram("delivery_duration_seconds",
+	attemptDuration = histograms("delivery_duration_seconds",
 		"How long an attempt to deliver took.", durations, "target")
-	latency = histogram("delivery_latency_seconds",
+	latency = histograms("delivery_latency_seconds",
 		"How long after its acceptance a notification was delivered.", latencies, "target")
 	coalesced = counter("delivery_coalesced_total",
 		"Notifications that were not delivered because a newer one of the same folder was.", "target")

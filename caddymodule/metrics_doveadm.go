@@ -13,7 +13,7 @@ import (
 var (
 	doveadmRequests = counter("doveadm_requests_total",
 		"Requests to the DoveAdm HTTP API, by what came of them.", "endpoint", "outcome")
-	doveadmDuration = histogram("doveadm_request_duration_seconds",
+	doveadmDuration = histograms("doveadm_request_duration_seconds",
 		"How long a request to the DoveAdm HTTP API took.", durations, "endpoint")
 	doveadmUp = describe("doveadm_endpoint_up",
 		"Whether the endpoint is in service (1) or left out until it is found back (0).", "endpoint")

@@ -121,14 +121,17 @@ func (a *refusal) write(w http.ResponseWriter) {
 	writeJSON(w, a.status, body)
 }
 
-var success = []byte(`{"success":true}`)
+var (
+	success = []byte(`{"success":true}`)
+	// jsonType is shared by all answers: nobody changes what is in it.
+	jsonType = []string{"application/json"}
+)
 
 // writeSuccess answers what Open-Xchange's endpoint does.
 func writeSuccess(w http.ResponseWriter) { writeJSON(w, http.StatusOK, success) }
 
 func writeJSON(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header()["Content-Type"] = jsonType // net/http adds the length
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strconv"
 	"time"
 
@@ -15,34 +14,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	// maxGroupRecords and maxGroupBytes bound one group. A single larger
-	// notification makes a group of its own.
-	maxGroupRecords = 1024
-	maxGroupBytes   = 512 << 10
-	// writeTimeout is how long one write may take before the queue counts as
-	// unavailable.
-	writeTimeout = 5 * time.Second
-)
-
-// commit is one record on its way to the disk.
-type commit struct {
-	record Record
-	// done is closed once err is final.
-	done chan struct{}
-	err  error
-	// remembered tells that the window has an entry to settle.
-	remembered bool
-}
-
-func (c *commit) wait(ctx context.Context) error {
-	select {
-	case <-c.done:
-		return c.err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: not written yet: %w", ErrUnavailable, context.Cause(ctx))
-	}
-}
+// writeTimeout is how long one write may take before the queue counts as
+// unavailable.
+const writeTimeout = 5 * time.Second
 
 // Accept stores one notification and returns once it is durable.
 //
@@ -54,99 +28,30 @@ func (c *commit) wait(ctx context.Context) error {
 // error the notification may still have been stored (a write that was given
 // up on), never the other way round.
 func (q *Queue) Accept(ctx context.Context, r Record, window time.Duration) (duplicate bool, err error) {
-	if r.maxSize() > q.maxRecord() {
-		return false, fmt.Errorf("%w: %d bytes, the queue takes %d", ErrTooLarge, len(r.Body), q.maxRecord()-recordOverhead)
+	limit := q.maxRecord()
+	if r.maxSize() > limit {
+		return false, fmt.Errorf("%w: %d bytes, the queue takes %d", ErrTooLarge, len(r.Body), limit-recordOverhead)
 	}
-	c := &commit{record: r, done: make(chan struct{}), remembered: window > 0}
-	if c.remembered {
-		done, other := q.window.claim(r.ID, window, c)
-		if done {
-			return true, nil
-		}
-		if other != nil {
-			return true, other.wait(ctx)
-		}
+	c, duplicate, err := q.gathering.join(ctx, &r, window, min(limit, maxGroupBytes))
+	if c == nil {
+		return duplicate, err
 	}
-	if err := q.submit(ctx, c); err != nil {
-		q.finish(c, err)
-		return false, err
-	}
-	return false, c.wait(ctx)
-}
-
-func (q *Queue) submit(ctx context.Context, c *commit) error {
-	q.closing.RLock()
-	defer q.closing.RUnlock()
-	if q.closed {
-		return ErrClosed
-	}
-	select {
-	case q.commits <- c:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w: too many writes are waiting: %w", ErrUnavailable, context.Cause(ctx))
-	}
-}
-
-func (q *Queue) finish(c *commit, err error) {
-	if c.remembered {
-		q.window.settle(c.record.ID, err == nil)
-	}
-	c.err = err
-	close(c.done)
+	return duplicate, c.wait(ctx)
 }
 
 // commitLoop writes groups, one after the other: whatever arrives while a
 // write is in flight goes into the next group, so one fsync serves as many
-// requests as there are. It ends when q.commits is closed and empty.
+// requests as there are. It ends when the gathering is closed and empty.
 func (q *Queue) commitLoop() {
-	var (
-		group  []*commit
-		buffer []byte
-		next   *commit
-	)
 	for {
-		c := next
-		next = nil
+		c := q.gathering.take()
 		if c == nil {
-			var ok bool
-			if c, ok = <-q.commits; !ok {
-				return
-			}
-		}
-		group = append(group[:0], c)
-		buffer = appendRecord(append(buffer[:0], groupVersion), &c.record)
-		limit := min(maxGroupBytes, q.maxRecord())
-		// Whoever is about to submit goes first: on a busy machine the groups
-		// get larger and the writes fewer, on an idle one nobody is.
-		runtime.Gosched()
-	gather:
-		for len(group) < maxGroupRecords {
-			select {
-			case c, ok := <-q.commits:
-				if !ok {
-					break gather
-				}
-				if len(buffer)+c.record.maxSize() > limit {
-					next = c
-					break gather
-				}
-				group = append(group, c)
-				buffer = appendRecord(buffer, &c.record)
-			default:
-				break gather
-			}
+			return
 		}
 		start := time.Now()
-		err := q.write(buffer, len(group))
-		q.observe.commit(len(group), time.Since(start), err)
-		for _, c := range group {
-			q.finish(c, err)
-		}
-		clear(group)
-		if cap(buffer) > 2*maxGroupBytes {
-			buffer = nil
-		}
+		err := q.write(c.group, c.records)
+		q.observe.commit(c.records, time.Since(start), err)
+		q.gathering.settle(c, err)
 	}
 }
 

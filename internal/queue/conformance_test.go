@@ -82,9 +82,9 @@ func acceptTogether(t *testing.T, q *Queue, n int, record func(int) Record) {
 		})
 	}
 	require.Eventually(t, func() bool {
-		q.window.mu.Lock()
-		defer q.window.mu.Unlock()
-		return len(q.window.pending) == n
+		q.gathering.mu.Lock()
+		defer q.gathering.mu.Unlock()
+		return len(q.gathering.window.pending) == n
 	}, 10*time.Second, time.Millisecond)
 	release()
 	wg.Wait()

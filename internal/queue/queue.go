@@ -101,7 +101,8 @@ type Queue struct {
 	names   names
 	log     *slog.Logger
 	observe observer
-	window  *window
+
+	gathering *gathering
 
 	nc *nats.Conn
 	js jetstream.JetStream
@@ -130,10 +131,6 @@ type Queue struct {
 		sync.Mutex
 		streams []string
 	}
-
-	commits chan *commit
-	closing sync.RWMutex
-	closed  bool
 
 	// ctx ends when Close has written everything that was submitted.
 	ctx    context.Context
@@ -187,14 +184,13 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		return nil, errors.New("queue needs either an embedded or an external store")
 	}
 	q := &Queue{
-		names:    namesOf(cfg.Prefix),
-		log:      cfg.Logger,
-		observe:  cfg.Observe,
-		window:   newWindow(),
-		settings: cfg,
-		targets:  make(map[string]int),
-		wake:     make(chan struct{}, 1),
-		commits:  make(chan *commit, maxGroupRecords),
+		names:     namesOf(cfg.Prefix),
+		log:       cfg.Logger,
+		observe:   cfg.Observe,
+		gathering: newGathering(),
+		settings:  cfg,
+		targets:   make(map[string]int),
+		wake:      make(chan struct{}, 1),
 	}
 	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	up, down := context.WithCancel(q.ctx)
@@ -250,14 +246,9 @@ func (q *Queue) connect(ctx context.Context) error {
 // Close writes what was submitted, then closes the store. Accept fails with
 // [ErrClosed] from then on.
 func (q *Queue) Close() error {
-	q.closing.Lock()
-	if q.closed {
-		q.closing.Unlock()
+	if !q.gathering.close() {
 		return nil
 	}
-	q.closed = true
-	close(q.commits)
-	q.closing.Unlock()
 	q.wg.Wait()
 	return q.disconnect()
 }

@@ -4,7 +4,6 @@
 package queue
 
 import (
-	"sync"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
@@ -16,58 +15,57 @@ import (
 const windowSize = 1 << 16
 
 // window recognises a notification that comes again: while its first copy is
-// being written, and for some time after that.
+// being written, and for some time after that. Its callers take turns.
 //
 // What was written is kept in two generations, so that forgetting the old
-// costs nothing: when the younger one is full, it becomes the older one.
+// costs nothing: when the younger one is full, it becomes the older one. They
+// hold no pointers, which the garbage collector would have to follow.
 type window struct {
-	mu      sync.Mutex
 	pending map[notification.Identity]*commit
-	young   map[notification.Identity]time.Time
-	old     map[notification.Identity]time.Time
-	now     func() time.Time
+	// young and old are when each was written, counted from start.
+	young, old map[notification.Identity]time.Duration
+	start      time.Time
+	now        func() time.Time
 }
 
 func newWindow() *window {
 	return &window{
 		pending: make(map[notification.Identity]*commit),
-		young:   make(map[notification.Identity]time.Time),
+		young:   make(map[notification.Identity]time.Duration),
+		start:   time.Now(),
 		now:     time.Now,
 	}
 }
 
-// claim says what is known about id: written within the last d (done), being
-// written right now (the commit to wait for), or new (neither), in which case
-// c is noted as the commit that writes it and must be given to settle later.
-func (w *window) claim(id notification.Identity, d time.Duration, c *commit) (done bool, other *commit) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// find says what is known about id: being written right now (the commit to
+// wait for), written within the last d, or neither.
+func (w *window) find(id notification.Identity, d time.Duration) (written bool, other *commit) {
 	if other := w.pending[id]; other != nil {
 		return false, other
 	}
-	written, ok := w.young[id]
+	at, ok := w.young[id]
 	if !ok {
-		written, ok = w.old[id]
+		at, ok = w.old[id]
 	}
 	// A clock that was set back makes the age negative: within the window.
-	if ok && w.now().Sub(written) < d {
-		return true, nil
-	}
-	w.pending[id] = c
-	return false, nil
+	return ok && w.now().Sub(w.start)-at < d, nil
 }
 
-// settle ends the writing of id. Only what was written is remembered: a
+// begin notes that id is being written, until it is settled.
+func (w *window) begin(id notification.Identity, c *commit) { w.pending[id] = c }
+
+// settle ends the writing of ids. Only what was written is remembered: a
 // notification that could not be stored must be new when it comes again.
-func (w *window) settle(id notification.Identity, written bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.pending, id)
-	if !written {
-		return
+func (w *window) settle(ids []notification.Identity, written bool) {
+	at := w.now().Sub(w.start)
+	for _, id := range ids {
+		delete(w.pending, id)
+		if !written {
+			continue
+		}
+		if len(w.young) >= windowSize {
+			w.old, w.young = w.young, make(map[notification.Identity]time.Duration)
+		}
+		w.young[id] = at
 	}
-	if len(w.young) >= windowSize {
-		w.old, w.young = w.young, make(map[notification.Identity]time.Time)
-	}
-	w.young[id] = w.now()
 }

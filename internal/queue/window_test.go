@@ -4,11 +4,12 @@
 package queue
 
 import (
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
 // testWindow is a window whose clock stands still.
@@ -20,24 +21,28 @@ func testWindow() (w *window, advance func(time.Duration)) {
 }
 
 func (w *window) accept(n int, d time.Duration) (known bool) {
-	done, other := w.claim(identity(n), d, &commit{})
-	if done || other != nil {
+	written, other := w.find(identity(n), d)
+	if written || other != nil {
 		return true
 	}
-	w.settle(identity(n), true)
+	w.begin(identity(n), &commit{})
+	w.settle(ids(n), true)
 	return false
 }
+
+func ids(n int) []notification.Identity { return []notification.Identity{identity(n)} }
 
 func TestWindow(t *testing.T) {
 	w, advance := testWindow()
 	first := &commit{}
-	done, other := w.claim(identity(1), time.Minute, first)
-	require.False(t, done)
+	written, other := w.find(identity(1), time.Minute)
+	require.False(t, written)
 	require.Nil(t, other)
-	done, other = w.claim(identity(1), time.Minute, &commit{})
-	require.False(t, done)
+	w.begin(identity(1), first)
+	written, other = w.find(identity(1), time.Minute)
+	require.False(t, written)
 	require.Same(t, first, other, "being written")
-	w.settle(identity(1), true)
+	w.settle(ids(1), true)
 	require.True(t, w.accept(1, time.Minute))
 	require.False(t, w.accept(2, time.Minute), "another one")
 
@@ -54,8 +59,8 @@ func TestWindow(t *testing.T) {
 
 func TestWindowForgetsFailures(t *testing.T) {
 	w, _ := testWindow()
-	_, _ = w.claim(identity(1), time.Minute, &commit{})
-	w.settle(identity(1), false)
+	w.begin(identity(1), &commit{})
+	w.settle(ids(1), false)
 	require.False(t, w.accept(1, time.Minute))
 	require.True(t, w.accept(1, time.Minute))
 	require.Empty(t, w.pending)
@@ -75,31 +80,6 @@ func TestWindowGenerations(t *testing.T) {
 	require.False(t, w.accept(0, time.Minute), "two generations ago")
 	require.True(t, w.accept(windowSize, time.Minute))
 	require.LessOrEqual(t, len(w.young)+len(w.old), windowSize+2)
-}
-
-// Of many who come at once with the same, one writes.
-func TestWindowConcurrently(t *testing.T) {
-	w, _ := testWindow()
-	var (
-		wg     sync.WaitGroup
-		mu     sync.Mutex
-		writes = make(map[int]int)
-	)
-	for range 8 {
-		wg.Go(func() {
-			for n := range 1000 {
-				if !w.accept(n, time.Minute) {
-					mu.Lock()
-					writes[n]++
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for n := range 1000 {
-		require.Equal(t, 1, writes[n])
-	}
 }
 
 func BenchmarkWindow(b *testing.B) {

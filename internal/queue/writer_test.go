@@ -56,10 +56,32 @@ func TestAckOf(t *testing.T) {
 		"no JSON":   `+OK`,
 		"no stream": `{"seq":7}`,
 		"null":      `null`,
+		"cut":       `{"stream":"dovecot_push","seq":7`,
+		"negative":  `{"stream":"dovecot_push","seq":-7}`,
+		"no name":   `{"stream":"","seq":7}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorIs(t, ackOf(&nats.Msg{Data: []byte(data)}), jetstream.ErrInvalidJSAck)
 		})
 	}
-	require.NoError(t, ackOf(&nats.Msg{Data: []byte(`{"stream":"dovecot_push","seq":7,"duplicate":false}`)}))
+	for _, data := range []string{
+		`{"stream":"dovecot_push","seq":7}`,
+		`{"stream":"dovecot_push","seq":7,"duplicate":false}`,
+		`{"stream":"dovecot_push","domain":"hub","seq":7}`,
+	} {
+		require.NoError(t, ackOf(&nats.Msg{Data: []byte(data)}), data)
+	}
+	require.ErrorIs(t, storeError(ackOf(&nats.Msg{Data: []byte(
+		`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"dovecot_push","seq":0}`)})), ErrFull)
+}
+
+// The usual answer is that of the server, and not what it was once.
+func TestUsualAnswer(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t, "a")
+		r := numbered(1)
+		answer, err := q.nc.Request(q.names.in+".1", appendRecord([]byte{groupVersion}, &r), requestTimeout)
+		require.NoError(t, err)
+		require.True(t, saysStored(answer.Data), "%s", answer.Data)
+	})
 }

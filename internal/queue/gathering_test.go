@@ -1,0 +1,142 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// joinAll joins n records that are not duplicates, and fails if one has to wait.
+func joinAll(t *testing.T, g *gathering, n, size int) (commits []*commit) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range n {
+		r := Record{ID: identity(i), Body: make([]byte, size)}
+		c, duplicate, err := g.join(ctx, &r, 0, maxGroupBytes)
+		require.NoError(t, err)
+		require.False(t, duplicate)
+		commits = append(commits, c)
+	}
+	return commits
+}
+
+// What comes while nothing is written makes as few groups as may be.
+func TestGatheringBounds(t *testing.T) {
+	g := newGathering()
+	commits := joinAll(t, g, maxGroupRecords+1, 1)
+	require.Same(t, commits[0], commits[maxGroupRecords-1])
+	require.NotSame(t, commits[0], commits[maxGroupRecords])
+	require.Same(t, commits[0], g.take(), "the oldest first")
+	require.Equal(t, maxGroupRecords, commits[0].records)
+
+	g = newGathering()
+	commits = joinAll(t, g, 3, maxGroupBytes/2)
+	require.NotSame(t, commits[0], commits[1], "with what comes with each, two are too large")
+	require.Len(t, joinAll(t, g, 1, 2*maxGroupBytes), 1, "one alone may be larger")
+}
+
+// Who finds no room waits until a group is taken, as long as his context lasts
+// and the gathering is open.
+func TestGatheringFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGathering()
+		joinAll(t, g, maxWaitingGroups, maxGroupBytes)
+		join := func(ctx context.Context) <-chan error {
+			joined := make(chan error, 1)
+			go func() {
+				r := Record{Body: make([]byte, maxGroupBytes)}
+				_, _, err := g.join(ctx, &r, 0, maxGroupBytes)
+				joined <- err
+			}()
+			return joined
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, <-join(short), ErrUnavailable)
+
+		first, second := join(t.Context()), join(t.Context())
+		synctest.Wait()
+		require.NotNil(t, g.take())
+		synctest.Wait()
+		require.Len(t, g.groups, maxWaitingGroups, "one found room")
+		require.True(t, g.close())
+		require.False(t, g.close())
+		require.ErrorIs(t, errors.Join(<-first, <-second), ErrClosed)
+		for range maxWaitingGroups {
+			require.NotNil(t, g.take(), "what is in is written")
+		}
+		require.Nil(t, g.take())
+	})
+}
+
+// Of many who come at once with the same, one writes, and all learn of it.
+func TestGatheringConcurrently(t *testing.T) {
+	const senders, records = 8, 1000
+	g := newGathering()
+	var (
+		senderGroup, writer sync.WaitGroup
+		first               atomic.Int64
+		stored              int
+	)
+	writer.Go(func() {
+		for c := g.take(); c != nil; c = g.take() {
+			stored += c.records
+			g.settle(c, nil)
+		}
+	})
+	for range senders {
+		senderGroup.Go(func() {
+			for n := range records {
+				r := Record{ID: identity(n)}
+				c, duplicate, err := g.join(t.Context(), &r, time.Minute, maxGroupBytes)
+				if err == nil && c != nil {
+					err = c.wait(t.Context())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				if !duplicate {
+					first.Add(1)
+				}
+			}
+		})
+	}
+	senderGroup.Wait()
+	g.close()
+	writer.Wait()
+	require.EqualValues(t, records, first.Load())
+	require.Equal(t, records, stored)
+	require.Empty(t, g.window.pending)
+}
+
+// What could not be stored is new when it comes again; everybody who waited for
+// it learns why.
+func TestGatheringFails(t *testing.T) {
+	g := newGathering()
+	r := Record{ID: identity(1)}
+	c, duplicate, err := g.join(t.Context(), &r, time.Minute, maxGroupBytes)
+	require.NoError(t, err)
+	require.False(t, duplicate)
+	again, duplicate, err := g.join(t.Context(), &r, time.Minute, maxGroupBytes)
+	require.NoError(t, err)
+	require.True(t, duplicate)
+	require.Same(t, c, again)
+	require.Same(t, c, g.take())
+	g.settle(c, ErrFull)
+	require.ErrorIs(t, c.wait(t.Context()), ErrFull)
+	require.ErrorIs(t, again.wait(t.Context()), ErrFull)
+	again, duplicate, err = g.join(t.Context(), &r, time.Minute, maxGroupBytes)
+	require.NoError(t, err)
+	require.False(t, duplicate)
+	require.NotSame(t, c, again)
+}
