@@ -146,9 +146,14 @@ func TestEveryDevice(t *testing.T) {
 func TestNoDevice(t *testing.T) {
 	q, _ := testQueue(t)
 	d := newDevices()
-	startLanes(t, q, func(Attempt) { t.Error("there was nothing to attempt") }, d.lane())
+	var skipped atomic.Int64
+	startLanes(t, q, func(at Attempt) {
+		skipped.Add(1)
+		assert.True(t, at.Skipped, "there was nothing to attempt")
+	}, d.lane())
 	accept(t, q, 0, 200)
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
+	require.EqualValues(t, 200, skipped.Load())
 }
 
 // A device that fails is attempted again by itself; the others got theirs and
