@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/properties"
 )
 
 // PropertyPrefix begins the properties of the DoveAdm connector of Open-Xchange.
@@ -33,7 +35,7 @@ func ReadProperties(r io.Reader) (cfg Config, unknown []string, err error) {
 	if len(content) > maxProperties {
 		return Config{}, nil, fmt.Errorf("it is longer than %d KiB", maxProperties>>10)
 	}
-	values, err := parseProperties(content)
+	values, err := properties.Parse(content)
 	if err != nil {
 		return Config{}, nil, err
 	}

@@ -153,6 +153,11 @@ func TestProperties(t *testing.T) {
 	s = new(Source)
 	require.NoError(t, s.ReadProperties(file("com.openexchange.rest.services.basic-auth.login=ox")))
 	require.Contains(t, strings.Join(s.Left, "\n"), "answers 403 to everything")
+
+	s = new(Source)
+	err := s.ReadProperties(file("com.openexchange.dovecot.doveadm.apiSecret=hush\\u12"))
+	require.ErrorContains(t, err, "a.properties: ")
+	require.NotContains(t, err.Error(), "hush")
 }
 
 // What is empty has its default, and what a Caddyfile cannot say is told.

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/magiconair/properties"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/properties"
 )
 
 // The properties of the middleware that have a counterpart here.
@@ -48,12 +48,11 @@ func (s *Source) ReadProperties(dir fs.FS) error {
 		if err != nil {
 			return err
 		}
-		loader := properties.Loader{Encoding: properties.ISO_8859_1, DisableExpansion: true}
-		p, err := loader.LoadBytes(content)
+		values, err := properties.Parse(content)
 		if err != nil {
-			return fmt.Errorf("%s is no file of properties", path)
+			return fmt.Errorf("%s: %w", path, err)
 		}
-		for key, value := range p.Map() {
+		for key, value := range values {
 			if key == propertyLogin || key == propertyPassword || strings.HasPrefix(key, doveAdmPrefix) {
 				found[key], where[key] = strings.TrimSpace(value), path
 			}

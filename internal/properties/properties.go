@@ -1,7 +1,13 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package doveadm
+// Package properties reads Java's format of properties, which the files of
+// Open-Xchange have.
+//
+// In goes the content of a .properties file, out come its keys and values.
+// (The usual library for it, magiconair/properties, takes CR LF wrongly, quotes
+// the file in its errors, and leaves a goroutine behind with each.)
+package properties
 
 import (
 	"errors"
@@ -10,17 +16,17 @@ import (
 	"unicode/utf16"
 )
 
-var errUnicodeEscape = errors.New(`an escape that begins with \u does not go on with four hexadecimal digits`)
+// ErrEscape is the only thing that can be wrong with a file.
+var ErrEscape = errors.New(`an escape that begins with \u does not go on with four hexadecimal digits`)
 
 // blanks are what Java's properties may be indented and separated with.
 const blanks = " \t\f"
 
-// parseProperties reads Java's format of properties, the way that
-// java.util.Properties.load describes: ISO 8859-1, comments, separators,
-// escapes, and lines that go on. Of several with the same key the last one
-// counts. (The usual library for it, magiconair/properties, takes CR LF wrongly,
-// quotes the file in its errors, and leaves a goroutine behind with each.)
-func parseProperties(content []byte) (map[string]string, error) {
+// Parse reads a file the way that java.util.Properties.load describes: ISO
+// 8859-1, comments, separators, escapes, and lines that go on. Of several values
+// with the same key the last one counts. The error is ErrEscape; it quotes
+// nothing of the file, which may hold secrets.
+func Parse(content []byte) (map[string]string, error) {
 	values := make(map[string]string)
 	lines := naturalLines(content)
 	for len(lines) > 0 {
@@ -39,12 +45,12 @@ func parseProperties(content []byte) (map[string]string, error) {
 			line = line[:len(line)-1]
 		}
 		logical.WriteString(line)
-		rawKey, rawValue := cutProperty(logical.String())
-		key, err := unescapeProperty(rawKey)
+		rawKey, rawValue := cut(logical.String())
+		key, err := unescape(rawKey)
 		if err != nil {
 			return nil, err
 		}
-		if values[key], err = unescapeProperty(rawValue); err != nil {
+		if values[key], err = unescape(rawValue); err != nil {
 			return nil, err
 		}
 	}
@@ -66,9 +72,9 @@ func goesOn(line string) bool {
 	return (len(line)-len(strings.TrimRight(line, `\`)))%2 == 1
 }
 
-// cutProperty separates key and value, which have blanks in between, or = or :
+// cut separates key and value, which have blanks in between, or = or :
 // with blanks around it.
-func cutProperty(line string) (key, value string) {
+func cut(line string) (key, value string) {
 	end := 0
 	for end < len(line) && !strings.ContainsRune("=:"+blanks, rune(line[end])) {
 		if line[end] == '\\' {
@@ -84,7 +90,7 @@ func cutProperty(line string) (key, value string) {
 	return line[:end], value
 }
 
-func unescapeProperty(s string) (string, error) {
+func unescape(s string) (string, error) {
 	if !strings.Contains(s, `\`) {
 		return s, nil
 	}
@@ -109,11 +115,11 @@ func unescapeProperty(s string) (string, error) {
 			r = '\f'
 		case 'u':
 			if len(runes) < 4 {
-				return "", errUnicodeEscape
+				return "", ErrEscape
 			}
 			unit, err := strconv.ParseUint(string(runes[:4]), 16, 16)
 			if err != nil {
-				return "", errUnicodeEscape
+				return "", ErrEscape
 			}
 			units = append(units, uint16(unit))
 			runes = runes[4:]
