@@ -75,6 +75,21 @@ func (s *Server) Doveadm(args ...string) (string, error) {
 	return s.run(nil, append([]string{"doveadm", "-c", s.path("dovecot.conf")}, args...)...)
 }
 
+// BreakMail puts a file where the user has a directory for mail and METADATA, so
+// that Dovecot fails with everything that it is asked about this user, as with a
+// file system that is lost.
+func (s *Server) BreakMail(user string) error {
+	home := s.path("homes/" + user)
+	_, err := s.run(nil, "sh", "-c", `rm -rf -- "$1" && : >"$1"`, "sh", home)
+	return err
+}
+
+// MendMail ends that. The user begins anew, without mail.
+func (s *Server) MendMail(user string) error {
+	_, err := s.run(nil, "rm", "-rf", "--", s.path("homes/"+user))
+	return err
+}
+
 // DeliverLDA delivers a message with the dovecot-lda program.
 func (s *Server) DeliverLDA(from, to string, message []byte) error {
 	_, err := s.run(message, "/usr/lib/dovecot/dovecot-lda", "-c", s.path("dovecot.conf"), "-e", "-f", from, "-d", to)

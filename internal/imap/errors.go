@@ -22,6 +22,10 @@ var (
 	ErrNoSuchUser = errors.New("IMAP server knows no such user")
 	// ErrNoMetadata means that the server has no METADATA for this user.
 	ErrNoMetadata = errors.New("IMAP server has no METADATA (RFC 5464)")
+	// ErrMail means that the server took the login, and then failed with what
+	// it was asked. Dovecot 2.3 ends the connection when it cannot open the
+	// user's mail.
+	ErrMail = errors.New("IMAP server fails with the user's mail")
 	// ErrUnavailable means that the server cannot be asked right now, or
 	// cannot answer. Everything that is nothing else belongs here.
 	ErrUnavailable = errors.New("IMAP server is not available")
@@ -57,13 +61,15 @@ func metadataError(ctx context.Context, command string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case !errors.As(err, &answer):
+	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", command, connectionError(ctx, err))
+	case !errors.As(err, &answer):
+		return fmt.Errorf("%s: %w: %w", command, ErrMail, err)
 	case answer.Code == goimap.ResponseCodeCannot, answer.Type == goimap.StatusResponseTypeBad:
 		// "NO [CANNOT] Mailbox attributes not enabled" without a dict.
 		return fmt.Errorf("%s: %w", command, ErrNoMetadata)
 	default:
-		return fmt.Errorf("%s: %w [%s]", command, ErrUnavailable, answer.Code)
+		return fmt.Errorf("%s: %w [%s]", command, ErrMail, answer.Code)
 	}
 }
 

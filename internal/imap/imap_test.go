@@ -175,7 +175,7 @@ func TestEndlessAnswer(t *testing.T) {
 		_, err := s.Metadata(entry)
 		return err
 	})
-	require.ErrorIs(t, err, ErrUnavailable)
+	require.ErrorIs(t, err, ErrMail)
 	assert.ErrorContains(t, err, errTooMuch.Error())
 }
 
@@ -193,8 +193,8 @@ func TestMetadataAnswers(t *testing.T) {
 		"nothing":      {"TAG OK\r\n", "", nil},
 		"not enabled":  {"TAG NO [CANNOT] Mailbox attributes not enabled\r\n", "", ErrNoMetadata},
 		"unknown":      {"TAG BAD Unknown command\r\n", "", ErrNoMetadata},
-		"out of order": {"TAG NO [SERVERBUG] Internal error\r\n", "", ErrUnavailable},
-		"gone":         {"* BYE Shutting down\r\n", "", ErrUnavailable},
+		"out of order": {"TAG NO [SERVERBUG] Internal error\r\n", "", ErrMail},
+		"gone":         {"* BYE Shutting down\r\n", "", ErrMail},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -59,6 +59,10 @@ func doveadmError(err error) error {
 		return ErrNoMetadata
 	case errors.Is(err, doveadm.ErrBadSecret), errors.Is(err, doveadm.ErrNotAllowed):
 		return fmt.Errorf("%w: %w", ErrCredentials, err)
+	case errors.Is(err, doveadm.ErrUnavailable): // whatever took the endpoints out
+		return fmt.Errorf("%w: %w", ErrTemporary, err)
+	case errors.Is(err, doveadm.ErrTemporary), errors.Is(err, doveadm.ErrClosed), errors.Is(err, doveadm.ErrFailed):
+		return fmt.Errorf("%w: %w", ErrMail, err)
 	default:
 		return fmt.Errorf("%w: %w", ErrTemporary, err)
 	}

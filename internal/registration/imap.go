@@ -81,6 +81,8 @@ func (i *IMAP) do(ctx context.Context, user string, f func(*imap.Session) error)
 		return ErrNoMetadata
 	case errors.Is(err, imap.ErrCredentials) && i.master.Name != "":
 		return fmt.Errorf("%w: %w: see the passdb with master=yes in Dovecot", ErrCredentials, err)
+	case errors.Is(err, imap.ErrMail):
+		return fmt.Errorf("%w: %w", ErrMail, err)
 	default:
 		return fmt.Errorf("%w: %w", ErrTemporary, err)
 	}

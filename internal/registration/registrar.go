@@ -47,6 +47,9 @@ var (
 	ErrNeedsLogin = errors.New("without a master user, users are registered when they sign in")
 	// ErrCannotList means that users cannot be listed.
 	ErrCannotList = errors.New("the users cannot be listed")
+	// ErrMail means that Dovecot answers, but fails with this user. A later
+	// attempt may do better.
+	ErrMail = errors.New("Dovecot cannot open the user's mail right now, see its log")
 	// ErrTemporary means that a later attempt may do better.
 	ErrTemporary = errors.New("no answer from Dovecot right now")
 )

@@ -35,12 +35,22 @@ func (r *Reconciler) settle(ctx context.Context, user string, l look) (record, e
 	if err != nil {
 		return record{}, err
 	}
-	defer unlock()
+	rec, tell, err := r.settleLocked(ctx, user, l)
+	unlock()
+	if tell { // whoever listens may want something else with the user at once
+		r.observe(Event{State: rec.State, User: user, Reason: rec.Reason, Err: err})
+	}
+	return rec, err
+}
+
+// settleLocked does it while nobody else does anything about the user. tell
+// is whether it is worth an event.
+func (r *Reconciler) settleLocked(ctx context.Context, user string, l look) (_ record, tell bool, _ error) {
 	value, known, changed := "", false, false // of the entry
 	for {
 		rec, revision, err := r.load(ctx, user)
 		if err != nil {
-			return rec, err
+			return rec, false, err
 		}
 		before := rec
 		if l.seen != nil && l.seen.revision == revision && !known {
@@ -52,7 +62,7 @@ func (r *Reconciler) settle(ctx context.Context, user string, l look) (record, e
 		wanted := rec.wanted(r.cfg.Policy, time.Now())
 		did, failure := r.reconcile(ctx, user, l, wanted, &value, &known)
 		if ctx.Err() != nil {
-			return before, ctx.Err()
+			return before, false, ctx.Err()
 		}
 		changed = changed || did
 		rec.note(wanted, failure, revision == 0)
@@ -62,13 +72,10 @@ func (r *Reconciler) settle(ctx context.Context, user string, l look) (record, e
 				continue // somebody wished something else meanwhile
 			}
 			if err != nil {
-				return rec, fmt.Errorf("keeping the registration: %w", err)
+				return rec, false, fmt.Errorf("keeping the registration: %w", err)
 			}
 		}
-		if changed || failure != nil && (rec.State != before.State || rec.Reason != before.Reason) {
-			r.observe(Event{State: rec.State, User: user, Reason: rec.Reason, Err: failure})
-		}
-		return rec, failure
+		return rec, changed || failure != nil && (rec.State != before.State || rec.Reason != before.Reason), failure
 	}
 }
 

@@ -161,7 +161,7 @@ func (s *sweep) read(ctx context.Context, g group, listed []string) {
 		s.compare(ctx, users, values)
 	case errors.Is(err, ErrCannotList), len(users) <= maskPays:
 		s.each(ctx, users)
-	case s.r.trouble.note(err):
+	case !errors.Is(err, ErrMail) && s.r.trouble.note(err):
 		s.halt(err)
 	default:
 		for part := range g.smaller() {

@@ -4,14 +4,20 @@
 package registration
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 )
 
-// downAfter is how many attempts in a row must fail in passing before it is
-// taken for something that concerns all users.
-const downAfter = 5
+// It is taken for something that concerns all users
+const (
+	// downAfter attempts in a row without an answer, and
+	downAfter = 5
+	// brokenAfter users in a row whose mail Dovecot cannot open: those whose
+	// mail is on one lost file system do not keep the others waiting.
+	brokenAfter = 500
+)
 
 // trouble is what keeps all users from being registered, if anything does. It
 // is told once when it begins, and once when it is over.
@@ -23,7 +29,7 @@ type trouble struct {
 	reason    Reason // empty if there is none
 	err       error
 	since     time.Time
-	temporary int // failures in a row
+	unanswered, broken int // in a row
 }
 
 // note counts what came of an attempt, and reports whether it is of no use to
@@ -33,40 +39,50 @@ func (t *trouble) note(err error) (halt bool) {
 	if err != nil {
 		reason = reasonOf(err)
 	}
+	if reason == ReasonNeedsLogin || reason == ReasonNoValue {
+		return false // Dovecot was not asked
+	}
+	halt, isNew := t.count(reason, err)
+	if isNew {
+		t.tell(reason, err) // not while t.mu is held: whoever listens may ask what the trouble is
+	}
+	return halt
+}
+
+// count reports whether there is trouble, and whether it is another than
+// before.
+func (t *trouble) count(reason Reason, err error) (halt, isNew bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case reason.concernsAll():
-		t.begin(reason, err)
-		return true
-	case reason == ReasonNeedsLogin, reason == ReasonNoValue:
-		return false // Dovecot was not asked
+	case errors.Is(err, ErrMail):
+		t.unanswered = 0
+		t.broken++
+		halt = t.broken >= brokenAfter
 	case reason == ReasonTemporary:
-		if t.temporary++; t.temporary < downAfter {
-			return false
+		t.unanswered++
+		halt = t.unanswered >= downAfter
+	case reason.concernsAll():
+		halt = true
+	default:
+		t.unanswered, t.broken = 0, 0
+		if t.reason != "" {
+			t.log.Info("registration goes on", "after", time.Since(t.since).Round(time.Second))
+			t.reason, t.err = "", nil
 		}
-		t.begin(reason, err)
-		return true
 	}
-	t.temporary = 0
-	if t.reason != "" {
-		t.log.Info("registration goes on", "after", time.Since(t.since).Round(time.Second))
-		t.reason, t.err = "", nil
+	if !halt {
+		return false, false
 	}
-	return false
-}
-
-// begin notes the trouble, and tells of it if it is another than before. t.mu
-// is held.
-func (t *trouble) begin(reason Reason, err error) {
-	same := t.reason == reason
+	isNew = t.reason != reason
 	if t.reason == "" {
 		t.since = time.Now()
 	}
 	t.reason, t.err = reason, err
-	if same {
-		return
-	}
+	return true, isNew
+}
+
+func (t *trouble) tell(reason Reason, err error) {
 	switch reason {
 	case ReasonNoMetadata:
 		t.log.Error("no user can be registered", "error", err)

@@ -245,9 +245,10 @@ func TestTroubleForAll(t *testing.T) {
 		{ErrNoMetadata, ReasonNoMetadata, "mail_attribute_dict"},
 		{ErrCredentials, ReasonCredentials, "pauses until Dovecot accepts"},
 		{ErrTemporary, ReasonTemporary, "pauses until Dovecot can be asked"},
+		{ErrMail, ReasonTemporary, "pauses until Dovecot can be asked"},
 	} {
 		t.Run(string(test.reason), func(t *testing.T) {
-			users := names(200)
+			users := names(2 * brokenAfter)
 			m := newMemory(users...)
 			m.failing(func(method, _ string) error {
 				if method == "list" {
@@ -272,7 +273,7 @@ func TestTroubleForAll(t *testing.T) {
 			if test.reason.concernsAll() {
 				assert.Len(t, told, 1, "it is not told of each user")
 			} else {
-				assert.Less(t, len(told), 2*(downAfter+DefaultConcurrency))
+				assert.Less(t, len(told), brokenAfter+2*(downAfter+DefaultConcurrency))
 			}
 			log := f.log.String()
 			assert.Equal(t, 1, strings.Count(log, "level=ERROR"), log)
