@@ -5,7 +5,11 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
 // wishTimeout bounds how long a wish takes to be stored.
@@ -32,16 +36,39 @@ func (a *App) streamsChanged(ctx context.Context, user string, streaming bool) e
 
 // wish lets a user be registered, or no longer.
 func (a *App) wish(ctx context.Context, user string, wanted bool) error {
-	r := a.registrations.Load()
-	if r == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, wishTimeout)
 	defer cancel()
-	if wanted {
+	r, err := a.reconciler(ctx)
+	switch {
+	case errors.Is(err, errNoRegistration):
+		return nil
+	case err != nil:
+		return err
+	case wanted:
 		return r.Want(ctx, user)
 	}
 	return r.Unwant(ctx, user)
+}
+
+// knowsSubscribers tells whether this configuration knows of all who want
+// mail. Where others share the store, they may have devices when this one has
+// not.
+func (a *App) knowsSubscribers() bool { return a.webpush() != nil || a.Queue.NATS == nil }
+
+// subscribers returns those who have devices or event streams.
+func (a *App) subscribers(ctx context.Context, q *queue.Queue) ([]string, error) {
+	users, err := eventlog.Users(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if w := a.webpush(); w != nil {
+		more, err := w.store.Users(ctx)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, more...)
+	}
+	return users, nil
 }
 
 // streams tells whether a user has event streams.

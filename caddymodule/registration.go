@@ -146,10 +146,8 @@ func (a *App) startRegistration(q *queue.Queue) error {
 		Concurrency: a.Register.Concurrency, Rate: a.Register.Rate, Takeover: a.Register.Takeover,
 		Logger: a.log.With("part", "registration"), Observe: a.observeRegistration,
 	}
-	for _, t := range a.targets {
-		if devices, ok := t.(*Webpush); ok {
-			cfg.Subscribers = devices.store.Users
-		}
+	if a.knowsSubscribers() {
+		cfg.Subscribers = func(ctx context.Context) ([]string, error) { return a.subscribers(ctx, q) }
 	}
 	if a.Register.Via == viaIMAP {
 		cfg.Registrar = registration.NewIMAP(a.IMAP.server, a.IMAP.master)

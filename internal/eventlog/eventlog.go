@@ -120,7 +120,7 @@ func open(cfg Config, timing timing) *Log {
 	l := &Log{
 		cfg:         cfg,
 		store:       cfg.Queue.Log("events", queue.LogLimits{Age: timing.history, Bytes: maxBytes}),
-		leases:      cfg.Queue.Table("streams"),
+		leases:      cfg.Queue.Table(leaseTable),
 		appends:     make(chan *pending, maxBatch),
 		kick:        make(chan struct{}, 1),
 		timing:      timing,

@@ -12,8 +12,26 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// A lease is an entry of the table "streams": its key is the user, its value
-// the Unix time in milliseconds until which events for the user are stored.
+// leaseTable has an entry for each lease: its key is the user, its value the Unix
+// time in milliseconds until which events for the user are stored.
+const leaseTable = "streams"
+
+// Users returns those who have streams at any Caddy that shares the queue's
+// store, or had one within the time of the history. No [Log] need be open.
+func Users(ctx context.Context, q *queue.Queue) ([]string, error) {
+	now := time.Now().UnixMilli()
+	var users []string
+	for entry, err := range q.Table(leaseTable).All(ctx, nil) {
+		if err != nil {
+			return nil, err
+		}
+		until, err := strconv.ParseInt(string(entry.Value), 10, 64)
+		if len(entry.Key) == 1 && err == nil && until > now {
+			users = append(users, entry.Key[0])
+		}
+	}
+	return users, nil
+}
 
 func (l *Log) followLeases(ctx context.Context) error {
 	return l.leases.Watch(ctx, nil, l.seeLease, l.leasesRead.happen)

@@ -54,13 +54,14 @@ func (r *Reconciler) subscribers(ctx context.Context) error {
 	if r.cfg.Subscribers == nil {
 		return nil
 	}
-	users, err := r.cfg.Subscribers(ctx)
-	if err != nil {
-		return fmt.Errorf("reading who has subscriptions: %w", err)
-	}
+	// The records come first: who subscribes meanwhile is among the users only.
 	records, err := r.records(ctx)
 	if err != nil {
 		return err
+	}
+	users, err := r.cfg.Subscribers(ctx)
+	if err != nil {
+		return fmt.Errorf("reading who has subscriptions: %w", err)
 	}
 	has := make(map[string]bool, len(users))
 	for _, user := range users {

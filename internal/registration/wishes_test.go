@@ -125,6 +125,21 @@ func TestSubscribers(t *testing.T) {
 	assert.Empty(t, m.value(alice))
 }
 
+// Who subscribes while it is read who has subscriptions is not taken for
+// somebody whose subscription is gone.
+func TestSubscribedMeanwhile(t *testing.T) {
+	m := newMemory(alice)
+	var f *fixture
+	var subscribers []string
+	f = newFixture(t, m, Config{Subscribers: func(ctx context.Context) ([]string, error) {
+		before := subscribers
+		subscribers = []string{alice}
+		return before, f.Want(ctx, alice)
+	}})
+	f.onePass(t)
+	assert.Equal(t, ours(alice), m.value(alice))
+}
+
 // With "register off" nothing happens of its own accord.
 func TestOff(t *testing.T) {
 	m := newMemory(alice, "bob@example.com")
