@@ -125,16 +125,23 @@ func (l *lane) leave(j *job, probe bool, r Result) {
 		l.paused(l.Name, true, r)
 	case change == cameBack:
 		l.log.Info("the target is back", "down_for", down.Round(time.Millisecond))
+		l.holdings.wake()
 		l.paused(l.Name, false, r)
 	}
 }
 
 // failed parks j for its next attempt, and with it what waited behind it. In a
-// lane that coalesces the newer one takes its place.
+// lane that coalesces the newer one takes its place. Where the target is down
+// as a whole, what waited behind it waits on where it is.
 func (l *lane) failed(j *job, r Result, took time.Duration) {
 	l.tell(j, Attempt{Result: r, Took: took})
-	behind := l.line.failed(j)
 	due := l.now().Add(nextAttempt(j.record.Attempts, r.After))
+	if j.service == "" && l.gate.isDown() {
+		l.line.done(j)
+		l.park([]*job{j}, due, r.Reason)
+		return
+	}
+	behind := l.line.failed(j)
 	if l.Coalesce > 0 && len(behind) > 0 {
 		newer := behind[0]
 		newer.record.Attempts = max(newer.record.Attempts, j.record.Attempts)

@@ -256,3 +256,24 @@ func TestDownAndBack(t *testing.T) {
 	target.requireEach(t, 0, 500)
 	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
 }
+
+// A mailbox that gets many while the target is down changes nothing: they stay
+// where they are, but for the single attempts.
+func TestDownForOneMailbox(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newDevices("")
+	target.answer = func(context.Context, string, int) Result { return Result{Reason: "status_503"} }
+	e := startLanes(t, q, nil, Lane{Name: "a", Target: target})
+	acceptMail(t, q, 7, 0, downAfter)
+	require.Eventually(t, func() bool { return e.Down("a") }, 10*time.Second, time.Millisecond)
+	acceptMailAtOnce(t, q, 7, downAfter, 5000)
+	tried := target.attempts("")
+	require.Eventually(t, func() bool { return target.attempts("") > tried+10 }, 20*time.Second, time.Millisecond)
+	st, err := q.Stats(t.Context(), []string{"a"})
+	require.NoError(t, err)
+	require.LessOrEqual(t, st.Targets["a"].Parked, uint64(target.attempts("")), "those that were attempted")
+	target.change(func() { target.answer = newDevices().answer })
+	target.requireEach(t, "", 0, 5000)
+	require.False(t, e.Down("a"))
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
+}

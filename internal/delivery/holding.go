@@ -64,7 +64,10 @@ type holdings struct {
 	mu   sync.Mutex
 	held map[groupID]*holding
 	size int
-	room chan struct{} // has a token when there may be room again
+	// room is closed and replaced when there may be room again, if somebody
+	// waits for that.
+	room  chan struct{}
+	waits bool
 	// ended are the jobs that ended of groups that could not be settled as a
 	// whole: those groups come again.
 	ended map[groupID]map[jobID]struct{}
@@ -72,7 +75,7 @@ type holdings struct {
 
 func newHoldings(limit int) *holdings {
 	return &holdings{
-		limit: limit, held: make(map[groupID]*holding), room: make(chan struct{}, 1),
+		limit: limit, held: make(map[groupID]*holding), room: make(chan struct{}),
 		ended: make(map[groupID]map[jobID]struct{}),
 	}
 }
@@ -93,16 +96,42 @@ func (hs *holdings) free() int {
 	return hs.limit - hs.size
 }
 
+func (hs *holdings) empty() bool {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	return len(hs.held) == 0
+}
+
+// wait returns what is closed when there may be room again.
+func (hs *holdings) wait() <-chan struct{} {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.waits = true
+	return hs.room
+}
+
+// wake lets everybody who waits look again.
+func (hs *holdings) wake() {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.woken()
+}
+
+// woken is wake while hs.mu is held.
+func (hs *holdings) woken() {
+	if hs.waits {
+		close(hs.room)
+		hs.room, hs.waits = make(chan struct{}), false
+	}
+}
+
 // release forgets a group.
 func (hs *holdings) release(h *holding) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	delete(hs.held, h.id)
 	hs.size -= h.size
-	select {
-	case hs.room <- struct{}{}:
-	default:
-	}
+	hs.woken()
 }
 
 // settle ends j; the last job of a group settles the group. An acknowledgement

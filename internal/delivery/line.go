@@ -10,11 +10,12 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
-// maxChain is how many jobs of one mailbox wait in a line. Those beyond go
-// back to the queue for overflowWait, so that a mailbox that gets more than
-// can be delivered one by one does not hold up the others.
+// maxChain is how many jobs of one mailbox wait in a line, as many as come at
+// once from the queue. Those beyond go back to the queue for overflowWait, so
+// that a mailbox that gets more than can be delivered one by one does not hold
+// up the others.
 const (
-	maxChain     = 512
+	maxChain     = 1024
 	overflowWait = time.Second
 	// wakeInterval bounds how often the ends of rests are looked for.
 	wakeInterval = 20 * time.Millisecond

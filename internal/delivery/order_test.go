@@ -108,9 +108,7 @@ func TestOverflow(t *testing.T) {
 // where it is.
 func TestBackPressure(t *testing.T) {
 	q, _ := testQueue(t)
-	target := newScripted(answers(Misconfigured))
-	e := start(t, q, map[string]*scripted{"a": target})
-	e.Stop()
+	start(t, q, map[string]*scripted{"a": newScripted(takes)}).Stop()
 	big := func(n int) queue.Record {
 		r := numbered(n)
 		r.Body = append(r.Body, make([]byte, 8<<10)...)
@@ -121,12 +119,20 @@ func TestBackPressure(t *testing.T) {
 		require.NoError(t, err)
 	}
 	devices := newDevices("")
-	devices.answer = func(ctx context.Context, _ string, n int) Result { return target.answer(ctx, n) }
-	e = startLanes(t, q, nil, Lane{Name: "a", Target: devices})
+	release := make(chan struct{})
+	devices.answer = func(ctx context.Context, _ string, _ int) Result {
+		select {
+		case <-release:
+			return Result{Outcome: Delivered}
+		case <-ctx.Done():
+			return Result{Reason: "timeout"}
+		}
+	}
+	e := startLanes(t, q, nil, Lane{Name: "a", Target: devices, Timeout: time.Minute})
 	held := func() int { return maxLaneMemory - e.lanes[0].holdings.free() }
 	require.Eventually(t, func() bool { return held() >= maxLaneMemory }, 20*time.Second, time.Millisecond)
 	require.Less(t, held(), maxLaneMemory+maxTake*(8<<10+1<<10))
-	devices.change(func() { devices.answer = newDevices().answer })
+	close(release)
 	devices.requireEach(t, "", 0, 1500)
 	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
 	require.Zero(t, held())

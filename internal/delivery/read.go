@@ -27,6 +27,9 @@ func (l *lane) read(ctx context.Context, reader *queue.Reader) {
 	typical := 0 // bytes of a group
 	for l.awaitRoom(ctx) {
 		most := min(max(l.holdings.free()/max(typical, 1), 1), maxTake)
+		if l.gate.isDown() {
+			most = 1
+		}
 		groups, err := reader.Take(ctx, most)
 		if err != nil {
 			l.pause(ctx, err)
@@ -44,16 +47,21 @@ func (l *lane) read(ctx context.Context, reader *queue.Reader) {
 	}
 }
 
-// awaitRoom waits until more may be taken from the queue.
+// awaitRoom waits until more may be taken from the queue. While the target is
+// down that is no more than the single attempts need: the rest stays where it
+// is.
 func (l *lane) awaitRoom(ctx context.Context) bool {
-	for l.holdings.free() <= 0 {
+	for {
+		room := l.holdings.wait()
+		if l.holdings.free() > 0 && (!l.gate.isDown() || l.holdings.empty()) {
+			return ctx.Err() == nil
+		}
 		select {
 		case <-ctx.Done():
 			return false
-		case <-l.holdings.room:
+		case <-room:
 		}
 	}
-	return ctx.Err() == nil
 }
 
 // pause waits a moment after the queue had nothing or failed.
