@@ -52,6 +52,12 @@ func (l *lane) work(stop, attempts context.Context, j *job) {
 		l.bury(j, Result{Reason: reasonExpired}, 0)
 		return
 	}
+	if l.late.overtakes(j) {
+		l.abandon(j, probe)
+		l.line.done(j, false)
+		l.coalesced(j)
+		return
+	}
 	start := time.Now()
 	l.inFlight.Add(1)
 	ctx, cancel := context.WithTimeout(attempts, l.Timeout)
@@ -69,9 +75,12 @@ func (l *lane) work(stop, attempts context.Context, j *job) {
 	j.record.Attempts++
 	switch {
 	case ended:
-		l.line.done(j)
+		l.line.done(j, true)
 		l.tell(j, Attempt{Result: result, Took: took})
 		l.settle(j, true)
+		for _, p := range l.late.delivered(j) {
+			l.coalescedLate(p.group, p.job)
+		}
 	case result.Outcome == Refused:
 		l.bury(j, result, took)
 	default:
@@ -137,7 +146,7 @@ func (l *lane) failed(j *job, r Result, took time.Duration) {
 	l.tell(j, Attempt{Result: r, Took: took})
 	due := l.now().Add(nextAttempt(j.record.Attempts, r.After))
 	if j.service == "" && l.gate.isDown() {
-		l.line.done(j)
+		l.line.done(j, false)
 		l.park([]*job{j}, due, r.Reason)
 		return
 	}
@@ -158,10 +167,18 @@ func (l *lane) coalesced(j *job) {
 	l.settle(j, true)
 }
 
+// coalescedLate does the same with what is parked.
+func (l *lane) coalescedLate(group keeper, j *job) {
+	if err := group.Settle(); err != nil {
+		l.log.Debug("an acknowledgement was lost", "error", err)
+	}
+	l.tell(j, Attempt{Coalesced: true})
+}
+
 // bury makes a dead letter of j. Where the queue cannot take it, j stays
 // unsettled: the queue gives it out again.
 func (l *lane) bury(j *job, r Result, took time.Duration) {
-	l.line.done(j)
+	l.line.done(j, false)
 	err := l.queue.Bury(context.Background(), l.Name, j.record, r.Reason) // which takes a few seconds at most
 	if err != nil {
 		l.log.Error("the queue cannot store a dead letter: the notification will be attempted again", "error", err)

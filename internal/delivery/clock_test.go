@@ -51,7 +51,7 @@ func TestClockJumps(t *testing.T) {
 			require.Eventually(t, func() bool { return target.tried() == 1 }, 10*time.Second, time.Millisecond)
 			works.Store(true)
 			off.Store(int64(c.jump))
-			require.Eventually(t, func() bool { return len(target.got()) == 1 }, 2*maxPostpone, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return len(target.got()) == 1 }, time.Minute, 10*time.Millisecond)
 			require.Equal(t, 2, target.tried())
 		})
 	}

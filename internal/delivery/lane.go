@@ -33,6 +33,7 @@ type lane struct {
 	gate     *gate     // of a target with one destination
 	services *services // of the others
 	line     *line
+	late     *late     // of a lane that coalesces
 	holdings *holdings
 	inFlight atomic.Int64
 
@@ -41,7 +42,12 @@ type lane struct {
 }
 
 func newLane(l Lane, cfg Config, memory int) *lane {
+	var remembers *late
+	if l.Coalesce > 0 {
+		remembers = newLate()
+	}
 	return &lane{
+		late: remembers,
 		Lane: l, queue: cfg.Queue, maxAge: cfg.MaxAge, observe: cfg.Observe, paused: cfg.Paused, now: time.Now,
 		log:      cfg.Logger.With("target", l.Name),
 		gate:     newGate(),
@@ -137,6 +143,7 @@ func (l *lane) park(all []*job, due time.Time, reason string) {
 	records := make([]queue.Record, len(all))
 	for i, j := range all {
 		records[i] = *j.record
+		l.late.seen(j)
 	}
 	p := queue.Parked{Records: records, Due: due, Reason: reason}
 	err := l.queue.Park(context.Background(), l.Name, p) // which takes a few seconds at most

@@ -46,7 +46,12 @@ type chainKey struct {
 
 // chain is what waits behind a job that is ready or given out, or behind the
 // rest that follows when the lane coalesces.
-type chain struct{ waiting jobs }
+type chain struct {
+	waiting jobs
+	// newest is, where the lane coalesces, the job that is ready or given out,
+	// or what was delivered before the rest.
+	newest *job
+}
 
 type serviceLoad struct {
 	out     int
@@ -83,8 +88,10 @@ func (l *line) add(j *job) (instead *job, overflow bool) {
 	c := l.chains[key]
 	switch {
 	case c == nil:
-		l.chains[key] = new(chain)
+		l.chains[key] = l.chain(j)
 		l.isReady(j)
+	case l.coalesce > 0 && c.newest != nil && !j.newerThan(c.newest):
+		return j, false // two that were accepted at once, in the wrong order
 	case l.coalesce > 0 && c.waiting.count > 0:
 		if !j.newerThan(c.waiting.first) {
 			return j, false
@@ -98,6 +105,14 @@ func (l *line) add(j *job) (instead *job, overflow bool) {
 		c.waiting.push(j)
 	}
 	return nil, false
+}
+
+// chain is a new one, for j to go first.
+func (l *line) chain(j *job) *chain {
+	if l.coalesce > 0 {
+		return &chain{newest: j}
+	}
+	return new(chain)
 }
 
 // full tells whether a job of the same chain would be too many.
@@ -142,8 +157,9 @@ func (l *line) take() *job {
 	return nil
 }
 
-// done ends j, and lets the next one of its chain go.
-func (l *line) done(j *job) {
+// done ends j, and lets the next one of its chain go. told is false where
+// whoever shows what is new does not know of j.
+func (l *line) done(j *job, told bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leave(j)
@@ -152,6 +168,9 @@ func (l *line) done(j *job) {
 	switch {
 	case c == nil:
 	case l.coalesce > 0:
+		if c.newest = withoutBody(j.record); !told {
+			c.newest = nil
+		}
 		l.rest(key)
 	case c.waiting.count == 0:
 		delete(l.chains, key)
@@ -210,7 +229,8 @@ func (l *line) wake() {
 		case c.waiting.count == 0:
 			delete(l.chains, key)
 		default:
-			l.isReady(c.waiting.pop())
+			c.newest = c.waiting.pop()
+			l.isReady(c.newest)
 		}
 	}
 	l.resting = append(l.resting[:0], l.resting[n:]...)

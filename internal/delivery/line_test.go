@@ -52,14 +52,14 @@ func TestLineOrder(t *testing.T) {
 	b1, b2 := mailJob(2, 1), mailJob(2, 2)
 	add(t, l, a1, a2, b1, a3, b2)
 	requireTakes(t, l, a1, b1)
-	l.done(b1)
+	l.done(b1, true)
 	requireTakes(t, l, b2)
-	l.done(a1)
+	l.done(a1, true)
 	requireTakes(t, l, a2)
-	l.done(b2)
-	l.done(a2)
+	l.done(b2, true)
+	l.done(a2, true)
 	requireTakes(t, l, a3)
-	l.done(a3)
+	l.done(a3, true)
 	require.Empty(t, l.chains)
 	add(t, l, a1, b1)
 	requireTakes(t, l, a1, b1)
@@ -71,7 +71,7 @@ func TestLineWithoutMailbox(t *testing.T) {
 	a, b := mailJob(0, 1), mailJob(0, 2)
 	add(t, l, a, b)
 	requireTakes(t, l, a, b)
-	l.done(a)
+	l.done(a, true)
 	require.Empty(t, l.failed(b))
 }
 
@@ -85,7 +85,7 @@ func TestLineFailed(t *testing.T) {
 	add(t, l, a4)
 	requireTakes(t, l, a4)
 	require.Empty(t, l.failed(a4))
-	l.done(b)
+	l.done(b, true)
 	require.Empty(t, l.chains)
 }
 
@@ -106,7 +106,7 @@ func TestLineOverflow(t *testing.T) {
 	require.False(t, l.full(other))
 	add(t, l, other)
 	requireTakes(t, l, first, other)
-	l.done(first)
+	l.done(first, true)
 	require.False(t, l.full(mailJob(1, 0)))
 	l.close()
 	require.Len(t, l.drain(), maxChain)
@@ -124,16 +124,16 @@ func TestLineShare(t *testing.T) {
 	require.Same(t, slow[0], l.take())
 	require.Same(t, slow[1], l.take())
 	require.Same(t, fast, l.take())
-	l.done(fast)
-	l.done(slow[1])
+	l.done(fast, true)
+	l.done(slow[1], true)
 	requireTakes(t, l, slow[2])
 	require.Empty(t, l.failed(slow[0]))
 	requireTakes(t, l, slow[3])
 	l.close()
 	require.Nil(t, l.take())
 	require.Equal(t, []*job{slow[4]}, l.drain())
-	l.done(slow[2])
-	l.done(slow[3])
+	l.done(slow[2], true)
+	l.done(slow[3], true)
 	require.Empty(t, l.services)
 }
 
@@ -152,10 +152,10 @@ func TestLineCoalesces(t *testing.T) {
 		instead, _ = l.add(second)
 		require.Same(t, second, instead, "an older one that comes later")
 		requireTakes(t, l, other, desktop)
-		l.done(other)
-		l.done(desktop)
+		l.done(other, true)
+		l.done(desktop, true)
 
-		l.done(first)
+		l.done(first, true)
 		start := time.Now()
 		fourth := deviceJob(1, 4, "phone", "")
 		time.Sleep(9 * time.Second)
@@ -163,7 +163,7 @@ func TestLineCoalesces(t *testing.T) {
 		require.Same(t, third, instead)
 		requireTakes(t, l, fourth)
 		require.Equal(t, 10*time.Second, time.Since(start))
-		l.done(fourth)
+		l.done(fourth, true)
 
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -171,6 +171,32 @@ func TestLineCoalesces(t *testing.T) {
 		require.Empty(t, l.resting)
 		add(t, l, deviceJob(1, 5, "phone", ""))
 		require.NotNil(t, l.take(), "after a quiet time at once")
+	})
+}
+
+// Requests overtake each other: what is older than what was told within a rest
+// is not told any more. If that was not told, it is.
+func TestLineCoalescesWrongOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(8, 10*time.Second)
+		older, newer := deviceJob(1, 1, "phone", ""), deviceJob(1, 2, "phone", "")
+		add(t, l, newer)
+		instead, _ := l.add(older)
+		require.Same(t, older, instead, "while the newer one is ready")
+		requireTakes(t, l, newer)
+		instead, _ = l.add(older)
+		require.Same(t, older, instead, "while it is delivered")
+		l.done(newer, true)
+		instead, _ = l.add(older)
+		require.Same(t, older, instead, "while it rests")
+		time.Sleep(time.Minute)
+
+		add(t, l, newer)
+		requireTakes(t, l, newer)
+		l.done(newer, false)
+		add(t, l, older)
+		time.Sleep(time.Minute)
+		requireTakes(t, l, older)
 	})
 }
 
@@ -196,7 +222,7 @@ func TestLineClose(t *testing.T) {
 		a := deviceJob(1, 1, "phone", "")
 		add(t, l, a)
 		require.Same(t, a, <-taken)
-		l.done(a)
+		l.done(a, true)
 		waits := deviceJob(1, 2, "phone", "")
 		add(t, l, waits) // until the rest is over
 		l.close()

@@ -16,6 +16,7 @@ import (
 func TestMain(m *testing.M) {
 	schedule = []time.Duration{20 * time.Millisecond, 40 * time.Millisecond}
 	probes = []time.Duration{20 * time.Millisecond, 40 * time.Millisecond}
+	maxPostpone = 3 * time.Second
 	graceful = 200 * time.Millisecond
 	if os.Getenv(childDir) != "" {
 		os.Exit(childMain())

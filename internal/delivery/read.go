@@ -13,13 +13,12 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-const (
-	// maxPostpone bounds how long the queue keeps a parked group for itself;
-	// a clock that jumped forward then costs no more than this.
-	maxPostpone = time.Minute
-	// maxTake is how many groups are taken from the queue at once.
-	maxTake = 64
-)
+// maxTake is how many groups are taken from the queue at once.
+const maxTake = 64
+
+// maxPostpone bounds how long the queue keeps a parked group for itself; a
+// clock that jumped forward then costs no more than this.
+var maxPostpone = time.Minute
 
 // read turns the groups of a reader into jobs until ctx ends.
 func (l *lane) read(ctx context.Context, reader *queue.Reader) {
@@ -79,7 +78,11 @@ func (l *lane) pause(ctx context.Context, err error) {
 // dispatch makes jobs of a group. It returns its size in bytes.
 func (l *lane) dispatch(ctx context.Context, g *queue.Group) int {
 	if wait := l.untilDue(g.Due); g.WasParked && wait > 0 {
-		l.postpone(g, wait)
+		if overtaken := l.late.putsOff(g); overtaken != nil {
+			l.coalescedLate(g, overtaken)
+		} else {
+			l.postpone(g, wait)
+		}
 		return 0
 	}
 	h := &holding{group: g, id: groupID{g.WasParked, g.Sequence}}

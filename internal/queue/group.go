@@ -37,6 +37,12 @@ type Group struct {
 	msg    *nats.Msg
 }
 
+// WithoutRecords is the same group, to be settled later on without keeping its
+// records in memory.
+func (g *Group) WithoutRecords() *Group {
+	return &Group{WasParked: g.WasParked, Sequence: g.Sequence, q: g.q, target: g.target, msg: &nats.Msg{Reply: g.msg.Reply}}
+}
+
 // Settle tells the queue that every record of the group was delivered, parked
 // anew or buried. It returns once the store knows it; while the store is
 // opened anew it waits, so that nothing is delivered twice for that.

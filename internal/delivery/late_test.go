@@ -1,0 +1,133 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+)
+
+// failsFirst is a device at which the first notification fails, until it is
+// attempted again.
+func failsFirst() (d *devices, coalesced *atomic.Int64, lane Lane, observe func(Attempt)) {
+	d, coalesced = newDevices("phone@a"), new(atomic.Int64)
+	d.answer = func(_ context.Context, _ string, n int) Result {
+		if n == 1 && d.attempts("phone@a") == 1 {
+			return Result{Reason: "status_503"}
+		}
+		return Result{Outcome: Delivered}
+	}
+	lane = d.lane()
+	lane.Coalesce = time.Millisecond
+	return d, coalesced, lane, func(a Attempt) {
+		if a.Coalesced {
+			coalesced.Add(1)
+		}
+	}
+}
+
+// A mail that comes while an older one waits for its next attempt is the last
+// one that a device is told of, whether the older one is due soon or, over a
+// restart or not, much later.
+func TestOlderIsNotToldLast(t *testing.T) {
+	const parked = 1
+	for name, test := range map[string]struct {
+		due     time.Duration
+		restart bool
+	}{
+		"due soon":               {due: 100 * time.Millisecond},
+		"due later":              {due: time.Hour},
+		"due later, and restart": {due: time.Hour, restart: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSchedule(t, test.due)
+			q, cfg := testQueue(t)
+			d, coalesced, lane, observe := failsFirst()
+			e := startLanes(t, q, observe, lane)
+			acceptMail(t, q, 7, 1, 2)
+			if test.due == time.Hour {
+				requireStats(t, q, map[string]queue.TargetStats{"devices": {Parked: parked}})
+			} else {
+				require.Eventually(t, func() bool { return d.attempts("phone@a") == 1 }, 10*time.Second, time.Millisecond)
+			}
+			if test.restart {
+				e.Stop()
+				require.NoError(t, q.Close())
+				q = openQueue(t, cfg)
+				startLanes(t, q, observe, lane)
+			}
+			acceptMail(t, q, 7, 2, 3)
+			requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
+			got := d.got("phone@a")
+			require.Equal(t, 2, got[len(got)-1], "the newer one is the last")
+			if test.due == time.Hour {
+				require.Equal(t, []int{2}, got)
+				require.EqualValues(t, 1, coalesced.Load(), "the older one is counted")
+			}
+			acceptMail(t, q, 7, 3, 4)
+			acceptMail(t, q, 8, 4, 5)
+			requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
+			require.Subset(t, d.got("phone@a"), []int{3, 4})
+		})
+	}
+}
+
+// At first it is not known what is parked.
+func TestLateAtFirst(t *testing.T) {
+	l := newLate()
+	l.delivered(deviceJob(1, 3, "phone", ""))
+	require.True(t, l.overtakes(deviceJob(1, 2, "phone", "")))
+}
+
+// What is overtaken is known as long as it is parked, and forgotten later.
+func TestLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLate()
+		time.Sleep(lateTurn()) // everything that is parked has been seen
+		second, third := deviceJob(1, 2, "phone", ""), deviceJob(1, 3, "phone", "")
+		l.delivered(third)
+		require.False(t, l.overtakes(second), "nothing of it is parked")
+		l.seen(second)
+		require.False(t, l.overtakes(second))
+		require.Empty(t, l.delivered(deviceJob(1, 1, "phone", "")))
+		require.False(t, l.overtakes(second), "only by something newer")
+		l.delivered(third)
+		require.True(t, l.overtakes(second))
+		require.True(t, l.overtakes(third), "it was delivered")
+		require.False(t, l.overtakes(deviceJob(1, 4, "phone", "")))
+		require.False(t, l.overtakes(deviceJob(1, 2, "desktop", "")))
+		require.False(t, l.overtakes(deviceJob(2, 2, "phone", "")))
+
+		for range 10 {
+			time.Sleep(lateTurn() * 3 / 4)
+			l.seen(second)
+			require.True(t, l.overtakes(second), "it is still parked")
+		}
+		for n := range 3 {
+			time.Sleep(lateTurn() + 1)
+			l.seen(deviceJob(2, uint32(n), "phone", ""))
+		}
+		require.False(t, l.overtakes(second))
+		require.Len(t, l.young, 1)
+
+		unknown := mailJob(3, 5) // its destinations were not known
+		l.seen(unknown)
+		l.delivered(deviceJob(3, 6, "phone", ""))
+		require.True(t, l.overtakes(unknown))
+		for n := range maxLate + 10 {
+			l.seen(mailJob(notification.Mailbox(10+n), 1))
+		}
+		require.LessOrEqual(t, len(l.young), maxLate)
+		l.seen(mailJob(0, 1))
+		require.False(t, (*late)(nil).overtakes(second))
+	})
+}
