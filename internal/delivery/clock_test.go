@@ -48,7 +48,7 @@ func TestClockJumps(t *testing.T) {
 				return Result{Reason: "status_503"}
 			})
 			startWithClock(t, target, &off)
-			require.Eventually(t, func() bool { return target.tried() == 1 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return target.tried() == 1 }, patience, time.Millisecond)
 			works.Store(true)
 			off.Store(int64(c.jump))
 			require.Eventually(t, func() bool { return len(target.got()) == 1 }, time.Minute, 10*time.Millisecond)

@@ -87,7 +87,7 @@ func (d *devices) attempts(device string) int {
 // requireEach waits until a device got exactly from..to-1, once each.
 func (d *devices) requireEach(t *testing.T, device string, from, to int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(d.got(device)) >= to-from }, 2*queue.AckWait, 5*time.Millisecond, device)
+	require.Eventually(t, func() bool { return len(d.got(device)) >= to-from }, patience, 5*time.Millisecond, device)
 	got := d.got(device)
 	slices.Sort(got)
 	require.Len(t, got, to-from)
@@ -250,7 +250,7 @@ func TestGoneDevice(t *testing.T) {
 	}, d.lane())
 	accept(t, q, 0, 10)
 	d.requireEach(t, "phone@a", 0, 10)
-	require.Eventually(t, func() bool { return gone.Load() == 10 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return gone.Load() == 10 }, patience, time.Millisecond)
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {Parked: 10}})
 	d.change(func() { d.all = d.all[:1] })
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
@@ -272,7 +272,7 @@ func TestDestinationsFail(t *testing.T) {
 		}
 	}, d.lane())
 	accept(t, q, 0, 20)
-	require.Eventually(t, func() bool { return failed.Load() > 40 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return failed.Load() > 40 }, patience, time.Millisecond)
 	d.change(func() { d.err = nil })
 	d.requireEach(t, "phone@a", 0, 20)
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})

@@ -154,7 +154,7 @@ func TestAttemptsAreKept(t *testing.T) {
 	})
 	e := start(t, q, map[string]*scripted{"a": target})
 	accept(t, q, 0, 1)
-	require.Eventually(t, func() bool { return target.tried() == 3 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return target.tried() == 3 }, patience, time.Millisecond)
 	accept(t, q, 1, 2) // opens the gate again if it closed: three in a row
 	target.requireEach(t, 1, 2)
 	e.Stop()
@@ -166,6 +166,78 @@ func TestAttemptsAreKept(t *testing.T) {
 	target.requireEach(t, 1, 3)
 	require.Equal(t, 3, target.attempts[0], "the next attempt is due in an hour")
 	requireStats(t, q, map[string]queue.TargetStats{"a": {Parked: 1}})
+}
+
+// A restart in the middle of a backoff changes neither the number of attempts
+// nor, to the millisecond, when the next one is due.
+func TestDueTimeIsKept(t *testing.T) {
+	withSchedule(t, time.Millisecond, time.Millisecond, time.Hour)
+	q, cfg := testQueue(t)
+	var works atomic.Bool
+	target := newScripted(func(_ context.Context, n int) Result {
+		if n == 0 && !works.Load() {
+			return Result{Reason: "status_503"}
+		}
+		return Result{Outcome: Delivered}
+	})
+	e := start(t, q, map[string]*scripted{"a": target})
+	failed := time.Now()
+	accept(t, q, 0, 1)
+	require.Eventually(t, func() bool { return target.tried() == 3 }, patience, time.Millisecond)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {Parked: 1}})
+	e.Stop()
+
+	release, err := q.Use(t.Context(), []string{"a"})
+	require.NoError(t, err)
+	before := requireParked(t, q)
+	release()
+	require.Equal(t, 3, before.Records[0].Attempts)
+	require.WithinRange(t, before.Due, failed.Add(48*time.Minute), time.Now().Add(72*time.Minute))
+	require.NoError(t, q.Close())
+	q = openQueue(t, cfg)
+	release, err = q.Use(t.Context(), []string{"a"})
+	require.NoError(t, err)
+	defer release()
+	require.Equal(t, before, requireParked(t, q))
+
+	// By a clock that nears the due time.
+	var off atomic.Int64
+	clock := func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+	attempts := make(chan Attempt, 10)
+	e, err = New(Config{
+		Queue: q, Lanes: lanes(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: testlog.New(t),
+		Observe: func(a Attempt) { attempts <- a },
+	})
+	require.NoError(t, err)
+	e.lanes[0].now = clock
+	off.Store(int64(time.Until(before.Due) - 5*time.Minute))
+	works.Store(true)
+	require.NoError(t, e.Start(t.Context()))
+	t.Cleanup(e.Stop)
+	accept(t, q, 1, 2)
+	require.Equal(t, 1, (<-attempts).Attempts, "of the other one")
+	require.Empty(t, attempts, "not before it is due")
+	off.Store(int64(time.Until(before.Due)) + int64(time.Second))
+	require.Equal(t, 4, (<-attempts).Attempts)
+	target.requireEach(t, 0, 2)
+	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
+}
+
+// requireParked looks at the one group that is parked for a, and gives it back.
+func requireParked(t *testing.T, q *queue.Queue) queue.Parked {
+	t.Helper()
+	reader := q.NewParkedReader("a")
+	defer reader.Close()
+	var parked queue.Parked
+	require.Eventually(t, func() bool {
+		groups, err := reader.Take(t.Context(), 1)
+		if err != nil {
+			return false
+		}
+		parked = groups[0].Parked
+		return groups[0].Return() == nil
+	}, patience, time.Millisecond)
+	return parked
 }
 
 func TestRefusedIsDead(t *testing.T) {
@@ -230,12 +302,12 @@ func TestMisconfiguredPauses(t *testing.T) {
 	works := newScripted(takes)
 	e := start(t, q, map[string]*scripted{"a": target, "b": works})
 	accept(t, q, 0, 1)
-	require.Eventually(t, func() bool { return e.Down("a") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return e.Down("a") }, patience, time.Millisecond)
 	accept(t, q, 1, 300)
 	works.requireEach(t, 0, 300)
 	require.False(t, e.Down("b"))
 	before := target.tried()
-	require.Eventually(t, func() bool { return target.tried() > before+2 }, 10*time.Second, time.Millisecond, "it is looked after")
+	require.Eventually(t, func() bool { return target.tried() > before+2 }, patience, time.Millisecond, "it is looked after")
 	require.Less(t, target.tried(), 100, "with single attempts")
 	target.become(takes)
 	target.requireEach(t, 0, 300)
@@ -248,7 +320,7 @@ func TestDownAndBack(t *testing.T) {
 	target := newScripted(answers(TryAgain))
 	e := start(t, q, map[string]*scripted{"a": target})
 	accept(t, q, 0, 500)
-	require.Eventually(t, func() bool { return e.Down("a") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return e.Down("a") }, patience, time.Millisecond)
 	st, err := q.Stats(t.Context(), []string{"a"})
 	require.NoError(t, err)
 	require.Less(t, st.Targets["a"].Parked, uint64(50), "the backlog stays where it is")
@@ -265,10 +337,10 @@ func TestDownForOneMailbox(t *testing.T) {
 	target.answer = func(context.Context, string, int) Result { return Result{Reason: "status_503"} }
 	e := startLanes(t, q, nil, Lane{Name: "a", Target: target})
 	acceptMail(t, q, 7, 0, downAfter)
-	require.Eventually(t, func() bool { return e.Down("a") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return e.Down("a") }, patience, time.Millisecond)
 	acceptMailAtOnce(t, q, 7, downAfter, 5000)
 	tried := target.attempts("")
-	require.Eventually(t, func() bool { return target.attempts("") > tried+10 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return target.attempts("") > tried+10 }, patience, time.Millisecond)
 	st, err := q.Stats(t.Context(), []string{"a"})
 	require.NoError(t, err)
 	require.LessOrEqual(t, st.Targets["a"].Parked, uint64(target.attempts("")), "those that were attempted")

@@ -32,7 +32,7 @@ func TestStopInTheMiddle(t *testing.T) {
 			accept(t, q, 0, 1000)
 			for done := 100; done < 1000; done += 300 {
 				e := start(t, q, targets)
-				require.Eventually(t, func() bool { return len(target.got()) >= done }, 10*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return len(target.got()) >= done }, patience, time.Millisecond)
 				e.Stop()
 				if reopen {
 					require.NoError(t, q.Close())
@@ -69,7 +69,7 @@ func TestStopWhileTargetHangs(t *testing.T) {
 	require.Eventually(t, func() bool { // groups as a whole or what is left of them
 		st, err := q.Stats(t.Context(), []string{"a"})
 		return err == nil && st.Targets["a"].Waiting+st.Targets["a"].Parked == 5
-	}, 10*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	target.become(takes)
 	start(t, q, map[string]*scripted{"a": target})
 	target.requireEach(t, 0, 50)
@@ -82,7 +82,7 @@ func TestStopWhileTargetIsDown(t *testing.T) {
 	target := newScripted(answers(Misconfigured))
 	e := start(t, q, map[string]*scripted{"a": target})
 	accept(t, q, 0, 200)
-	require.Eventually(t, func() bool { return e.Down("a") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return e.Down("a") }, patience, time.Millisecond)
 	e.Stop()
 	target.become(takes)
 	start(t, q, map[string]*scripted{"a": target})

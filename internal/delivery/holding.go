@@ -174,6 +174,14 @@ func (hs *holdings) remember(h *holding) {
 	hs.ended[h.id] = h.ended
 }
 
+// knows tells whether a group is held, or was and could not be settled as a
+// whole.
+func (hs *holdings) knows(id groupID) bool {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	return hs.held[id] != nil || hs.ended[id] != nil
+}
+
 // comesAgain returns the jobs of a group that ended when it came before, and
 // forgets them. held tells that the group has not ended: the queue did not
 // hear from us for too long.

@@ -130,7 +130,7 @@ func TestBackPressure(t *testing.T) {
 	}
 	e := startLanes(t, q, nil, Lane{Name: "a", Target: devices, Timeout: time.Minute})
 	held := func() int { return maxLaneMemory - e.lanes[0].holdings.free() }
-	require.Eventually(t, func() bool { return held() >= maxLaneMemory }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return held() >= maxLaneMemory }, patience, time.Millisecond)
 	require.Less(t, held(), maxLaneMemory+maxTake*(8<<10+1<<10))
 	close(release)
 	devices.requireEach(t, "", 0, 1500)

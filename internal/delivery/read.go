@@ -24,6 +24,7 @@ var maxPostpone = time.Minute
 func (l *lane) read(ctx context.Context, reader *queue.Reader) {
 	defer reader.Close()
 	typical := 0 // bytes of a group
+	crowd := &crowd{lane: l, reader: reader}
 	for l.awaitRoom(ctx) {
 		most := min(max(l.holdings.free()/max(typical, 1), 1), maxTake)
 		if l.gate.isDown() {
@@ -34,15 +35,15 @@ func (l *lane) read(ctx context.Context, reader *queue.Reader) {
 			l.pause(ctx, err)
 			continue
 		}
-		size := 0
-		for _, g := range groups {
+		size, taken := 0, len(groups)
+		for _, g := range crowd.thinOut(ctx, groups) {
 			if ctx.Err() != nil {
 				_ = g.Return()
 				continue
 			}
 			size += l.dispatch(ctx, g)
 		}
-		typical = max(size/len(groups), typical/2)
+		typical = max(size/taken, typical/2)
 	}
 }
 

@@ -16,9 +16,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
+
+// patience is how long a test waits for what must come: on a busy machine what
+// got lost between reader and store comes again after AckWait.
+const patience = 3 * queue.AckWait
 
 // scripted is a target that answers what the test tells it to, and counts what
 // it took.
@@ -41,7 +46,7 @@ func answers(o Outcome) func(context.Context, int) Result {
 }
 
 func (s *scripted) Deliver(ctx context.Context, r *queue.Record) Result {
-	n := int(binary.BigEndian.Uint64(r.ID[:]))
+	n := number(r.ID)
 	s.mu.Lock()
 	answer := s.answer
 	s.attempts[n]++
@@ -83,7 +88,7 @@ func (s *scripted) tried() (all int) {
 // on its way to a reader when the store went away comes again after AckWait.
 func (s *scripted) requireEach(t *testing.T, from, to int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(s.got()) >= to-from }, 2*queue.AckWait, 5*time.Millisecond,
+	require.Eventually(t, func() bool { return len(s.got()) >= to-from }, patience, 5*time.Millisecond,
 		"delivered of %d", to-from)
 	got := s.got()
 	require.Len(t, got, to-from)
@@ -133,6 +138,9 @@ func numbered(n int) queue.Record {
 	return r
 }
 
+// number is that of a numbered record.
+func number(id notification.Identity) int { return int(binary.BigEndian.Uint64(id[:])) }
+
 // accept takes from..to-1 in, many at once.
 func accept(t *testing.T, q *queue.Queue, from, to int) {
 	t.Helper()
@@ -156,5 +164,5 @@ func requireStats(t *testing.T, q *queue.Queue, want map[string]queue.TargetStat
 		var err error
 		got, err = q.Stats(t.Context(), slices.Collect(maps.Keys(want)))
 		return err == nil && maps.Equal(got.Targets, want)
-	}, 10*time.Second, 10*time.Millisecond, "%+v", &got)
+	}, patience, 10*time.Millisecond, "%+v", &got)
 }

@@ -4,6 +4,7 @@
 package queue
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -16,6 +17,10 @@ var (
 	ackProgress = []byte("+WPI")
 	ackTerm     = []byte("+TERM")
 )
+
+// settleTimeout is how long the answer to an acknowledgement is waited for. A
+// cluster that elects a leader may never give one.
+const settleTimeout = AckWait / 3
 
 func nakAfter(d time.Duration) []byte {
 	return fmt.Appendf(nil, `-NAK {"delay":%d}`, max(d, atOnce).Nanoseconds())
@@ -31,6 +36,8 @@ type Group struct {
 	// Sequence is the number of the group, the same when it is given out
 	// again. Accepted and parked ones are numbered each on their own.
 	Sequence uint64
+	// Behind is how many groups of the target nobody has taken so far.
+	Behind uint64
 
 	q      *Queue
 	target string
@@ -45,12 +52,15 @@ func (g *Group) WithoutRecords() *Group {
 
 // Settle tells the queue that every record of the group was delivered, parked
 // anew or buried. It returns once the store knows it; while the store is
-// opened anew it waits, so that nothing is delivered twice for that.
+// opened anew it waits, so that nothing is delivered twice for that. After an
+// error the group may come again.
 func (g *Group) Settle() error {
 	g.q.change.RLock()
 	defer g.q.change.RUnlock()
 	defer g.q.settled.Store(true)
-	_, err := g.q.nc.RequestWithContext(g.q.up, g.msg.Reply, ackDone)
+	ctx, cancel := context.WithTimeout(g.q.up, settleTimeout)
+	defer cancel()
+	_, err := g.q.nc.RequestWithContext(ctx, g.msg.Reply, ackDone)
 	return err
 }
 

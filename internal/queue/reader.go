@@ -69,6 +69,17 @@ func (r *Reader) Take(ctx context.Context, most int) ([]*Group, error) {
 	return nil, err
 }
 
+// Crowded reports whether so many groups are taken, or put off, that those
+// which nobody has taken so far will soon have to wait for them.
+func (r *Reader) Crowded(ctx context.Context) bool {
+	limit := maxHeldGroups
+	if r.parked {
+		limit = maxHeldParked
+	}
+	consumer, err := r.q.consumer(ctx, r.target, r.parked)
+	return err == nil && consumer.CachedInfo().NumAckPending > limit*3/4
+}
+
 // Close gives back what came too late for a Take.
 func (r *Reader) Close() {
 	if r.pull == nil {
@@ -125,7 +136,7 @@ func (r *Reader) read(msg *nats.Msg) (g *Group, err error) {
 func (r *Reader) group(msg *nats.Msg) *Group {
 	g := &Group{WasParked: r.parked, q: r.q, target: r.target, msg: msg}
 	if meta, err := msg.Metadata(); err == nil {
-		g.Sequence = meta.Sequence.Stream
+		g.Sequence, g.Behind = meta.Sequence.Stream, meta.NumPending
 	}
 	return g
 }
