@@ -9,13 +9,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
 
 // startWithClock begins to deliver by a clock that is off by what the test
 // stores.
-func startWithClock(t *testing.T, target *scripted, off *atomic.Int64) {
+func startWithClock(t *testing.T, target *scripted, off *atomic.Int64) *queue.Queue {
 	t.Helper()
 	q, _ := testQueue(t)
 	e, err := New(Config{Queue: q, Lanes: lanes(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: testlog.New(t)})
@@ -24,6 +26,7 @@ func startWithClock(t *testing.T, target *scripted, off *atomic.Int64) {
 	require.NoError(t, e.Start(t.Context()))
 	t.Cleanup(e.Stop)
 	accept(t, q, 0, 1)
+	return q
 }
 
 // The clock jumps while a notification waits for its next attempt, forward or
@@ -47,8 +50,9 @@ func TestClockJumps(t *testing.T) {
 				}
 				return Result{Reason: "status_503"}
 			})
-			startWithClock(t, target, &off)
-			require.Eventually(t, func() bool { return target.tried() == 1 }, patience, time.Millisecond)
+			q := startWithClock(t, target, &off)
+			requireStats(t, q, map[string]queue.TargetStats{"a": {Parked: 1}})
+			require.Equal(t, 1, target.tried())
 			works.Store(true)
 			off.Store(int64(c.jump))
 			require.Eventually(t, func() bool { return len(target.got()) == 1 }, time.Minute, 10*time.Millisecond)

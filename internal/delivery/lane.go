@@ -33,7 +33,7 @@ type lane struct {
 	gate     *gate     // of a target with one destination
 	services *services // of the others
 	line     *line
-	late     *late     // of a lane that coalesces
+	late     *late // of a lane that coalesces
 	holdings *holdings
 	inFlight atomic.Int64
 
