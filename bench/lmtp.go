@@ -5,13 +5,9 @@ package main
 
 import (
 	"context"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,13 +23,12 @@ var mails = flag.Int("mails", 400, "how many mails one measurement of the part l
 // lmtp compares how fast a real Dovecot delivers mail, depending on who takes
 // its notifications, all over HTTPS.
 func (b *bench) lmtp() error {
-	bare := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-	}))
-	b.closers = append(b.closers, closer(bare.Close))
+	bare, err := b.start("answering")
+	if err != nil {
+		return err
+	}
 	bareCA := filepath.Join(b.dir, "bare.pem")
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: bare.Certificate().Raw})
-	if err := os.WriteFile(bareCA, certificate, 0o600); err != nil {
+	if err := os.WriteFile(bareCA, bare.certificate, 0o600); err != nil {
 		return err
 	}
 	middleware, err := b.middleware()
@@ -45,7 +40,7 @@ func (b *bench) lmtp() error {
 		return err
 	}
 	contenders := make([]*contender, 3)
-	contenders[0], err = b.pushing("push to a bare server", bare.Listener.Addr().String(), bareCA)
+	contenders[0], err = b.pushing("push to a bare server", bare.https, bareCA)
 	if err != nil {
 		return err
 	}

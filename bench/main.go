@@ -61,6 +61,9 @@ func main() {
 }
 
 func run() error {
+	if *backend != "" {
+		return beBackend(*backend)
+	}
 	chosen, err := choose(*only)
 	if err != nil {
 		return err

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -88,36 +86,10 @@ func (b *bench) stop(s *server) {
 	os.RemoveAll(s.Dir)
 }
 
-// middleware is a server that answers 200 at once.
-func (b *bench) middleware() (string, error) {
-	return b.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-	}))
-}
-
-// hanging is a server that never answers.
-func (b *bench) hanging() (string, error) {
-	return b.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		<-r.Context().Done()
-	}))
-}
-
 // closedPort is an address where nobody listens.
 func closedPort() (string, error) {
 	port, err := caddytestkit.FreePort()
 	return "127.0.0.1:" + strconv.Itoa(port), err
-}
-
-func (b *bench) serve(h http.Handler) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	s := &http.Server{Handler: h}
-	b.closers = append(b.closers, s)
-	go s.Serve(l)
-	return l.Addr().String(), nil
 }
 
 // queueBytes is more than any part stores.
