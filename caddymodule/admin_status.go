@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Status is what GET /dovecot_push/status answers: how the running app is.
@@ -31,6 +32,16 @@ type Status struct {
 	DoveAdm []DoveAdmStatus `json:"doveadm,omitempty"`
 	// Nothing where users are not registered from here.
 	Registration *RegistrationStatus `json:"registration,omitempty"`
+	// Nothing without Web Push.
+	Devices *DevicesStatus `json:"devices,omitempty"`
+	// How many event streams are open. Nothing without an API.
+	Streams *int `json:"streams,omitempty"`
+}
+
+// DevicesStatus is how many devices are subscribed.
+type DevicesStatus struct {
+	Confirmed   int `json:"confirmed"`
+	Unconfirmed int `json:"unconfirmed"`
 }
 
 // EndpointStatus is one notify endpoint.
@@ -108,7 +119,7 @@ func (a *App) status(ctx context.Context) Status {
 	if free, known := a.diskFree(); known {
 		status.Queue.DiskFree = &free
 	}
-	status.Registration = a.registrationStatus()
+	status.Registration, status.Devices, status.Streams = a.registrationStatus(), a.devicesStatus(), a.streamsStatus()
 	q := a.queue.Load()
 	if q == nil {
 		status.Queue.Error = "the queue is not open yet"
@@ -139,6 +150,34 @@ func (a *App) status(ctx context.Context) Status {
 	}
 	slices.SortFunc(status.Targets, func(a, b TargetStatus) int { return strings.Compare(a.Name, b.Name) })
 	return status
+}
+
+// devicesStatus is nil without Web Push, and before it has started.
+func (a *App) devicesStatus() *DevicesStatus {
+	w := a.webpush()
+	if w == nil {
+		return nil
+	}
+	select {
+	case <-w.started:
+	default:
+		return nil
+	}
+	all, confirmed := w.store.Count()
+	return &DevicesStatus{Confirmed: confirmed, Unconfirmed: all - confirmed}
+}
+
+// streamsStatus is nil where there are no event streams.
+func (a *App) streamsStatus() *int {
+	if !slices.ContainsFunc(a.targets, func(t Target) bool { _, ok := t.(*streams); return ok }) {
+		return nil
+	}
+	var m dto.Metric
+	if err := streamsOpen.Write(&m); err != nil {
+		return nil
+	}
+	open := int(m.GetGauge().GetValue())
+	return &open
 }
 
 // strangers are addresses that nobody has (RFC 5737, RFC 3849): no network

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"time"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
 
@@ -65,12 +64,8 @@ type following struct {
 // has returned is not missed.
 func (c *client) follow(user string, wait time.Duration) (*following, error) {
 	path := "follow?" + url.Values{"user": {user}, "time": {wait.String()}}.Encode()
-	resp, err := caddycmd.AdminAPIRequest(c.address, http.MethodGet, adminPrefix+path, nil, nil)
-	if resp == nil {
-		return nil, fmt.Errorf("%w: %s: %w", errNotRunning, c.address, err)
-	}
+	resp, err := c.request(http.MethodGet, path, nil)
 	if err != nil {
-		_ = resp.Body.Close()
 		return nil, err
 	}
 	f := &following{c: c, body: resp.Body, steps: json.NewDecoder(resp.Body), targets: make(map[string]bool)}

@@ -4,9 +4,11 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -28,29 +30,10 @@ func statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for {
-				var status Status
-				if err := c.call(http.MethodGet, "status", nil, &status); err != nil {
-					return err
-				}
-				switch {
-				case c.json:
-					err = c.printJSON(status)
-				case watch:
-					fmt.Fprint(c.out, "\x1b[H\x1b[2J") // a screen of its own each time
-					err = c.printStatus(&status)
-				default:
-					err = c.printStatus(&status)
-				}
-				if err != nil || !watch {
-					return err
-				}
-				select {
-				case <-cmd.Context().Done():
-					return nil
-				case <-time.After(watchInterval):
-				}
+			if watch {
+				return c.watchStatus(cmd.Context(), watchInterval)
 			}
+			return c.showStatus()
 		},
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "Show it again every second, until Ctrl-C")
@@ -60,10 +43,54 @@ func statusCommand() *cobra.Command {
 // watchInterval is how often the status is shown again.
 const watchInterval = time.Second
 
+func (c *client) showStatus() error {
+	var status Status
+	if err := c.call(http.MethodGet, "status", nil, &status); err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(status)
+	}
+	return c.printStatus(&status)
+}
+
+// watchStatus shows the status again and again, until ctx ends. A Caddy that
+// does not answer may be starting: in the place of its status is why.
+func (c *client) watchStatus(ctx context.Context, every time.Duration) error {
+	file, ok := c.out.(*os.File)
+	screen := ok && isTerminal(file) && !c.json
+	for {
+		if screen {
+			fmt.Fprint(c.out, "\x1b[H\x1b[2J")
+		}
+		if err := c.showStatus(); err != nil {
+			if err := c.printFailure(err); err != nil {
+				return err // nobody reads it any more
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(every):
+		}
+		if !screen && !c.json {
+			fmt.Fprintln(c.out)
+		}
+	}
+}
+
+func (c *client) printFailure(failure error) error {
+	if c.json {
+		return c.printJSON(map[string]string{"error": failure.Error()})
+	}
+	_, err := fmt.Fprintf(c.out, "Error: %v\n", failure)
+	return err
+}
+
 func (c *client) printStatus(s *Status) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	line("notifications since %s", s.Since.Format(time.DateTime))
+	line("notifications since %s", s.Since.Local().Format(time.DateTime))
 	for _, e := range s.Endpoints {
 		line("  endpoint %s %s", strings.Join(e.Listen, " "), e.Path)
 	}
@@ -79,17 +106,33 @@ func (c *client) printStatus(s *Status) error {
 	line("  %d waiting, %s of %s", s.Queue.Notifications,
 		humanize.IBytes(s.Queue.Bytes), humanize.IBytes(uint64(max(s.Queue.MaxBytes, 0))))
 	if s.Queue.Oldest != nil {
-		line("  the oldest for %s", time.Since(*s.Queue.Oldest).Round(time.Second))
+		line("  the oldest for %s", ageText(s.Queue.Oldest))
 	}
 	for _, e := range s.DoveAdm {
 		if e.Up {
 			line("doveadm %s in service", e.Endpoint)
 		} else {
-			line("doveadm %s OUT OF SERVICE for %s: %s", e.Endpoint, time.Since(*e.Since).Round(time.Second), e.Error)
+			line("doveadm %s OUT OF SERVICE for %s: %s", e.Endpoint, ageText(e.Since), e.Error)
 		}
 	}
+	if r := s.Registration; r != nil {
+		state := "works"
+		if !r.Up {
+			state = "DOES NOT WORK: " + r.Error
+		}
+		line("registration %s via %s %s", r.Users, r.Via, state)
+		if r.Pass != nil {
+			line("  %s", passText(r.Pass))
+		}
+	}
+	if d := s.Devices; d != nil {
+		line("devices %d, and %d unconfirmed", d.Confirmed, d.Unconfirmed)
+	}
+	if s.Streams != nil {
+		line("event streams %d", *s.Streams)
+	}
 	line("")
-	line("target\tstate\tdelivered\tfailed\tin flight\twaiting\tparked\tdead letters")
+	line("target\tstate\tdelivered\tfailed\tin flight\twaiting\tparked\tdead letters\toldest")
 	for _, t := range s.Targets {
 		state := "up"
 		if !t.Up {
@@ -101,9 +144,35 @@ func (c *client) printStatus(s *Status) error {
 				failed += n
 			}
 		}
-		line("%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d", t.Name, state, t.Attempts["delivered"], failed, t.InFlight, t.Waiting, t.Parked, t.DeadLetters)
+		line("%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s", t.Name, state, t.Attempts["delivered"], failed, t.InFlight, t.Waiting, t.Parked, t.DeadLetters, ageText(t.Oldest))
 	}
 	return w.Flush()
+}
+
+// ageText is how long ago t was, to the second; - of nothing.
+func ageText(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return max(time.Since(*t), 0).Round(time.Second).String()
+}
+
+func passText(p *RegistrationPass) string {
+	states := make(map[string]uint64, len(p.States))
+	for state, n := range p.States {
+		states[string(state)] = uint64(max(n, 0))
+	}
+	what := fmt.Sprintf("the last pass looked at %d users in %s", p.Done, p.Ended.Sub(p.Started).Round(time.Millisecond))
+	switch {
+	case p.Ended.IsZero():
+		what = fmt.Sprintf("a pass has looked at %d of %d users for %s", p.Done, p.Users, ageText(&p.Started))
+	case p.Error != "":
+		what = fmt.Sprintf("the last pass ended after %d of %d users: %s", p.Done, p.Users, p.Error)
+	}
+	if len(states) == 0 {
+		return what
+	}
+	return what + ": " + countsOf(states)
 }
 
 // countsOf writes counts in a fixed order: accepted 5, duplicate 1.
