@@ -69,6 +69,7 @@ type App struct {
 	registrations *atomic.Pointer[registration.Reconciler] // nil before Start, and where nobody is registered
 
 	key    string // of the queue in the pool; empty while it is not open
+	pooled pooledQueue
 	engine *delivery.Engine
 	opened chan struct{}
 	queue  *atomic.Pointer[queue.Queue] // nil before Start has opened it
@@ -199,7 +200,7 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup gives the queue back. The last one to do so closes it.
+// Cleanup gives the queue back.
 func (a *App) Cleanup() error {
 	err := a.Stop() // another app's failed start leaves this one running
 	a.closeDoveAdm()
@@ -208,12 +209,7 @@ func (a *App) Cleanup() error {
 			err = errors.Join(err, s.cleanup(a))
 		}
 	}
-	if a.key != "" {
-		_, derr := queues.Delete(a.key)
-		a.key = ""
-		err = errors.Join(err, derr)
-	}
-	return err
+	return errors.Join(err, a.closeQueue())
 }
 
 // accept stores a notification. HTTP servers may start before the app does:

@@ -210,7 +210,8 @@ var queues = caddy.NewUsagePool()
 
 type pooledQueue struct {
 	*queue.Queue
-	log currentLogger
+	log     currentLogger
+	holders *holders
 }
 
 func (p pooledQueue) Destruct() error { return p.Close() }
@@ -225,18 +226,37 @@ func (a *App) openQueue(ctx context.Context, cfg queue.Config) (*queue.Queue, er
 		if err != nil {
 			return nil, err
 		}
-		return pooledQueue{q, log}, nil
+		return pooledQueue{q, log, new(holders)}, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the queue: %w", err)
 	}
-	a.key = key
-	pooled := value.(pooledQueue)
+	a.key, a.pooled = key, value.(pooledQueue)
+	a.pooled.holders.add(a)
 	if loaded {
-		pooled.log.to.Store(a.log)
-		if err := pooled.Reconcile(ctx, cfg); err != nil {
+		if err := a.pooled.follow(ctx, a); err != nil {
 			return nil, err
 		}
 	}
-	return pooled.Queue, nil
+	return a.pooled.Queue, nil
+}
+
+// follow makes the queue go by the settings of a.
+func (p *pooledQueue) follow(ctx context.Context, a *App) error {
+	p.log.to.Store(a.log)
+	return p.Reconcile(ctx, a.Queue.config(a.log))
+}
+
+// closeQueue gives the queue back. The last one to do so closes it.
+func (a *App) closeQueue() error {
+	if a.key == "" {
+		return nil
+	}
+	var err error
+	if heir := a.pooled.holders.leave(a); heir != nil {
+		err = a.pooled.follow(context.Background(), heir)
+	}
+	_, derr := queues.Delete(a.key)
+	a.key = ""
+	return errors.Join(err, derr)
 }

@@ -29,9 +29,16 @@ type streams struct {
 // known is what outlives a reload for the users of an API: the history of the
 // event streams, and the sessions that were ended.
 type known struct {
-	log    *eventlog.Log
-	ended  *signin.Revocations
-	logger currentLogger
+	log     *eventlog.Log
+	ended   *signin.Revocations
+	logger  currentLogger
+	holders holders
+}
+
+// follow makes it go by the settings of a.
+func (k *known) follow(a *App) {
+	k.logger.to.Store(a.log)
+	k.log.SetFollow(a.streamsChanged)
 }
 
 // knowns holds them, by the identity of the queue they are kept in.
@@ -64,7 +71,7 @@ func (a *App) provideStreams() (*streams, error) {
 
 // start implements resident.
 func (s *streams) start(a *App, q *queue.Queue) error {
-	value, loaded, err := knowns.LoadOrNew(a.key, func() (caddy.Destructor, error) {
+	value, _, err := knowns.LoadOrNew(a.key, func() (caddy.Destructor, error) {
 		logger := newCurrentLogger(a.log)
 		log := slog.New(logger)
 		return &known{
@@ -77,10 +84,8 @@ func (s *streams) start(a *App, q *queue.Queue) error {
 		return err
 	}
 	s.known, s.held = value.(*known), true
-	if loaded {
-		s.known.logger.to.Store(a.log)
-	}
-	s.known.log.SetFollow(a.streamsChanged)
+	s.known.holders.add(a)
+	s.known.follow(a)
 	close(s.ready)
 	return nil
 }
@@ -94,6 +99,9 @@ func (s *streams) cleanup(a *App) error {
 		return nil
 	}
 	s.held = false
+	if heir := s.known.holders.leave(a); heir != nil {
+		s.known.follow(heir)
+	}
 	_, err := knowns.Delete(a.key)
 	return err
 }
