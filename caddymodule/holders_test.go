@@ -87,3 +87,33 @@ func TestFailedReload(t *testing.T) {
 		return false
 	}, 30*time.Second, 10*time.Millisecond)
 }
+
+// Who has event streams, or had some a moment ago, stays registered over a
+// restart, also without a device.
+func TestStreamsAreSubscribers(t *testing.T) {
+	t.Setenv("TEST_SECRET", "doveadm-secret")
+	config := strings.NewReplacer("STORAGE", t.TempDir(), "LIMIT", "", "CONNECTOR",
+		"doveadm http://127.0.0.1:1 {\napi_secret {env.TEST_SECRET}\n}\n").Replace(twoConfigurations)
+	const user = "alice@example.com"
+	subscribed := func(app *App) bool {
+		for reg, err := range app.Registrations(t.Context()) {
+			if err == nil && reg.User == user {
+				return reg.Subscribed
+			}
+		}
+		return false
+	}
+	app := startApp(t, config)
+	streams, err := app.provideStreams()
+	require.NoError(t, err)
+	stream, _, err := streams.openStream(t.Context(), user, "", func() {})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return subscribed(app) }, 30*time.Second, 10*time.Millisecond)
+	stream.Close()
+	require.NoError(t, app.Cleanup())
+
+	// With another value all users are looked at anew.
+	app = startApp(t, strings.Replace(config, "deliver webpush", "register on_subscribe {\nvalue user={user.local}\n}\ndeliver webpush", 1))
+	require.Eventually(t, func() bool { return app.registrationStatus().Pass != nil }, 30*time.Second, 10*time.Millisecond)
+	assert.True(t, subscribed(app))
+}

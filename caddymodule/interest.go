@@ -73,12 +73,22 @@ func (a *App) subscribers(ctx context.Context, q *queue.Queue) ([]string, error)
 
 // streams tells whether a user has event streams.
 func (a *App) streams(user string) bool {
+	k := a.known()
+	return k != nil && k.log.Wants(user)
+}
+
+// known is nil where there are no event streams, and before they have started.
+func (a *App) known() *known {
 	for _, t := range a.targets {
-		if s, ok := t.(*streams); ok && s.known != nil {
-			return s.known.log.Wants(user)
+		if s, ok := t.(*streams); ok {
+			select {
+			case <-s.ready:
+				return s.known
+			default:
+			}
 		}
 	}
-	return false
+	return nil
 }
 
 // hasDevices tells whether a user has devices. Where that cannot be told, the
