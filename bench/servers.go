@@ -43,13 +43,14 @@ func (b *bench) close() {
 	}
 }
 
-// caddy starts a Caddy. %ADDR% in the Caddyfile is the address to measure.
-func (b *bench) caddy(binary, caddyfile string) (*server, error) {
+// caddy starts a Caddy. %ADDR% in the Caddyfile is the address to measure; env is
+// added to the environment, as NAME=value.
+func (b *bench) caddy(binary, caddyfile string, env ...string) (*server, error) {
 	dir, err := os.MkdirTemp(b.dir, "caddy")
 	if err != nil {
 		return nil, err
 	}
-	c, err := caddytestkit.Prepare(binary, dir, "NOTIFY_PASSWORD="+password)
+	c, err := caddytestkit.Prepare(binary, dir, append(env, "NOTIFY_PASSWORD="+password)...)
 	if err != nil {
 		return nil, err
 	}

@@ -196,22 +196,7 @@ func notifyAll(client *http.Client, address string, users int) error {
 		go func() {
 			body := fmt.Sprintf(`{"user":%q,"event":"messageNew","folder":"INBOX","imap-uidvalidity":1795452971,"imap-uid":%d,`+
 				`"from":"Alice Example <alice@example.net>","subject":"Minutes of the meeting","snippet":"Hello","unseen":1}`, streamUser(i), streamUID.Add(1))
-			r, err := http.NewRequest(http.MethodPut, "http://"+address+notifyPath, strings.NewReader(body))
-			if err != nil {
-				failures <- err
-				return
-			}
-			r.SetBasicAuth(username, password)
-			r.Header.Set("Content-Type", "application/json")
-			resp, err := client.Do(r)
-			if err == nil {
-				_, _ = io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-				if resp.StatusCode != http.StatusOK {
-					err = errors.New(resp.Status)
-				}
-			}
-			failures <- err
+			failures <- report(client, address, body)
 		}()
 	}
 	var failed error
@@ -219,6 +204,26 @@ func notifyAll(client *http.Client, address string, users int) error {
 		failed = errors.Join(failed, <-failures)
 	}
 	return failed
+}
+
+// report reports a mail.
+func report(client *http.Client, address, body string) error {
+	r, err := http.NewRequest(http.MethodPut, "http://"+address+notifyPath, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.SetBasicAuth(username, password)
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
 }
 
 // openStream is one connection with a stream on it.

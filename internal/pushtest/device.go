@@ -47,7 +47,7 @@ type Message struct {
 	Urgency, Topic string
 	// Body is what was sent.
 	Body []byte
-	// Plain is what was meant. It is there in what [Device.Wait] returns.
+	// Plain is what was meant, decrypted.
 	Plain []byte
 }
 
@@ -127,6 +127,20 @@ func (d *Device) Got() int {
 	return len(d.messages)
 }
 
+// Messages are all that have come so far.
+func (d *Device) Messages() ([]Message, error) {
+	d.mu.Lock()
+	messages := slices.Clone(d.messages)
+	d.mu.Unlock()
+	for i := range messages {
+		var err error
+		if messages[i].Plain, err = Decrypt(messages[i].Body, d.private, d.auth); err != nil {
+			return nil, err
+		}
+	}
+	return messages, nil
+}
+
 // Wait waits until n messages have come and returns all that have, decrypted.
 // It fails the test if they do not come, or cannot be decrypted.
 func (d *Device) Wait(n int) []Message {
@@ -134,20 +148,17 @@ func (d *Device) Wait(n int) []Message {
 	timeout := time.After(waitTimeout)
 	for {
 		d.mu.Lock()
-		messages, arrived := slices.Clone(d.messages), d.arrived
+		arrived := d.arrived
 		d.mu.Unlock()
-		if len(messages) >= n {
-			for i := range messages {
-				plain, err := Decrypt(messages[i].Body, d.private, d.auth)
-				require.NoError(d.t, err)
-				messages[i].Plain = plain
-			}
+		if d.Got() >= n {
+			messages, err := d.Messages()
+			require.NoError(d.t, err)
 			return messages
 		}
 		select {
 		case <-arrived:
 		case <-timeout:
-			require.FailNow(d.t, "push messages are missing", "%d of %d came", len(messages), n)
+			require.FailNow(d.t, "push messages are missing", "%d of %d came", d.Got(), n)
 		}
 	}
 }

@@ -78,9 +78,13 @@ func (s *Service) RootCAs() *x509.CertPool {
 func (s *Service) CAFile(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "push-ca.pem")
-	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.server.Certificate().Raw})
-	require.NoError(t, os.WriteFile(file, block, 0o600))
+	require.NoError(t, os.WriteFile(file, s.CA(), 0o600))
 	return file
+}
+
+// CA is the certificate of who signed its own, in PEM.
+func (s *Service) CA() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.server.Certificate().Raw})
 }
 
 // Answer makes every request be answered by h, or by the service again if it

@@ -29,7 +29,7 @@ type Target struct {
 // Destinations returns the devices of the user of a notification. They are
 // told of new mails, and of those that need no attention any more.
 func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.Destination, error) {
-	n, err := t.Decoder.Decode(r.Body)
+	n, err := notification.Identify(r.Body, t.Decoder.Events)
 	if err != nil {
 		return nil, err
 	}
