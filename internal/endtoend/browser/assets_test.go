@@ -59,7 +59,7 @@ func TestIcons(t *testing.T) {
 
 // pictures are those of the documentation, by what they show.
 var pictures = map[string]string{
-	"off-390-light": "page-phone.png",
+	"on-390-light":  "page-phone.png",
 	"on-390-dark":   "page-phone-dark.png",
 	"on-1280-light": "page-desktop.png",
 }
