@@ -14,48 +14,48 @@ import (
 // and their text says what to do about it.
 var (
 	// ErrUnknownUser is exit code 67.
-	ErrUnknownUser = errors.New("no such user: see what `doveadm user` says about the login")
+	ErrUnknownUser error = &failure{"unknown_user", "no such user: see what `doveadm user` says about the login"}
 	// ErrNoMetadata is exit code 65.
-	ErrNoMetadata = errors.New("METADATA has no dictionary: set mail_attribute_dict in Dovecot's configuration, " +
-		"such as file:%h/dovecot-attributes (Dovecot 2.4: mail_attribute { dict file { path = %{home}/dovecot-attributes } })")
+	ErrNoMetadata error = &failure{"no_metadata", "METADATA has no dictionary: set mail_attribute_dict in Dovecot's configuration, " +
+		"such as file:%h/dovecot-attributes (Dovecot 2.4: mail_attribute { dict file { path = %{home}/dovecot-attributes } })"}
 	// ErrNoIteration is exit code 65 where users are listed.
-	ErrNoIteration = errors.New("users cannot be listed: give Dovecot a userdb that can iterate (iterate_query, iterate_filter, passwd-file)")
+	ErrNoIteration error = &failure{"no_iteration", "users cannot be listed: give Dovecot a userdb that can iterate (iterate_query, iterate_filter, passwd-file)"}
 	// ErrUsage is exit code 64. It is also what parameters get that would make
 	// Dovecot do something else than was meant; these are not sent.
-	ErrUsage = errors.New("the parameters make no sense together: see the manual page of the doveadm command")
+	ErrUsage error = &failure{"usage", "the parameters make no sense together: see the manual page of the doveadm command"}
 	// ErrNotFound is exit code 68: a mailbox that does not exist, for example.
-	ErrNotFound = errors.New("no such mailbox: see what `doveadm mailbox list` says")
+	ErrNotFound error = &failure{"not_found", "no such mailbox: see what `doveadm mailbox list` says"}
 	// ErrTemporary is exit code 75. The same call may succeed later.
-	ErrTemporary = errors.New("temporary failure in Dovecot: see its log, and try again later")
+	ErrTemporary error = &failure{"temporary", "temporary failure in Dovecot: see its log, and try again later"}
 	// ErrFailed is any other exit code.
-	ErrFailed = errors.New("the command failed: see Dovecot's log")
+	ErrFailed error = &failure{"failed", "the command failed: see Dovecot's log"}
 	// ErrUnknownCommand is unknownMethod.
-	ErrUnknownCommand = errors.New("unknown command: Dovecot may be too old for it, or the doveadm service lacks a plugin")
+	ErrUnknownCommand error = &failure{"unknown_command", "unknown command: Dovecot may be too old for it, or the doveadm service lacks a plugin"}
 	// ErrInvalidRequest is invalidRequest, and status 400.
-	ErrInvalidRequest = errors.New("invalid request: a parameter is unknown, comes twice or has the wrong type")
+	ErrInvalidRequest error = &failure{"invalid_request", "invalid request: a parameter is unknown, comes twice or has the wrong type"}
 	// ErrNotAllowed is unAuthorized.
-	ErrNotAllowed = errors.New("the command is not allowed: add it to doveadm_allowed_commands, written with blanks as in `mailbox metadata set`")
+	ErrNotAllowed error = &failure{"not_allowed", "the command is not allowed: add it to doveadm_allowed_commands, written with blanks as in `mailbox metadata set`"}
 	// ErrBadSecret is status 401. Nothing was executed.
-	ErrBadSecret = errors.New("the secret is refused: it must be Dovecot's doveadm_api_key, or its doveadm_password with the user name doveadm")
+	ErrBadSecret error = &failure{"bad_secret", "the secret is refused: it must be Dovecot's doveadm_api_key, or its doveadm_password with the user name doveadm"}
 	// ErrClosed is a connection that ended without an answer. So Dovecot takes a
 	// mandatory parameter that is missing, and a value it cannot use at all.
-	ErrClosed = errors.New("closed without an answer: a mandatory parameter is missing or has an impossible value, " +
-		"Dovecot cannot open the user's mail, or it was stopped; see its log")
+	ErrClosed error = &failure{"closed", "closed without an answer: a mandatory parameter is missing or has an impossible value, " +
+		"Dovecot cannot open the user's mail, or it was stopped; see its log"}
 	// ErrUnreachable is a connection that was not made. Nothing was executed.
-	ErrUnreachable = errors.New("no connection: see that Dovecot runs and its service doveadm has an inet_listener there, and what firewalls do")
+	ErrUnreachable error = &failure{"unreachable", "no connection: see that Dovecot runs and its service doveadm has an inet_listener there, and what firewalls do"}
 	// ErrTimeout is no answer within the read timeout. The command may have
 	// been executed.
-	ErrTimeout = errors.New("no answer in time: see Dovecot's log for what holds it up")
+	ErrTimeout error = &failure{"timeout", "no answer in time: see Dovecot's log for what holds it up"}
 	// ErrBroken is a connection that broke before the answer was complete. The
 	// command may have been executed.
-	ErrBroken = errors.New("the connection broke: see Dovecot's log, and that of what is in between")
+	ErrBroken error = &failure{"broken", "the connection broke: see Dovecot's log, and that of what is in between"}
 	// ErrServer is a status of 500 and above. The command may have been executed.
-	ErrServer = errors.New("the server has a failure: see its log, and that Dovecot has a doveadm_api_key or doveadm_password")
+	ErrServer error = &failure{"server_error", "the server has a failure: see its log, and that Dovecot has a doveadm_api_key or doveadm_password"}
 	// ErrNotServed is any other status: nobody takes commands at this URL.
-	ErrNotServed = errors.New("nobody takes commands at this URL: it must be that of Dovecot's DoveAdm listener, and end in /doveadm/v1")
+	ErrNotServed error = &failure{"not_served", "nobody takes commands at this URL: it must be that of Dovecot's DoveAdm listener, and end in /doveadm/v1"}
 	// ErrUnexpected is an answer that is not one of the DoveAdm HTTP API, or is
 	// too long.
-	ErrUnexpected = errors.New("not an answer of the DoveAdm HTTP API: see what is at this URL")
+	ErrUnexpected error = &failure{"unexpected", "not an answer of the DoveAdm HTTP API: see what is at this URL"}
 )
 
 // What can go wrong before a command gets anywhere.
@@ -67,39 +67,19 @@ var (
 	ErrClientClosed = errors.New("the client is closed")
 )
 
-// outcomes are the words that stand for errors in a [Request].
-var outcomes = []struct {
-	err  error
-	word string
-}{
-	{ErrUnknownUser, "unknown_user"},
-	{ErrNoMetadata, "no_metadata"},
-	{ErrNoIteration, "no_iteration"},
-	{ErrUsage, "usage"},
-	{ErrNotFound, "not_found"},
-	{ErrTemporary, "temporary"},
-	{ErrFailed, "failed"},
-	{ErrUnknownCommand, "unknown_command"},
-	{ErrInvalidRequest, "invalid_request"},
-	{ErrNotAllowed, "not_allowed"},
-	{ErrBadSecret, "bad_secret"},
-	{ErrClosed, "closed"},
-	{ErrUnreachable, "unreachable"},
-	{ErrTimeout, "timeout"},
-	{ErrBroken, "broken"},
-	{ErrServer, "server_error"},
-	{ErrNotServed, "not_served"},
-	{ErrUnexpected, "unexpected"},
-}
+// failure is what can go wrong with a command, with the word that stands for it
+// in a [Request].
+type failure struct{ word, text string }
+
+func (f *failure) Error() string { return f.text }
 
 func outcome(err error) string {
 	if err == nil {
 		return "ok"
 	}
-	for _, o := range outcomes {
-		if errors.Is(err, o.err) {
-			return o.word
-		}
+	var f *failure
+	if errors.As(err, &f) {
+		return f.word
 	}
 	return "canceled"
 }

@@ -195,6 +195,7 @@ func TestRegistrationMistakes(t *testing.T) {
 				assert.Contains(t, out, "the credentials are not accepted by Dovecot")
 				assert.NotContains(t, out+f.Log(), "wrong-secret")
 				assert.Contains(t, f.Log(), "registration pauses until Dovecot accepts what it is asked with")
+				assert.Equal(t, http.StatusBadGateway, f.adminPut(t, user))
 			})
 			t.Run("METADATA", func(t *testing.T) {
 				f, _, _ := startRegistering(t, dovecottest.Config{Users: users(5), NoAttributeDict: true}, r, "register on_subscribe")
@@ -207,9 +208,31 @@ func TestRegistrationMistakes(t *testing.T) {
 				assert.Contains(t, out, "mail_attribute_dict = file:%h/dovecot-attributes")
 				assert.Contains(t, out, "imap_metadata = yes")
 				assert.Equal(t, 1, strings.Count(f.Log(), "no user can be registered"), "one message, not one for each user")
+				assert.Equal(t, http.StatusBadGateway, f.adminPut(t, user))
+			})
+			t.Run("user", func(t *testing.T) {
+				f, dovecot, _ := startRegistering(t, dovecottest.Config{Users: users(2)}, r, "register off")
+				assert.Equal(t, http.StatusOK, f.adminPut(t, user))
+				assert.Equal(t, http.StatusNotFound, f.adminPut(t, "nobody@example.com"))
+				require.NoError(t, dovecot.RegisterValue("user1@example.com", "user=17@4"))
+				assert.Equal(t, http.StatusConflict, f.adminPut(t, "user1@example.com"))
+				assert.Equal(t, http.StatusOK, f.adminPut(t, "user1@example.com?takeover"))
+				require.NoError(t, dovecot.BreakMail(user))
+				assert.Equal(t, http.StatusServiceUnavailable, f.adminPut(t, user))
 			})
 		})
 	}
+}
+
+// adminPut registers a user with the admin API, and returns the status.
+func (f *front) adminPut(t *testing.T, user string) int {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodPut, "http://"+f.Admin+"/dovecot_push/registrations/"+user, nil)
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	resp.Body.Close()
+	return resp.StatusCode
 }
 
 // countingProxy is in front of a DoveAdm API, and counts which entries Dovecot

@@ -4,6 +4,7 @@
 package registration
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -159,6 +160,46 @@ func TestFewAmongMany(t *testing.T) {
 	assert.EqualValues(t, 60, f.Status().Pass.Registered)
 	assert.Equal(t, 60, m.counted("get"))
 	assert.Zero(t, m.counted("values"))
+}
+
+// However many users there are, a pass holds the entries of a few groups of them
+// at a time.
+func TestMemoryIsBounded(t *testing.T) {
+	const count = 10_000
+	m := newMemory(names(count)...)
+	for _, user := range names(count) {
+		m.put(user, ours(user))
+	}
+	var now, most, largest atomic.Int32
+	f := newFixture(t, m, Config{Policy: All, Registrar: measured{m, func(users int) {
+		largest.Store(max(largest.Load(), int32(users)))
+	}}})
+	m.failing(func(method, _ string) error {
+		if method == "values" {
+			most.Store(max(most.Load(), now.Add(1)))
+			time.Sleep(time.Millisecond)
+			now.Add(-1)
+		}
+		return nil
+	})
+	f.onePass(t)
+	assert.Equal(t, map[State]int{Registered: count}, f.Status().Pass.States)
+	assert.LessOrEqual(t, most.Load(), int32(readers))
+	assert.LessOrEqual(t, largest.Load(), int32(groupSize))
+	assert.Zero(t, m.counted("get"))
+	assert.Empty(t, f.due.users, "nothing is remembered of users who need nothing")
+}
+
+// measured is a memory that tells how many users it answers about.
+type measured struct {
+	*memory
+	tell func(users int)
+}
+
+func (m measured) Values(ctx context.Context, mask string) (map[string]string, error) {
+	values, err := m.memory.Values(ctx, mask)
+	m.tell(len(values))
+	return values, err
 }
 
 func TestRate(t *testing.T) {

@@ -25,10 +25,10 @@ type trouble struct {
 	log     *slog.Logger
 	observe func(Event)
 
-	mu        sync.Mutex
-	reason    Reason // empty if there is none
-	err       error
-	since     time.Time
+	mu                 sync.Mutex
+	reason             Reason // empty if there is none
+	err                error
+	since              time.Time
 	unanswered, broken int // in a row
 }
 
