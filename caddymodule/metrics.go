@@ -63,6 +63,17 @@ func histogramOpts(name, help string, buckets []float64) prometheus.HistogramOpt
 // registerMetrics makes the metrics part of the registry of a configuration.
 // app, if not nil, adds the state of its queue and targets.
 func registerMetrics(registry *prometheus.Registry, app *App) error {
+	for _, c := range collectorsOf(app) {
+		var already prometheus.AlreadyRegisteredError
+		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
+
+// collectorsOf are all metrics there are; without an app, those of the handlers.
+func collectorsOf(app *App) []prometheus.Collector {
 	collectors := []prometheus.Collector{
 		notifyRequests, notifyDuration, guardRefused, commitDuration, commitSize, commitErrors,
 		subscriptionRequests, doveadmRequests, doveadmDuration,
@@ -73,13 +84,7 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 		collectors = append(collectors, registrationMetrics...)
 		collectors = append(collectors, stateCollector{app}, doveadmCollector{app}, registrationCollector{app})
 	}
-	for _, c := range collectors {
-		var already prometheus.AlreadyRegisteredError
-		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
-			return err
-		}
-	}
-	return nil
+	return collectors
 }
 
 func observeNotify(result notify.Result, took time.Duration) {

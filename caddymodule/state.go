@@ -20,9 +20,9 @@ type stateCollector struct{ app *App }
 var (
 	queueUp            = describe("queue_up", "Whether the queue can be read and written (1) or not (0).")
 	queueNotifications = describe("queue_notifications", "Notifications that some target still has to get.")
-	queueBytes         = describe("queue_bytes", "What they take in the store.")
-	queueLimit         = describe("queue_limit_bytes", "What they may take in the store (max_bytes).")
-	queueOldest        = describe("queue_oldest_age_seconds", "How long the oldest of them waits; 0 if none does.")
+	queueBytes         = describe("queue_bytes", "What the notifications that wait take in the store.")
+	queueLimit         = describe("queue_limit_bytes", "What the notifications that wait may take in the store (max_bytes).")
+	queueOldest        = describe("queue_oldest_age_seconds", "How long the oldest notification has waited; 0 if none does.")
 	targetWaiting      = describe("target_waiting", "Notifications not attempted so far.", "target")
 	targetParked       = describe("target_parked", "Notifications waiting for another attempt.", "target")
 	targetDead         = describe("target_dead_letters", "Dead letters that are kept.", "target")

@@ -99,7 +99,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	require.NoError(t, err)
 	documented := make(map[string]bool)
 	for line := range strings.Lines(string(page)) {
-		if strings.HasPrefix(line, "| `") {
+		if strings.HasPrefix(line, "| `caddy_") {
 			documented[name.FindString(line)] = true
 		}
 	}
