@@ -129,6 +129,29 @@ http://%s {
 	assert.Equal(t, http.StatusOK, rawHTTP1(t, client, "/preliminary/x", forwarded))
 	assert.Equal(t, http.StatusForbidden, rawHTTP1(t, client, "/preliminary/x"))
 	assert.Contains(t, c.Log(), "client_ip can be forged")
+
+	// Strictly, the right-most address that is no proxy's counts, and there is
+	// nothing to warn of.
+	strict := freeAddress(t)
+	c = caddytestkit.Start(t, fmt.Sprintf(`{
+	servers {
+		trusted_proxies static 127.0.0.0/8
+		trusted_proxies_strict
+	}
+}
+http://%s {
+	dovecot_push_guard /preliminary/* {
+		allow 10.0.0.0/8
+		client_ip
+	}
+	respond 200
+}
+`, strict))
+	const forged = "X-Forwarded-For: 10.1.2.3, 203.0.113.9\r\n"
+	assert.Equal(t, http.StatusOK, rawHTTP1(t, client, "/preliminary/x", forged), "what is warned of")
+	assert.Equal(t, http.StatusForbidden, rawHTTP1(t, strict, "/preliminary/x", forged))
+	assert.Equal(t, http.StatusOK, rawHTTP1(t, strict, "/preliminary/x", forwarded))
+	assert.NotContains(t, c.Log(), "can be forged")
 }
 
 // Networks may come from Caddy's own modules; IPv4 peers on an IPv6 socket
