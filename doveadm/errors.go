@@ -77,8 +77,7 @@ func outcome(err error) string {
 	if err == nil {
 		return "ok"
 	}
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return f.word
 	}
 	return "canceled"

@@ -31,7 +31,7 @@ func TestProvisioningExample(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(c.Kill)
 	address := freeAddress(t)
-	require.NoError(t, c.Run("{\ndovecot_push {\ndoveadm "+dovecot.DoveAdmURL()+" {\napi_secret {env.API_SECRET}\n}\nregister off\n}\n}\n"+
+	require.NoError(t, c.Run("{\nevents {\non dovecot_push.registration_failed accounts\n}\ndovecot_push {\ndoveadm "+dovecot.DoveAdmURL()+" {\napi_secret {env.API_SECRET}\n}\nregister off\n}\n}\n"+
 		"http://"+address+" {\naccounts\nrespond 404\n}\n"), c.Log())
 	call := func(method, login string) (int, string) {
 		r, err := http.NewRequest(method, "http://"+address+"/accounts/"+login, nil)
@@ -56,6 +56,7 @@ func TestProvisioningExample(t *testing.T) {
 	assert.Empty(t, valueIn(t, dovecot, user))
 	status, _ = call(http.MethodPut, "nobody@example.com")
 	assert.Equal(t, http.StatusNotFound, status)
+	assert.Contains(t, c.Log(), "an account was closed", "says its handler of events")
 
 	// The call of the documentation, for a script.
 	r, err := http.NewRequest(http.MethodPut, "http://"+c.Admin+"/dovecot_push/registrations/user0%40example.com", nil)

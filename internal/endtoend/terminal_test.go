@@ -40,8 +40,7 @@ func (f *front) onTerminal(t *testing.T, args ...string) (stdout, screen string,
 	side.Close()
 	seen, _ := io.ReadAll(terminal) // which ends with EIO, as terminals do
 	err = cmd.Wait()
-	var failure *exec.ExitError
-	if errors.As(err, &failure) {
+	if failure, ok := errors.AsType[*exec.ExitError](err); ok {
 		return out.String(), string(seen), failure.ExitCode()
 	}
 	require.NoError(t, err)
@@ -64,7 +63,7 @@ func TestProgressBar(t *testing.T) {
 	require.NoError(t, dovecot.BreakMail(broken))
 	stdout, screen, status = f.onTerminal(t, "register", "--all")
 	assert.Equal(t, 1, status)
-	assert.Contains(t, screen, "\r\x1b[K"+broken+": Dovecot cannot open the user's mail right now", "in a line of its own")
+	assert.Contains(t, screen, "\r\x1b[K"+broken+": the user's mail cannot be opened right now", "in a line of its own")
 	assert.Contains(t, screen, full)
 	assert.Contains(t, screen, "register: 1 of 60 users failed")
 	assert.Regexp(t, `^register: 60 users in \S+s, 1 failed\n$`, stdout)
@@ -80,7 +79,7 @@ func TestProgressBar(t *testing.T) {
 		if one.User == broken {
 			assert.Equal(t, "failed", one.State)
 			assert.Equal(t, "temporary", one.Reason)
-			assert.Contains(t, one.Error, "cannot open the user's mail")
+			assert.Contains(t, one.Error, "mail cannot be opened right now")
 		} else {
 			assert.Equal(t, "registered", one.State)
 		}

@@ -71,8 +71,7 @@ func TestLostFileSystem(t *testing.T) {
 // Whoever hears of something may act upon it at once.
 func TestActingOnEvents(t *testing.T) {
 	m := newMemory(alice, bob)
-	var f *fixture
-	f = newFixture(t, m, Config{})
+	f := newFixture(t, m, Config{})
 	f.cfg.Observe = func(e Event) {
 		f.Status()
 		if e.State == Registered && e.User == alice {

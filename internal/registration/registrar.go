@@ -49,7 +49,7 @@ var (
 	ErrCannotList = errors.New("the users cannot be listed")
 	// ErrMail means that Dovecot answers, but fails with this user. A later
 	// attempt may do better.
-	ErrMail = errors.New("Dovecot cannot open the user's mail right now, see its log")
+	ErrMail = errors.New("the user's mail cannot be opened right now, see Dovecot's log")
 	// ErrTemporary means that a later attempt may do better.
 	ErrTemporary = errors.New("no answer from Dovecot right now")
 )

@@ -10,12 +10,13 @@ import (
 	"time"
 )
 
-// It is taken for something that concerns all users
+// What is taken for something that concerns all users.
 const (
-	// downAfter attempts in a row without an answer, and
+	// downAfter is how many attempts in a row go without an answer.
 	downAfter = 5
-	// brokenAfter users in a row whose mail Dovecot cannot open: those whose
-	// mail is on one lost file system do not keep the others waiting.
+	// brokenAfter is of how many users in a row Dovecot cannot open the mail.
+	// It is many, since those whose mail is on one lost file system should not
+	// keep the others waiting.
 	brokenAfter = 500
 )
 
