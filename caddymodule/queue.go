@@ -5,10 +5,12 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -46,6 +48,9 @@ type Queue struct {
 	MaxBytes int64 `json:"max_bytes,omitempty"`
 
 	tls *tls.Config
+	// access stands for the secrets and the files of certificates as they were
+	// read: one that was rotated makes a connection of its own.
+	access [sha256.Size]byte
 }
 
 // EmbeddedQueue is a store in this process. No port is opened for it.
@@ -156,13 +161,15 @@ func (q *Queue) provisionNATS() error {
 		}
 		*s = v
 	}
-	for name, s := range map[string]*string{"password": &n.Password, "token": &n.Token} {
-		if *s == "" {
-			continue
+	access := sha256.New()
+	for _, s := range []struct{ name, value string }{{"password", n.Password}, {"token", n.Token}} {
+		secret := ""
+		if s.value != "" {
+			if secret, err = replaceSecret(s.value); err != nil {
+				return fmt.Errorf("nats %s: %w", s.name, err)
+			}
 		}
-		if _, err := replaceSecret(*s); err != nil {
-			return fmt.Errorf("nats %s: %w", name, err)
-		}
+		fmt.Fprintf(access, "%q", secret)
 	}
 	if n.Prefix != "" && !queue.ValidName(n.Prefix) {
 		return errors.New("prefix must be 1 to 64 of A-Z a-z 0-9 _ -")
@@ -170,8 +177,21 @@ func (q *Queue) provisionNATS() error {
 	if n.Replicas < 0 || n.Replicas > 5 {
 		return errors.New("replicas must be 1 to 5")
 	}
-	q.tls, err = clientTLS(n.CAFile, n.ClientCertFile, n.ClientKeyFile)
-	return err
+	if q.tls, err = clientTLS(n.CAFile, n.ClientCertFile, n.ClientKeyFile); err != nil {
+		return err
+	}
+	for _, path := range []string{n.CAFile, n.ClientCertFile} {
+		if path == "" {
+			continue
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("nats: %w", err)
+		}
+		fmt.Fprintf(access, "%q", content)
+	}
+	access.Sum(q.access[:0])
+	return nil
 }
 
 // config is the same for the package queue. The secrets were found when the
@@ -198,8 +218,7 @@ func (q *Queue) config(log *slog.Logger) queue.Config {
 func (q *Queue) identity() string {
 	if n := q.NATS; n != nil {
 		return fmt.Sprintf("nats %q", []string{
-			strings.Join(n.URLs, " "), n.Prefix, n.CredentialsFile, n.Username, n.Password, n.Token,
-			n.CAFile, n.ClientCertFile, n.ClientKeyFile, fmt.Sprint(n.Replicas),
+			strings.Join(n.URLs, " "), n.Prefix, n.CredentialsFile, n.Username, fmt.Sprintf("%x", q.access), fmt.Sprint(n.Replicas),
 		})
 	}
 	return "embedded " + q.Embedded.Path
