@@ -22,6 +22,8 @@ const (
 	beats = 4
 	// poll is how often the others look whether it is their turn.
 	poll = time.Second
+	// clockSkew is how far the clocks of those who share the table may differ.
+	clockSkew = 5 * time.Minute
 	// releaseTimeout bounds giving a turn back while stopping.
 	releaseTimeout = 5 * time.Second
 )
@@ -67,7 +69,11 @@ func (r *Reconciler) turn(ctx context.Context, force bool) (wait time.Duration, 
 	if err := r.subscribers(ctx); err != nil {
 		return 0, err
 	}
-	if rest := time.Until(t.Finished.Add(r.cfg.Interval)); !force && !t.Running && t.Settings == r.settings() && rest > 0 {
+	rest := time.Until(t.Finished.Add(r.cfg.Interval))
+	if rest > r.cfg.Interval+clockSkew {
+		rest = 0 // a clock that was wrong when it ended puts nothing off
+	}
+	if !force && !t.Running && t.Settings == r.settings() && rest > 0 {
 		return min(jitter(rest), r.cfg.Interval), nil
 	}
 	t = turn{Owner: r.owner, Running: true, Settings: r.settings()}

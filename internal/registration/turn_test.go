@@ -126,6 +126,27 @@ func TestOneAtATime(t *testing.T) {
 	assert.Equal(t, 3, m.counted("list"))
 }
 
+// A clock that was set back does not put the next pass off for as long.
+func TestClockSetBack(t *testing.T) {
+	m := newMemory(names(3)...)
+	f := newFixture(t, m, Config{Policy: All})
+	f.onePass(t)
+	finished := func(at time.Time) {
+		t.Helper()
+		ended, revision, err := f.readTurn(t.Context())
+		require.NoError(t, err)
+		ended.Finished = at
+		_, err = f.writeTurn(t.Context(), ended, revision)
+		require.NoError(t, err)
+		_, err = f.turn(t.Context(), false)
+		require.NoError(t, err)
+	}
+	finished(time.Now().Add(time.Minute)) // of another machine
+	assert.Equal(t, 1, m.counted("list"))
+	finished(time.Now().Add(24 * time.Hour))
+	assert.Equal(t, 2, m.counted("list"))
+}
+
 // One who is stopped in the middle gives the turn back.
 func TestStopped(t *testing.T) {
 	m := newMemory(names(100)...)
