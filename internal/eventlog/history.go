@@ -12,8 +12,13 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// eventOverhead is about what an event takes in memory besides its data.
-const eventOverhead = 200
+const (
+	// eventOverhead is about what an event takes in memory besides its data.
+	eventOverhead = 200
+	// orderOverhead is what of it is left of an event that was dropped before
+	// its turn: the place in the order.
+	orderOverhead = 64
+)
 
 // Event is one event of a user. It does not change.
 type Event struct {
@@ -43,7 +48,6 @@ type stored struct {
 	topic    *topic
 	position uint64
 	at       time.Time
-	size     int
 }
 
 func (l *Log) followStore(ctx context.Context) error {
@@ -109,9 +113,8 @@ func (l *Log) add(t *topic, e *Event, at time.Time) {
 	if slices.ContainsFunc(t.events, func(other *Event) bool { return other.identity == e.identity }) {
 		return
 	}
-	size := len(e.Data) + eventOverhead
-	l.history.order = append(l.history.order, stored{t, e.position, at, size})
-	l.history.bytes += size
+	l.history.order = append(l.history.order, stored{t, e.position, at})
+	l.history.bytes += len(e.Data) + eventOverhead
 	if len(t.events) >= maxEvents {
 		l.drop(t)
 	}
@@ -127,7 +130,7 @@ func (l *Log) drop(t *topic) {
 	t.events[0] = nil
 	t.events = t.events[1:]
 	t.dropped = oldest.position
-	l.history.bytes -= len(oldest.Data) + eventOverhead
+	l.history.bytes -= len(oldest.Data) + eventOverhead - orderOverhead
 }
 
 // evict drops what is too old or too much.
@@ -144,6 +147,7 @@ func (l *Log) evict(now time.Time) {
 		if t := oldest.topic; len(t.events) > 0 && t.events[0].position == oldest.position {
 			l.drop(t)
 		}
+		h.bytes -= orderOverhead
 	}
 	if h.first > 1024 && h.first > len(h.order)/2 {
 		h.order = slices.Clone(h.order[h.first:])
