@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -83,27 +84,28 @@ func (e *endpoint) client(caFile string) (*http.Client, error) {
 }
 
 func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
-	status, header, took, err := e.put(ctx, client, e.url)
+	a, err := e.put(ctx, client, e.url)
 	if err != nil {
 		e.failed(err, r)
 		return
 	}
-	e.answered(status, r)
-	if status == http.StatusOK && e.url.User != nil {
+	e.answered(a, r)
+	if a.accepted && e.url.User != nil {
 		e.askAsStranger(ctx, client, r)
 	}
+	took := a.took
 	// The first request paid for the connection, which Dovecot keeps, and any
 	// one may have met a busy moment.
 	for try := 0; took > slow && try < tries; try++ {
-		if _, _, again, err := e.put(ctx, client, e.url); err == nil {
-			took = min(took, again)
+		if again, err := e.put(ctx, client, e.url); err == nil {
+			took = min(took, again.took)
 		}
 	}
 	if took > slow {
 		r.warning("endpoint-latency", e.tried, fmt.Sprintf("it answered after %s at best: each mail waits for that", took.Round(time.Millisecond)),
 			"Put Caddy near Dovecot, and its queue on a fast local disk.")
 	}
-	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+	if date, err := http.ParseTime(a.date); err == nil {
 		if off := time.Since(date).Abs(); off > skew {
 			r.warning("clock", "the clocks of this machine and of Caddy", fmt.Sprintf("they are %s apart", off.Round(time.Second)), "Let both keep the time (chrony, systemd-timesyncd).")
 		}
@@ -118,32 +120,45 @@ func (e *endpoint) askAsStranger(ctx context.Context, client *http.Client, r *re
 	stranger.User = nil
 	const check = "endpoint-stranger"
 	tried := e.tried + " without credentials"
-	switch status, _, _, err := e.put(ctx, client, &stranger); {
+	switch a, err := e.put(ctx, client, &stranger); {
 	case err != nil:
 		r.add(check, Skipped, tried, "no answer", "")
-	case status == http.StatusOK:
+	case a.accepted:
 		r.warning(check, tried, "200 OK: it lets in who shows none", "Add credentials to dovecot_push_notify, and take unauthenticated away.")
 	default:
-		r.ok(check, tried, fmt.Sprintf("%d %s", status, http.StatusText(status)))
+		r.ok(check, tried, a.text())
 	}
 }
 
-// put sends one request, and returns the answer without its body, and after
-// what time it was there.
-func (e *endpoint) put(ctx context.Context, client *http.Client, to *url.URL) (status int, header http.Header, took time.Duration, err error) {
+// answer is what came back.
+type answer struct {
+	status int
+	// accepted tells that it is the notify endpoint that answered, and with
+	// success: a Caddy says 200 to everything that no handler takes.
+	accepted bool
+	date     string
+	took     time.Duration
+}
+
+func (a *answer) text() string { return fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)) }
+
+// put sends one request.
+func (e *endpoint) put(ctx context.Context, client *http.Client, to *url.URL) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, to.String(), strings.NewReader(probeBody))
 	if err != nil {
-		return 0, nil, 0, err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	start := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, nil, 0, err
+		return nil, err
 	}
-	took = time.Since(start)
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16))
-	return resp.StatusCode, resp.Header, took, resp.Body.Close()
+	a := &answer{status: resp.StatusCode, date: resp.Header.Get("Date"), took: time.Since(start)}
+	var body struct{ Success bool }
+	err = json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&body)
+	a.accepted = a.status == http.StatusOK && err == nil && body.Success
+	return a, resp.Body.Close()
 }
 
 // failed explains why there was no answer.
@@ -182,11 +197,14 @@ func (e *endpoint) failed(err error, r *report) {
 }
 
 // answered explains the answer.
-func (e *endpoint) answered(status int, r *report) {
-	got := fmt.Sprintf("%d %s", status, http.StatusText(status))
+func (e *endpoint) answered(a *answer, r *report) {
+	status, got := a.status, a.text()
 	switch {
-	case status == http.StatusOK:
+	case a.accepted:
 		r.ok("endpoint", e.tried, got)
+	case status == http.StatusOK:
+		r.problem("endpoint-path", e.tried, got+", but not from the notify endpoint: what Dovecot reports is lost without an error",
+			"Is dovecot_push_notify in the site with this name and port? End each site with respond 404.")
 	case status == http.StatusBadRequest && e.url.Scheme == "http":
 		r.problem("endpoint-tls", e.tried, got+": it talks TLS", "Write https:// into the URL of the driver, or http:// into the site of the Caddyfile.")
 	case status == http.StatusForbidden:

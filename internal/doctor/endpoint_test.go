@@ -6,6 +6,7 @@ package doctor
 import (
 	"crypto/tls"
 	"encoding/pem"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,7 @@ func endpointOf(t *testing.T, secure bool, status int) (u, caFile string) {
 			return
 		}
 		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"success":true}`)
 	})
 	server := httptest.NewUnstartedServer(handler)
 	server.Config.ErrorLog = nil
@@ -60,10 +62,17 @@ func TestEndpoint(t *testing.T) {
 // An endpoint that asks for no credentials is named, where Dovecot has some to
 // show.
 func TestEndpointOpenToStrangers(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"success":true}`) }))
 	defer server.Close()
 	requireOne(t, Endpoint(t.Context(), strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1), ""), "endpoint-stranger", "shows none")
 	require.Empty(t, complaints(Endpoint(t.Context(), server.URL, "")))
+}
+
+// A server that says 200 to everything is not the endpoint.
+func TestAnotherServerThatAnswers(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	requireOne(t, Endpoint(t.Context(), strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1), ""), "endpoint-path", "not from the notify endpoint")
 }
 
 func TestEndpointThatCannotBeReached(t *testing.T) {
@@ -112,6 +121,7 @@ func TestEndpointSlowAndWithAnotherClock(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(2 * slow)
 		w.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+		_, _ = io.WriteString(w, `{"success":true}`)
 	}))
 	defer server.Close()
 	found := complaints(Endpoint(t.Context(), server.URL, ""))

@@ -74,6 +74,7 @@ func TestDoctor(t *testing.T) {
 			"not allowed":      {"allow private_ranges", "allow 192.0.2.1", "endpoint-allow", "403"},
 			"everybody":        {"allow private_ranges", "allow 0.0.0.0/0", "guard", "everybody"},
 			"no credentials":   {"credentials dovecot {env.NOTIFY_PASSWORD}", "unauthenticated", "endpoint-stranger", "shows none"},
+			"another site":     {"tls internal\n\timport notify", "tls internal", "endpoint-path", "not from the notify endpoint"},
 			"plain HTTP":       {"https://" + f.https, "http://" + f.https, "endpoint-tls", "does not talk TLS"},
 			"another port":     {"https://" + f.https, "https://" + freeAddress(t), "endpoint", "nothing listens"},
 		} {
