@@ -26,6 +26,14 @@ func startDevices(t *testing.T, version dovecottest.Version, service *pushtest.S
 		Version: version, Users: users(2), ExtraConfig: patient(version),
 		Drivers: []dovecottest.Driver{{URL: f.url("http"), Timeout: 10 * time.Second, MaxAttempts: 2}},
 	})
+	f.deliverToDevices(t, dovecot, service)
+	return f, dovecot
+}
+
+// deliverToDevices starts it with people who sign in at a Dovecot and have
+// devices at a push service.
+func (f *withAPI) deliverToDevices(t *testing.T, dovecot *dovecottest.Server, service *pushtest.Service) {
+	t.Helper()
 	f.Setenv("API_SECRET=" + dovecot.APIKey())
 	f.Setenv("SSL_CERT_FILE=" + service.CAFile(t))
 	f.config = strings.Replace(f.config, "dovecot_push {\n", "dovecot_push {\n"+
@@ -35,7 +43,6 @@ func startDevices(t *testing.T, version dovecottest.Version, service *pushtest.S
 	f.config += "https://" + f.address + " {\ntls internal\ndovecot_push_api /push/* {\nlogin imap imap://" + dovecot.IMAPAddr() + "\n}\n}\n"
 	f.start(t)
 	awaitCertificate(t, f.address)
-	return f, dovecot
 }
 
 // subscribe gives a person a device, and hands in the code that it gets.
