@@ -9,6 +9,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 	"github.com/chromedp/cdproto/serviceworker"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -29,6 +31,10 @@ import (
 type chromium struct {
 	t   *testing.T
 	ctx context.Context
+
+	// harmless are the complaints in the console that a test may cause: by
+	// default, that an answer was an error.
+	harmless []string
 
 	mu            sync.Mutex
 	console       []string
@@ -87,7 +93,7 @@ func startChromium(t *testing.T, language string, flags ...string) *chromium {
 	require.NoError(t, chromedp.Do(ctx))
 	t.Cleanup(func() { _ = chromedp.Cancel(ctx) })
 
-	c := &chromium{t: t, ctx: ctx, registrations: make(map[string]serviceworker.RegistrationID)}
+	c := &chromium{t: t, ctx: ctx, harmless: []string{anyStatus}, registrations: make(map[string]serviceworker.RegistrationID)}
 	require.NoError(t, chromedp.Listen(ctx, c.observe))
 	_, err := chromedp.Call(ctx, serviceworker.Enable, cdp.Empty{})
 	require.NoError(t, err)
@@ -104,8 +110,21 @@ func startChromium(t *testing.T, language string, flags ...string) *chromium {
 			c.mu.Unlock()
 		}
 	}()
+	t.Cleanup(func() {
+		for _, complaint := range c.complaints() {
+			harmless := slices.ContainsFunc(c.harmless, func(part string) bool { return strings.Contains(complaint, part) })
+			assert.True(t, harmless, "in the console: %s", complaint)
+		}
+	})
 	return c
 }
+
+// What Chromium says of an answer that is an error.
+const (
+	anyStatus    = "the server responded with a status of"
+	unauthorized = anyStatus + " 401"
+	anything     = ""
+)
 
 func (c *chromium) observe(event any) {
 	if event, ok := event.(*serviceworker.EventWorkerRegistrationUpdated); ok {
@@ -118,7 +137,7 @@ func (c *chromium) observe(event any) {
 }
 
 // complaints are the errors and warnings in the console, such as those about
-// the content security policy.
+// the content security policy, and what fails without being caught.
 func (c *chromium) complaints() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -19,7 +19,10 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
 )
 
 // firefox is a window of Firefox, driven with WebDriver BiDi.
@@ -28,6 +31,8 @@ type firefox struct {
 	conn *websocket.Conn
 	id   int
 	tab  string
+
+	complaints []string // the errors in the console so far
 }
 
 // startFirefox starts Debian's Firefox with a push service of the test. It
@@ -78,6 +83,13 @@ func startFirefox(t *testing.T, service *pushService) *firefox {
 	var tree struct{ Contexts []struct{ Context string } }
 	f.call("browsingContext.getTree", map[string]any{}, &tree)
 	f.tab = tree.Contexts[0].Context
+	f.call("session.subscribe", map[string]any{"events": []string{"log.entryAdded"}}, nil)
+	f.call("script.addPreloadScript", map[string]any{"functionDeclaration": `() => addEventListener('securitypolicyviolation',
+		e => console.error('the policy forbids', e.violatedDirective, e.blockedURI))`}, nil)
+	t.Cleanup(func() {
+		f.call("session.status", map[string]any{}, nil) // behind all that has been reported
+		assert.Empty(t, f.complaints, "in the console")
+	})
 	return f
 }
 
@@ -109,11 +121,14 @@ func (f *firefox) try(method string, params map[string]any, result any) error {
 			Type           string
 			Result         json.RawMessage
 			Error, Message string
+			Params         struct{ Level, Text string } // of an event in the log
 		}
 		switch err := wsjson.Read(ctx, f.conn, &answer); {
 		case err != nil:
 			return err
-		case answer.ID != f.id: // an event
+		case answer.Type == "event" && answer.Params.Level == "error":
+			f.complaints = append(f.complaints, answer.Params.Text)
+		case answer.ID != f.id: // another event
 		case answer.Type == "error":
 			return errors.New(answer.Error + ": " + answer.Message)
 		case result != nil:
@@ -166,4 +181,18 @@ func (f *firefox) keys(keys string) {
 		actions = append(actions, map[string]any{"type": "keyDown", "value": string(key)}, map[string]any{"type": "keyUp", "value": string(key)})
 	}
 	f.perform("key", actions...)
+}
+
+// What fails in Firefox makes a test fail, too.
+func TestFirefoxConsole(t *testing.T) {
+	f := startFirefox(t, startPushService(t))
+	p := tab{f, t}
+	p.open(startStandIn(t, page.Options{}).site)
+	p.awaitVisible("#sign-in")
+	for _, script := range []string{"setTimeout(() => { throw new Error('uncaught') })", "fetch('https://example.com/').catch(() => {})"} {
+		before := len(f.complaints)
+		p.do(script)
+		assert.Eventually(t, func() bool { p.do(""); return len(f.complaints) > before }, waitTimeout, waitTimeout/1000, script)
+	}
+	f.complaints = nil
 }

@@ -44,6 +44,7 @@ var servers = map[string]func(*testing.T, *pushService) server{
 var browsers = map[string]func(t *testing.T, site string, service *pushService) window{
 	"chromium": func(t *testing.T, site string, service *pushService) window {
 		c := startChromium(t, "en", "ignore-certificate-errors")
+		c.harmless = []string{unauthorized} // nobody is signed in at first
 		c.permit(site, browser.PermissionSettingGranted)
 		c.inject(fmt.Sprintf(pushManager, service.endpoint()))
 		service.device = func(subscription string, body []byte) bool {
