@@ -130,11 +130,11 @@ func accepting(middleware, queue string) string {
 // posting is this module with a webhook for each of the addresses, named w0,
 // w1, and so on.
 func posting(queue string, addresses ...string) string {
-	targets := ""
+	var targets strings.Builder
 	for i, address := range addresses {
-		targets += fmt.Sprintf("deliver webhook w%d http://%s/hook\n", i, address)
+		fmt.Fprintf(&targets, "deliver webhook w%d http://%s/hook\n", i, address)
 	}
-	return delivering(targets, queue)
+	return delivering(targets.String(), queue)
 }
 
 // delivering is this module with any targets.

@@ -29,6 +29,7 @@ type holding struct {
 	open   atomic.Int32
 	size   int       // in bytes
 	oldest time.Time // when the oldest of its notifications was accepted
+	kept   time.Time // when the queue heard of it; guarded by that of holdings
 }
 
 // add makes j one of the jobs, if it did not end the time before.
@@ -85,6 +86,7 @@ func (hs *holdings) hold(h *holding) {
 	h.open.Store(int32(len(h.jobs)))
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
+	h.kept = time.Now()
 	hs.held[h.id] = h
 	hs.size += h.size
 }
@@ -206,25 +208,42 @@ func (hs *holdings) oldest() (oldest time.Time) {
 	return oldest
 }
 
+const (
+	// keepAfter is how long the queue may hear nothing of a group.
+	keepAfter = queue.AckWait / 3
+	// keepInterval is how often it is looked for those. Each is kept on its
+	// own time, so that a target that hangs, and holds thousands, does not
+	// make the store busy for a moment with all of them at once.
+	keepInterval = queue.AckWait / 60
+)
+
 // keep tells the queue that what is held is still worked on, also while the
 // gate is closed for hours.
 func (hs *holdings) keep(done <-chan struct{}) {
-	tick := time.NewTicker(queue.AckWait / 3)
+	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-done:
 			return
-		case <-tick.C:
-		}
-		hs.mu.Lock()
-		held := make([]keeper, 0, len(hs.held))
-		for _, h := range hs.held {
-			held = append(held, h.group)
-		}
-		hs.mu.Unlock()
-		for _, group := range held {
-			_ = group.Keep()
+		case now := <-tick.C:
+			for _, group := range hs.silent(now) {
+				_ = group.Keep()
+			}
 		}
 	}
+}
+
+// silent returns the groups of which the queue has heard nothing for too long,
+// and notes that it does now.
+func (hs *holdings) silent(now time.Time) (groups []keeper) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	for _, h := range hs.held {
+		if now.Sub(h.kept) >= keepAfter {
+			h.kept = now
+			groups = append(groups, h.group)
+		}
+	}
+	return groups
 }

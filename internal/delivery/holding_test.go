@@ -5,7 +5,10 @@ package delivery
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,13 +17,14 @@ import (
 
 // fakeGroup says what became of it.
 type fakeGroup struct {
-	settled, returned, kept int
-	err                     error
+	settled, returned int
+	kept              atomic.Int64
+	err               error
 }
 
 func (g *fakeGroup) Settle() error { g.settled++; return g.err }
 func (g *fakeGroup) Return() error { g.returned++; return g.err }
-func (g *fakeGroup) Keep() error   { g.kept++; return g.err }
+func (g *fakeGroup) Keep() error   { g.kept.Add(1); return g.err }
 
 // heldGroup is a group with jobs for each of the numbers that did not end
 // before.
@@ -124,4 +128,38 @@ func TestHoldingsOldest(t *testing.T) {
 		hs.hold(h)
 	}
 	require.Equal(t, early.Accepted, hs.oldest())
+}
+
+// The queue hears of everything that is held, often enough and not of all at
+// once.
+func TestHoldingsAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hs := newHoldings(1 << 20)
+		done := make(chan struct{})
+		go hs.keep(done)
+		var groups []*fakeGroup
+		for n := range 10 {
+			_, group := heldGroup(t, hs, uint64(n), n)
+			groups = append(groups, group)
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		kept := func() (all int64) {
+			for _, g := range groups {
+				all += g.kept.Load()
+			}
+			return all
+		}
+		for range 20 {
+			before := kept()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			require.LessOrEqual(t, kept()-before, int64(2))
+		}
+		for _, g := range groups {
+			require.GreaterOrEqual(t, g.kept.Load(), int64(2), "within AckWait")
+		}
+		close(done)
+		synctest.Wait()
+	})
 }
