@@ -64,7 +64,7 @@ type following struct {
 // has returned is not missed.
 func (c *client) follow(user string, wait time.Duration) (*following, error) {
 	path := "follow?" + url.Values{"user": {user}, "time": {wait.String()}}.Encode()
-	resp, err := c.request(http.MethodGet, path, nil)
+	resp, err := c.request(http.MethodGet, path, nil) //nolint:bodyclose // following.close does it
 	if err != nil {
 		return nil, err
 	}
