@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
@@ -44,14 +45,14 @@ func getFollow(a *App, r *http.Request) (any, error) {
 		defer stop()
 		ctx, cancel := context.WithTimeout(r.Context(), wait)
 		defer cancel()
-		return writeSteps(ctx, w, Step{What: "following", Time: time.Now(), Targets: a.targetNames()}, steps)
+		return a.writeSteps(ctx, w, steps)
 	}), nil
 }
 
-func writeSteps(ctx context.Context, w http.ResponseWriter, first Step, steps <-chan Step) error {
+func (a *App) writeSteps(ctx context.Context, w http.ResponseWriter, steps <-chan Step) error {
 	flush := http.NewResponseController(w)
 	enc := json.NewEncoder(w)
-	for step := first; ; {
+	for step := (Step{What: "following", Time: time.Now(), Targets: a.targetNames()}); ; {
 		if err := enc.Encode(step); err != nil {
 			return err
 		}
@@ -62,6 +63,8 @@ func writeSteps(ctx context.Context, w http.ResponseWriter, first Step, steps <-
 		case step = <-steps:
 		case <-ctx.Done():
 			return nil
+		case <-a.events.ctx.Done(): // what happens from now on happens elsewhere
+			return enc.Encode(Step{What: "reloaded", Time: time.Now()})
 		}
 	}
 }
@@ -76,7 +79,7 @@ func postTest(a *App, r *http.Request) (any, error) {
 		return nil, err
 	}
 	body, err := json.Marshal(map[string]any{
-		"user": ask.User, "event": notification.MessageNew, "folder": "INBOX", "imap-uidvalidity": 0, "imap-uid": 0,
+		"user": signin.Canonical(ask.User), "event": notification.MessageNew, "folder": "INBOX", "imap-uidvalidity": 0, "imap-uid": 0,
 		"from": "Caddy <caddy@localhost>", "subject": "Test notification", "snippet": "This is a test: there is no such mail.",
 	})
 	if err != nil {

@@ -99,6 +99,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.registrations = new(atomic.Pointer[registration.Reconciler])
 	a.activity = newActivity(a.log)
 	a.followers, a.healthCheck, a.tracing = new(followers), new(healthCheck), new(tracing)
+	a.endpoints = []EndpointStatus{} // not null in the status
 	if a.Queue == nil {
 		a.Queue = new(Queue)
 	}

@@ -87,6 +87,9 @@ func changeDeadLettersCommand(use, short, method, path, done, example string) *c
 		if len(args) == 0 && len(query) == 0 && !all {
 			return errors.New("say which: numbers, --id, --target, --before, --after or --all")
 		}
+		if len(args) > 0 && (all || len(query) > 0) {
+			return errors.New("give either numbers or flags: both would not tell which")
+		}
 		if all {
 			query.Set("all", "true")
 		}

@@ -50,6 +50,9 @@ user show it. The exit status is 1 if a target did not deliver it in time.`,
 // errNotDelivered is what following ends with when a target was not reached.
 var errNotDelivered = errors.New("not every target has delivered it")
 
+// errReloaded is what following ends with when the configuration is replaced.
+var errReloaded = errors.New("the configuration was replaced or Caddy stopped meanwhile: run this again")
+
 // following is a stream of steps.
 type following struct {
 	c       *client
@@ -95,6 +98,9 @@ func (f *following) show(id string) error {
 			return f.end(id)
 		case err != nil:
 			return fmt.Errorf("reading the answer of the admin API: %w", err)
+		}
+		if step.What == "reloaded" {
+			return errReloaded
 		}
 		if id == "" {
 			id = step.ID

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,8 @@ import (
 type Step struct {
 	// What happened: following, stored, duplicate, not_stored, delivered,
 	// failed, gone, coalesced, dead_letter, or skipped: the target does not
-	// want it, or the user has no device.
+	// want it, or the user has no device. After reloaded, which is a new
+	// configuration or the end of Caddy, nothing comes any more.
 	What string    `json:"what"`
 	Time time.Time `json:"time"`
 	// The identity of the notification; empty at the beginning.
@@ -90,7 +92,7 @@ func (f *followers) storing(r *queue.Record) {
 		return
 	}
 	f.each(func(one *follower) {
-		if one.user == n.User {
+		if strings.EqualFold(one.user, n.User) { // Dovecot reports logins in lower case
 			one.ids[r.ID] = true
 		}
 	})

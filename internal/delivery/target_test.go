@@ -113,7 +113,7 @@ func openQueue(t *testing.T, cfg queue.Config) *queue.Queue {
 
 func lanes(targets map[string]*scripted) (all []Lane) {
 	for _, name := range slices.Sorted(maps.Keys(targets)) {
-		all = append(all, Lane{Name: name, Target: targets[name], Timeout: 10 * time.Second})
+		all = append(all, Lane{Name: name, Target: targets[name], Timeout: patience})
 	}
 	return all
 }

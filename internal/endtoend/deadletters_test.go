@@ -59,7 +59,7 @@ func TestDeadLetters(t *testing.T) {
 	assert.Empty(t, list("--before", "1h"))
 	assert.Empty(t, list("--target", "other"))
 
-	for _, args := range [][]string{{"replay"}, {"replay", "first"}, {"dead-letters", "--id", "xyz"}, {"dead-letters", "delete"}} {
+	for _, args := range [][]string{{"replay"}, {"replay", "first"}, {"dead-letters", "--id", "xyz"}, {"dead-letters", "delete"}, {"replay", "1", "--all"}, {"replay", "1", "--target", "middleware"}} {
 		out, err := f.Command(append(append([]string{"dovecot-push"}, args...), "--address", f.Admin)...)
 		require.Error(t, err, "%v %s", args, out)
 	}

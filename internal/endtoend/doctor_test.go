@@ -4,6 +4,7 @@
 package endtoend
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -154,6 +155,11 @@ func TestSendTest(t *testing.T) {
 	assert.Equal(t, "alice@example.com", got.User)
 	assert.Equal(t, "Test notification", got.Subject)
 
+	// However the login is written: Dovecot has it in lower case.
+	out, err = f.Command("dovecot-push", "send-test", "Alice@Example.com", "--address", f.Admin)
+	require.NoError(t, err, out)
+	assert.Equal(t, "alice@example.com", ox.wait(2)[1].User)
+
 	require.NoError(t, f.Reload(strings.ReplaceAll(f.config, ox.addr, freeAddress(t))))
 	out, err = f.Command("dovecot-push", "send-test", "alice@example.com", "--wait", "3s", "--json", "--address", f.Admin)
 	require.Error(t, err, out)
@@ -171,6 +177,19 @@ func TestSendTest(t *testing.T) {
 	out, err = f.Command("dovecot-push", "send-test", "", "--address", f.Admin)
 	require.Error(t, err)
 	assert.Contains(t, out, "user")
+
+	// Who follows hears that the configuration was replaced.
+	require.NoError(t, f.Reload(strings.ReplaceAll(f.config, ox.addr, freeAddress(t))))
+	resp, err := http.Get("http://" + f.Admin + "/dovecot_push/follow?user=alice@example.com&time=10m")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	require.True(t, lines.Scan())
+	assert.Contains(t, lines.Text(), `"what":"following"`)
+	require.NoError(t, f.Reload(f.config))
+	require.True(t, lines.Scan(), lines.Err())
+	assert.Contains(t, lines.Text(), `"what":"reloaded"`)
+	assert.False(t, lines.Scan())
 }
 
 // Health is asked by those who may come in, through the admin API and at the
