@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 const (
@@ -54,7 +55,7 @@ func (b *bench) caddy(binary, caddyfile string, env ...string) (*server, error) 
 	if err != nil {
 		return nil, err
 	}
-	port, err := caddytestkit.FreePort()
+	port, err := freeport.Get()
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (b *bench) stop(s *server) {
 
 // closedPort is an address where nobody listens.
 func closedPort() (string, error) {
-	port, err := caddytestkit.FreePort()
+	port, err := freeport.Get()
 	return "127.0.0.1:" + strconv.Itoa(port), err
 }
 

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 // The one who gets the mails.
@@ -70,7 +70,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	notify, err := freeAddress()
+	notify, err := freeport.Address()
 	if err != nil {
 		return err
 	}
@@ -136,9 +136,4 @@ func (d *demo) deliver(ctx context.Context, dovecot *dovecottest.Server) error {
 		fmt.Fprintf(d.out, "%s  mail %d was delivered in %s\n", time.Now().Format(time.TimeOnly), n+1, took.Round(time.Millisecond))
 	}
 	return nil
-}
-
-func freeAddress() (string, error) {
-	port, err := caddytestkit.FreePort()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 // output is what the demo prints; the page is looked at when the address is
@@ -41,7 +42,7 @@ func (o *output) Write(b []byte) (int, error) {
 func TestDemo(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
-	port, err := caddytestkit.FreePort()
+	port, err := freeport.Get()
 	require.NoError(t, err)
 	out := new(output)
 	d := demo{binary: caddytestkit.Binary(t), port: port, every: 10 * time.Millisecond, mails: 3, out: out}

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 // startTimeout is how long Caddy may take to start. The race detector and a
@@ -81,7 +82,7 @@ func New(t testing.TB, env ...string) *Caddy {
 // Prepare is [New] for programs that are no tests: the caller ends the
 // process with [Caddy.Kill].
 func Prepare(binary, dir string, env ...string) (*Caddy, error) {
-	port, err := FreePort()
+	port, err := freeport.Get()
 	if err != nil {
 		return nil, err
 	}
@@ -259,16 +260,6 @@ func Binary(t testing.TB) string {
 func Repository() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..")
-}
-
-// FreePort finds a TCP port on 127.0.0.1 that nobody listens on.
-func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // logBuffer collects what a process prints.

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 const (
@@ -138,8 +140,10 @@ func (s *Server) adopt(file *string, name string) error {
 
 // start runs Dovecot on ports that are free now and waits until it is ready.
 func (s *Server) start(ctx context.Context) (err error) {
-	if s.settings.LMTPPort, s.settings.IMAPPort, s.settings.DoveAdmPort, err = freePorts(); err != nil {
-		return err
+	for _, port := range []*int{&s.settings.LMTPPort, &s.settings.IMAPPort, &s.settings.DoveAdmPort} {
+		if *port, err = freeport.Get(); err != nil {
+			return err
+		}
 	}
 	var config bytes.Buffer
 	if err := writeConfig(&config, s.installation.version(), s.settings); err != nil {
@@ -197,18 +201,6 @@ func (s *Server) ready(ctx context.Context) bool {
 	_ = conn.SetDeadline(time.Now().Add(greetingTimeout))
 	greeting, err := bufio.NewReader(conn).ReadString('\n')
 	return err == nil && strings.Contains(greeting, s.settings.Name)
-}
-
-func freePorts() (lmtp, imap, doveadm int, err error) {
-	for _, port := range []*int{&lmtp, &imap, &doveadm} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, 0, 0, err
-		}
-		defer listener.Close() // all at once, so that no port comes twice
-		*port = listener.Addr().(*net.TCPAddr).Port
-	}
-	return lmtp, imap, doveadm, nil
 }
 
 // path returns the path of a file in the server's directory as Dovecot sees it.

@@ -6,8 +6,6 @@ package endtoend
 import (
 	"crypto/tls"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 // front is a Caddy with the module in front of a middleware.
@@ -109,7 +108,7 @@ func (f *front) url(scheme string) string {
 
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	port, err := caddytestkit.FreePort()
+	address, err := freeport.Address()
 	require.NoError(t, err)
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	return address
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 // Spellings of the guarded path. Each of them is the path for some backend.
@@ -157,7 +158,7 @@ http://%s {
 // Networks may come from Caddy's own modules; IPv4 peers on an IPv6 socket
 // match their IPv4 rule; nobody comes in without a rule, with a warning.
 func TestGuardNetworks(t *testing.T) {
-	port, err := caddytestkit.FreePort()
+	port, err := freeport.Get()
 	require.NoError(t, err)
 	c := caddytestkit.Start(t, fmt.Sprintf(`{
 	default_bind [::]

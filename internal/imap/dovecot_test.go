@@ -5,7 +5,7 @@ package imap
 
 import (
 	"fmt"
-	"net"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 const (
@@ -167,10 +168,7 @@ func TestNoMetadata(t *testing.T) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Get()
 	require.NoError(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	return port
+	return strconv.Itoa(port)
 }

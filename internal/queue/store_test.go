@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
@@ -210,20 +211,24 @@ func requireWaiting(t testing.TB, q *Queue, target string, want int) {
 // keeps nor settles.
 func impatient(t testing.TB, r *Reader) *Reader {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // a cluster may have lost its leader
-	defer cancel()
-	cons, err := r.q.consumer(ctx, r.target, r.parked)
-	require.NoError(t, err)
-	cfg := cons.CachedInfo().Config
-	cfg.AckWait = 100 * time.Millisecond
 	stream := r.q.names.stream
 	if r.parked {
 		stream = r.q.names.parkedStream
 	}
-	require.Eventually(t, func() bool { // a cluster may be without a leader
-		_, err := r.q.js.UpdateConsumer(ctx, stream, cfg)
-		return err == nil
-	}, 20*time.Second, 100*time.Millisecond)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		// An answer that a cluster lost with its leader never comes.
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		cons, err := r.q.consumer(ctx, r.target, r.parked)
+		if !assert.NoError(c, err) {
+			return
+		}
+		cfg := cons.CachedInfo().Config
+		cfg.AckWait = 100 * time.Millisecond
+		_, err = r.q.js.UpdateConsumer(ctx, stream, cfg)
+		assert.NoError(c, err)
+	}, time.Minute, 100*time.Millisecond)
+	var err error
 	r.pull, err = newPuller(r.q.nc, stream, r.target)
 	require.NoError(t, err)
 	return r

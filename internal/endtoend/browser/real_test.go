@@ -18,6 +18,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 // realCaddyfile is what a small installation has, on ports of the test.
@@ -87,7 +88,7 @@ func realServer(t *testing.T, service *pushService) server {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	port, err := caddytestkit.FreePort()
+	port, err := freeport.Get()
 	require.NoError(t, err)
 	return strconv.Itoa(port)
 }
