@@ -40,12 +40,13 @@ func (o *output) Write(b []byte) (int, error) {
 
 // The demo shows what it says, and leaves nothing behind.
 func TestDemo(t *testing.T) {
+	binary := caddytestkit.Binary(t) // is made in TMPDIR
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	port, err := freeport.Get()
 	require.NoError(t, err)
 	out := new(output)
-	d := demo{binary: caddytestkit.Binary(t), port: port, every: 10 * time.Millisecond, mails: 3, out: out}
+	d := demo{binary: binary, port: port, every: 10 * time.Millisecond, mails: 3, out: out}
 	out.page = func() {
 		resp, err := http.Get("http://localhost:" + strconv.Itoa(port) + "/push/")
 		if assert.NoError(t, err) {
