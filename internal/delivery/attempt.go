@@ -169,10 +169,10 @@ func (l *lane) coalesced(j *job) {
 
 // coalescedLate does the same with what is parked.
 func (l *lane) coalescedLate(group keeper, j *job) {
+	l.tell(j, Attempt{Coalesced: true})
 	if err := group.Settle(); err != nil {
 		l.log.Debug("an acknowledgement was lost", "error", err)
 	}
-	l.tell(j, Attempt{Coalesced: true})
 }
 
 // bury makes a dead letter of j. Where the queue cannot take it, j stays
