@@ -85,7 +85,7 @@ func acceptTogether(t *testing.T, q *Queue, n int, record func(int) Record) {
 		q.gathering.mu.Lock()
 		defer q.gathering.mu.Unlock()
 		return len(q.gathering.window.pending) == n
-	}, 10*time.Second, time.Millisecond)
+	}, patience, time.Millisecond)
 	release()
 	wg.Wait()
 }
@@ -191,7 +191,7 @@ func TestDuplicateOfFailure(t *testing.T) {
 			duplicate, err := q.Accept(t.Context(), numbered(0), time.Minute)
 			require.False(t, duplicate)
 			return err == nil
-		}, 10*time.Second, 10*time.Millisecond)
+		}, patience, 10*time.Millisecond)
 		requireRange(t, drain(t, q, "a"), 0, 1)
 	})
 }

@@ -126,10 +126,10 @@ func TestDiskFull(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		before := failed.Load()
 		remove := ballast(t, disk, leave)
-		require.Eventually(t, func() bool { return failed.Load() > before+20 }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return failed.Load() > before+20 }, patience, 10*time.Millisecond)
 		time.Sleep(time.Second) // the keeper tries, in vain
 		remove()
-		require.Eventually(t, q.isReady, 10*time.Second, 10*time.Millisecond)
+		require.Eventually(t, q.isReady, patience, 10*time.Millisecond)
 	}
 	time.Sleep(100 * time.Millisecond)
 	close(stop)

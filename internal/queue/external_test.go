@@ -45,7 +45,7 @@ func acceptSoon(t *testing.T, q *Queue, r Record) {
 			assert.ErrorIs(t, err, ErrUnavailable)
 		}
 		return err == nil
-	}, 20*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 }
 
 // A mail system starts while its NATS server does not run yet.
@@ -92,13 +92,13 @@ func TestServerKilled(t *testing.T) {
 	underLoad(t, q, func(accepted *atomic.Int64) {
 		for range 3 {
 			before := accepted.Load()
-			require.Eventually(t, func() bool { return accepted.Load() > before+100 }, 20*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return accepted.Load() > before+100 }, patience, time.Millisecond)
 			server.kill()
 			time.Sleep(50 * time.Millisecond)
 			require.NoError(t, server.start())
 		}
 		before := accepted.Load()
-		require.Eventually(t, func() bool { return accepted.Load() > before+100 }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return accepted.Load() > before+100 }, patience, time.Millisecond)
 	})
 }
 
@@ -121,7 +121,7 @@ func TestClusterLosesServer(t *testing.T) {
 			}
 		}
 		before := accepted.Load()
-		require.Eventually(t, func() bool { return accepted.Load() > before+200 }, 30*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return accepted.Load() > before+200 }, patience, time.Millisecond)
 	})
 }
 
@@ -216,7 +216,7 @@ func TestCredentials(t *testing.T) {
 				requireRange(t, drain(t, q, "a"), 0, 1)
 				return
 			}
-			require.Eventually(t, func() bool { return q.connectErr.Load() != nil }, 10*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return q.connectErr.Load() != nil }, patience, 10*time.Millisecond)
 			require.ErrorContains(t, q.notConnected(), "Authorization Violation")
 			require.NotContains(t, q.notConnected().Error(), "secret")
 			_, err := q.Accept(t.Context(), numbered(0), time.Minute)
@@ -274,7 +274,7 @@ func TestTLS(t *testing.T) {
 			s := storeOn(t, server)
 			s.config.External.TLS = config
 			q := s.open(t, "a")
-			require.Eventually(t, func() bool { return q.connectErr.Load() != nil }, 10*time.Second, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return q.connectErr.Load() != nil }, patience, 10*time.Millisecond)
 			require.ErrorContains(t, q.notConnected(), "tls")
 			_, err := q.Accept(t.Context(), numbered(0), time.Minute)
 			require.ErrorIs(t, err, ErrUnavailable)

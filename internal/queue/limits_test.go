@@ -114,7 +114,7 @@ func TestCloseWritesWhatWasSubmitted(t *testing.T) {
 				}
 			})
 		}
-		require.Eventually(t, func() bool { return count.Load() > 200 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return count.Load() > 200 }, patience, time.Millisecond)
 		require.NoError(t, q.Close())
 		require.NoError(t, q.Close(), "once more")
 		wg.Wait()

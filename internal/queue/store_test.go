@@ -23,6 +23,9 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
 
+// patience is how long tests wait for what must happen, on a slow machine too.
+const patience = time.Minute
+
 // testStore is one place to keep a queue in. open may be called again after
 // the queue was closed, and finds what was stored.
 type testStore struct {
@@ -127,7 +130,7 @@ func take(ctx context.Context, r *Reader) (*Group, error) {
 // next takes the next group, however long the store takes to give it out.
 func next(t testing.TB, r *Reader) *Group {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		g, err := take(t.Context(), r)
 		if errors.Is(err, ErrNoMore) && time.Now().Before(deadline) {
@@ -199,12 +202,12 @@ func requireStats(t testing.TB, q *Queue, waiting int, targets map[string]Target
 		require.NoError(t, err)
 		return st.Waiting == uint64(waiting) && maps.Equal(st.Targets, targets)
 	}
-	require.Eventually(t, ok, 10*time.Second, 10*time.Millisecond, "stats: %+v\nwanted: %d %+v", &st, waiting, targets)
+	require.Eventually(t, ok, patience, 10*time.Millisecond, "stats: %+v\nwanted: %d %+v", &st, waiting, targets)
 }
 
 func requireWaiting(t testing.TB, q *Queue, target string, want int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return waiting(t, q, target) == want }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return waiting(t, q, target) == want }, patience, 10*time.Millisecond)
 }
 
 // impatient makes the store give out again at once what r takes and neither
@@ -227,7 +230,7 @@ func impatient(t testing.TB, r *Reader) *Reader {
 		cfg.AckWait = 100 * time.Millisecond
 		_, err = r.q.js.UpdateConsumer(ctx, stream, cfg)
 		assert.NoError(c, err)
-	}, time.Minute, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	var err error
 	r.pull, err = newPuller(r.q.nc, stream, r.target)
 	require.NoError(t, err)

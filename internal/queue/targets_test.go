@@ -141,7 +141,7 @@ func TestSweepWhenFull(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := q.Accept(t.Context(), Record{Body: body(10 << 10)}, 0)
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 }
 
 // On an external store the target that we do not use may be another Caddy's:

@@ -36,11 +36,11 @@ func TestTrim(t *testing.T) {
 		require.EqualValues(t, 6, streamState(t, q).Msgs, "the slow target has neither the first nor the second")
 
 		require.NoError(t, first.Settle())
-		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 5 }, 10*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 5 }, patience, 10*time.Millisecond)
 		require.NoError(t, second.Settle())
-		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 3 }, 10*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 3 }, patience, 10*time.Millisecond)
 		requireRange(t, drain(t, q, "slow"), 3, 6)
-		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 0 }, 10*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 0 }, patience, 10*time.Millisecond)
 	})
 }
 
@@ -51,7 +51,7 @@ func TestTrimWithoutTarget(t *testing.T) {
 		for n := range 3 {
 			accept(t, q, numbered(n))
 		}
-		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 0 }, 10*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 0 }, patience, 10*time.Millisecond)
 		use(t, q, "a")
 		accept(t, q, numbered(3))
 		require.NoError(t, q.trim(t.Context()))
@@ -95,7 +95,7 @@ func TestTrimAfterReaderCloses(t *testing.T) {
 		r := q.NewReader("a")
 		require.NoError(t, next(t, r).Settle())
 		require.NoError(t, r.pull.nc.PublishRequest(r.pull.subject, r.pull.inbox+"late", []byte(`{"batch":1}`)))
-		require.Eventually(t, func() bool { return len(r.pull.arrived) == 1 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(r.pull.arrived) == 1 }, patience, time.Millisecond)
 		r.Close()
 		before := streamState(t, q).Msgs
 		require.NoError(t, q.trim(t.Context()))
