@@ -6,6 +6,8 @@ package endtoend
 import (
 	"crypto/tls"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -111,4 +113,15 @@ func freeAddress(t testing.TB) string {
 	address, err := freeport.Address()
 	require.NoError(t, err)
 	return address
+}
+
+// build makes a program of a package, without the race detector.
+func build(t *testing.T, pkg string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "program")
+	cmd := exec.Command("go", "build", "-o", path, pkg)
+	cmd.Dir = caddytestkit.Repository()
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return path
 }

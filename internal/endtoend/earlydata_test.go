@@ -4,16 +4,13 @@
 package endtoend
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
+	"os/exec"
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/require"
 
@@ -38,25 +35,19 @@ func TestEarlyData(t *testing.T) {
 	respond 200
 }
 `, site))
-	root, err := os.ReadFile(c.RootCA())
+	client := exec.Command(build(t, "./internal/endtoend/earlydata"), c.RootCA())
+	client.Stderr = t.Output()
+	in, err := client.StdinPipe()
 	require.NoError(t, err)
-	roots := x509.NewCertPool()
-	require.True(t, roots.AppendCertsFromPEM(root))
-	config := &tls.Config{RootCAs: roots, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
-	tokens := quic.NewLRUTokenStore(1, 1)
-	// get makes a connection for each request. It is 0 without an answer.
-	get := func(method, path string) int {
-		transport := &http3.Transport{TLSClientConfig: config, QUICConfig: &quic.Config{TokenStore: tokens}}
-		defer transport.Close()
-		r, err := http.NewRequestWithContext(t.Context(), method, site+path, nil)
+	out, err := client.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, client.Start())
+	get := func(method, path string) (status int) {
+		_, err := fmt.Fprintln(in, method, site+path)
 		require.NoError(t, err)
-		response, err := transport.RoundTrip(r)
-		if err != nil {
-			t.Log(err)
-			return 0
-		}
-		require.NoError(t, response.Body.Close())
-		return response.StatusCode
+		_, err = fmt.Fscanln(out, &status)
+		require.NoError(t, err)
+		return status
 	}
 	require.Eventually(t, func() bool {
 		return get(http.MethodGet, "/preliminary/x") == http.StatusOK
@@ -68,4 +59,6 @@ func TestEarlyData(t *testing.T) {
 	}, waitTimeout, 10*time.Millisecond)
 	require.Equal(t, http.StatusOK, get(http3.MethodGet0RTT, "/x"), "not guarded")
 	require.Equal(t, http.StatusOK, get(http.MethodGet, "/preliminary/x"), "after the handshake")
+	require.NoError(t, in.Close())
+	require.NoError(t, client.Wait())
 }

@@ -15,8 +15,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 )
 
 // natsServer is a real nats-server with JetStream, built from the Go module.
@@ -30,11 +28,7 @@ type natsServer struct {
 func startNATS(t *testing.T) *natsServer {
 	t.Helper()
 	n := &natsServer{t: t, dir: t.TempDir(), address: freeAddress(t)}
-	n.binary = filepath.Join(n.dir, "nats-server")
-	build := exec.Command("go", "build", "-o", n.binary, "github.com/nats-io/nats-server/v2")
-	build.Dir = caddytestkit.Repository()
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	n.binary = build(t, "github.com/nats-io/nats-server/v2")
 	n.run()
 	t.Cleanup(n.kill)
 	return n

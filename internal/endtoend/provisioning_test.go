@@ -6,9 +6,9 @@ package endtoend
 import (
 	"io"
 	"net/http"
-	"os/exec"
-	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,12 +20,7 @@ import (
 // The example of a module that uses the app, built and run.
 func TestProvisioningExample(t *testing.T) {
 	const user = "user0@example.com"
-	binary := filepath.Join(t.TempDir(), "caddy")
-	build := exec.Command("go", "build", "-o", binary, "./examples/provisioning/caddy")
-	build.Dir = caddytestkit.Repository()
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-
+	binary := build(t, "./examples/provisioning/caddy")
 	dovecot := dovecottest.Start(t, dovecottest.Config{Users: users(1)})
 	c, err := caddytestkit.Prepare(binary, t.TempDir(), "API_SECRET="+dovecot.APIKey())
 	require.NoError(t, err)
@@ -56,7 +51,8 @@ func TestProvisioningExample(t *testing.T) {
 	assert.Empty(t, valueIn(t, dovecot, user))
 	status, _ = call(http.MethodPut, "nobody@example.com")
 	assert.Equal(t, http.StatusNotFound, status)
-	assert.Contains(t, c.Log(), "an account was closed", "says its handler of events")
+	require.Eventually(t, func() bool { return strings.Contains(c.Log(), "an account was closed") }, waitTimeout, 10*time.Millisecond,
+		"says its handler of events, which is called after the answer")
 
 	// The call of the documentation, for a script.
 	r, err := http.NewRequest(http.MethodPut, "http://"+c.Admin+"/dovecot_push/registrations/user0%40example.com", nil)
