@@ -190,10 +190,10 @@ http://:%d {
 // rawHTTP1 sends a request line as it is and returns the status.
 func rawHTTP1(t *testing.T, address, target string, fields ...string) int {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", address, waitTimeout)
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(waitTimeout)))
 	request := "GET " + target + " HTTP/1.1\r\nHost: " + address + "\r\nConnection: close\r\n"
 	for _, f := range fields {
 		request += f
@@ -210,10 +210,10 @@ func rawHTTP1(t *testing.T, address, target string, fields ...string) int {
 // returns the status.
 func rawHTTP2(t *testing.T, address, path string) int {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", address, waitTimeout)
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(waitTimeout)))
 	_, err = conn.Write([]byte(http2.ClientPreface))
 	require.NoError(t, err)
 	framer := http2.NewFramer(conn, conn)

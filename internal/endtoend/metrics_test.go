@@ -73,7 +73,7 @@ func TestMetricsAndLog(t *testing.T) {
 		assert.Eventually(t, func() bool {
 			metrics, err = f.Metrics()
 			return err == nil && strings.Contains(metrics, "caddy_dovecot_push_"+want)
-		}, 5*time.Second, 50*time.Millisecond, want)
+		}, waitTimeout, 50*time.Millisecond, want)
 	}
 	f.Stop()
 	assert.Contains(t, f.Log(), `"accepted":1,"duplicates":1,`, "counted facts")
@@ -115,7 +115,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 			}
 		}
 		return existing["caddy_dovecot_push_dead_letters_total"]
-	}, 10*time.Second, 100*time.Millisecond)
+	}, waitTimeout, 100*time.Millisecond)
 	for m := range existing {
 		assert.True(t, documented[m], "%s is not in docs/metrics.md", m)
 	}

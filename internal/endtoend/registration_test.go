@@ -90,9 +90,12 @@ func TestRegisterAll(t *testing.T) {
 			deliver(t, dovecot, "Hello", user.Name)
 		}
 		ox.wait(3)
-		metrics, err := f.Metrics()
-		require.NoError(t, err)
-		assert.Contains(t, metrics, `caddy_dovecot_push_registration_changes_total{change="registered"} 3`)
+		var metrics string
+		require.Eventually(t, func() bool { // an entry is counted after it was set
+			var err error
+			metrics, err = f.Metrics()
+			return err == nil && strings.Contains(metrics, `caddy_dovecot_push_registration_changes_total{change="registered"} 3`)
+		}, waitTimeout, 50*time.Millisecond)
 		assert.Contains(t, metrics, `caddy_dovecot_push_registration_up 1`)
 		assert.NotContains(t, metrics, "user0")
 		assert.NotContains(t, f.Log(), "user0")

@@ -50,7 +50,7 @@ func TestFull(t *testing.T) {
 		require.Eventually(t, func() bool {
 			_, err := q.Accept(t.Context(), Record{ID: identity(n), Body: body(10 << 10)}, time.Minute)
 			return err == nil
-		}, 5*time.Second, 10*time.Millisecond)
+		}, patience, 10*time.Millisecond)
 		requireRange(t, drain(t, q, "a"), 1, n+1)
 	})
 }
