@@ -165,6 +165,32 @@ func TestReadOnlyDisk(t *testing.T) {
 	require.ErrorContains(t, err, s.config.Embedded.Path)
 }
 
+// So is one that was a queue's before, such as after an error of the disk.
+func TestDiskTurnedReadOnly(t *testing.T) {
+	disk := smallDisk(t, "size=8m")
+	s := embeddedStore(t)
+	s.config.Embedded.Path = filepath.Join(disk, "queue")
+	q := s.open(t, "a")
+	accept(t, q, numbered(0))
+	require.NoError(t, q.Close())
+	require.NoError(t, syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	_, err := Open(t.Context(), s.config)
+	require.ErrorContains(t, err, "not writable")
+	require.ErrorContains(t, err, s.config.Embedded.Path)
+	require.NoError(t, syscall.Mount("", disk, "", syscall.MS_REMOUNT, ""))
+	q = s.open(t, "a")
+	requireRange(t, drain(t, q, "a"), 0, 1)
+}
+
+// So is one in which the store cannot be made: it may be another user's.
+func TestStoreThatCannotBeMade(t *testing.T) {
+	s := embeddedStore(t)
+	require.NoError(t, os.MkdirAll(s.config.Embedded.Path, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(s.config.Embedded.Path, "jetstream"), nil, 0o600))
+	_, err := Open(t.Context(), s.config)
+	require.ErrorContains(t, err, s.config.Embedded.Path)
+}
+
 // A directory can be there and still not be written below.
 func TestDiskWithoutRoom(t *testing.T) {
 	disk := smallDisk(t, "size=64k")

@@ -90,8 +90,9 @@ func (e *embeddedServer) start(cfg Embedded) error {
 	log := &natsLogger{log: e.log}
 	s.SetLoggerV2(log, false, false, false)
 	s.Start()
-	// Start has repaired and opened everything when it returns, or failed.
-	if !s.JetStreamEnabled() {
+	// Start has repaired and opened everything when it returns, or failed: it
+	// says that JetStream is enabled also where its directory was no good.
+	if log.fatal != nil || !s.JetStreamEnabled() {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return fmt.Errorf("opening the queue in %s (is it writable, and the disk not full?): %w", cfg.Path, log.fatal)
