@@ -175,11 +175,34 @@ func TestDiskTurnedReadOnly(t *testing.T) {
 	require.NoError(t, q.Close())
 	require.NoError(t, syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	_, err := Open(t.Context(), s.config)
-	require.ErrorContains(t, err, "not writable")
+	require.ErrorIs(t, err, syscall.EROFS)
 	require.ErrorContains(t, err, s.config.Embedded.Path)
 	require.NoError(t, syscall.Mount("", disk, "", syscall.MS_REMOUNT, ""))
 	q = s.open(t, "a")
 	requireRange(t, drain(t, q, "a"), 0, 1)
+}
+
+// A file that cannot be opened, as one of another user, is named. Nothing is
+// touched, and when it can be opened again everything goes on where it was.
+func TestFileOfAnotherUser(t *testing.T) {
+	disk := smallDisk(t, "size=8m") // permissions do not stop root, mounts do
+	s := embeddedStore(t)
+	s.config.Embedded.Path = filepath.Join(disk, "queue")
+	q := s.open(t, "a", "b")
+	acceptRange(t, q, 0, 1)
+	require.NoError(t, next(t, q.NewReader("a")).Settle())
+	require.NoError(t, q.Close())
+	for _, pattern := range []string{"msgs/*.blk", "msgs/index.db", "obs/a/o.dat", "meta.inf"} {
+		file := storeFiles(t, s, pattern)[0]
+		require.NoError(t, syscall.Mount(file, file, "", syscall.MS_BIND, ""))
+		require.NoError(t, syscall.Mount("", file, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+		_, err := Open(t.Context(), s.config)
+		require.ErrorContains(t, err, file)
+		require.NoError(t, syscall.Unmount(file, 0))
+	}
+	q = s.open(t, "a", "b")
+	requireWaiting(t, q, "a", 0)
+	requireRange(t, drain(t, q, "b"), 0, 1)
 }
 
 // So is one in which the store cannot be made: it may be another user's.

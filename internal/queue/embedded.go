@@ -66,6 +66,9 @@ func startEmbedded(cfg Embedded, log *slog.Logger) (*embeddedServer, error) {
 }
 
 func (e *embeddedServer) start(cfg Embedded) error {
+	if err := accessible(filepath.Join(cfg.Path, "jetstream")); err != nil {
+		return fmt.Errorf("checking the files of the queue: %w (do all in %s belong to the user that Caddy runs as, and is the disk writable?)", err, cfg.Path)
+	}
 	opts := &server.Options{
 		ServerName: "dovecot_push",
 		DontListen: true,
@@ -99,6 +102,26 @@ func (e *embeddedServer) start(cfg Embedded) error {
 	}
 	e.server.Store(s)
 	return nil
+}
+
+// accessible returns an error if there is a file in the directory that cannot be
+// read and written: such as one that Caddy wrote when somebody ran it as root.
+// The server would leave out the stream that it belongs to, and the positions of
+// the targets would be lost when that is made anew.
+func accessible(directory string) error {
+	return filepath.WalkDir(directory, func(path string, entry os.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) || err == nil && !entry.Type().IsRegular() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // nobody else makes links there
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	})
 }
 
 func (e *embeddedServer) stop() {
