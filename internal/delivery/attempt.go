@@ -175,10 +175,15 @@ func (l *lane) coalescedLate(group keeper, j *job) {
 	}
 }
 
-// bury makes a dead letter of j. Where the queue cannot take it, j stays
-// unsettled: the queue gives it out again.
+// bury makes a dead letter of j, which is in the line.
 func (l *lane) bury(j *job, r Result, took time.Duration) {
 	l.line.done(j, false)
+	l.giveUp(j, r, took)
+}
+
+// giveUp makes a dead letter of j. Where the queue cannot take it, j stays
+// unsettled: the queue gives it out again.
+func (l *lane) giveUp(j *job, r Result, took time.Duration) {
 	err := l.queue.Bury(context.Background(), l.Name, j.record, r.Reason) // which takes a few seconds at most
 	if err != nil {
 		l.log.Error("the queue cannot store a dead letter: the notification will be attempted again", "error", err)

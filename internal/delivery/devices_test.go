@@ -278,6 +278,28 @@ func TestDestinationsFail(t *testing.T) {
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
 }
 
+// What will never have a destination is a dead letter at once, and holds up
+// nothing.
+func TestDestinationsRefuse(t *testing.T) {
+	q, _ := testQueue(t)
+	d := newDevices("phone@a")
+	d.err = fmt.Errorf("unreadable: %w", ErrRefused)
+	var dead, attempts atomic.Int64
+	startLanes(t, q, func(a Attempt) {
+		attempts.Add(1)
+		if a.Dead && a.Result.Outcome == Refused && a.Result.Reason == reasonDestinations {
+			dead.Add(1)
+		}
+	}, d.lane())
+	accept(t, q, 0, 20)
+	requireStats(t, q, map[string]queue.TargetStats{"devices": {Dead: 20}})
+	require.EqualValues(t, 20, dead.Load())
+	require.EqualValues(t, 20, attempts.Load(), "none is tried again")
+	d.change(func() { d.err = nil })
+	accept(t, q, 20, 40)
+	d.requireEach(t, "phone@a", 20, 40)
+}
+
 // A burst for one user comes to a device as a few notifications, the last one
 // among them; a receiver that counts gets all of them, in their order.
 func TestBurst(t *testing.T) {

@@ -60,7 +60,7 @@ type Lane struct {
 	// is served on its own: attempts, outcomes and pauses of one change
 	// nothing for the others. Deliver is then called once for each, with its
 	// Key in the record's Destination. None means that there is nothing to
-	// do; an error is a passing failure.
+	// do; an error is a passing failure, unless it is [ErrRefused].
 	//
 	// It is asked again before each later attempt: what is not named any more
 	// is gone. It is called in the way of everything else of the lane, so it

@@ -4,6 +4,7 @@
 package delivery
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -47,6 +48,10 @@ func (o Outcome) String() string {
 		return "try_again"
 	}
 }
+
+// ErrRefused is what a target that cannot name the destinations of a
+// notification, now or ever, says: it becomes a dead letter.
+var ErrRefused = errors.New("the notification will never be taken")
 
 // Result is what a target answers for one attempt.
 type Result struct {

@@ -191,6 +191,10 @@ func (l *lane) enqueue(h *holding) {
 		j := &h.jobs[i]
 		if j.nowhere != nil {
 			j.record.Attempts++
+			if errors.Is(j.nowhere, ErrRefused) {
+				l.giveUp(j, Result{Outcome: Refused, Reason: reasonDestinations, Err: j.nowhere}, 0)
+				continue
+			}
 			l.failed(j, Result{Reason: reasonDestinations, Err: j.nowhere}, 0)
 			continue
 		}

@@ -30,8 +30,8 @@ type Target struct {
 // told of new mails, and of those that need no attention any more.
 func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.Destination, error) {
 	n, err := notification.Identify(r.Body, t.Decoder.Events)
-	if err != nil {
-		return nil, err
+	if err != nil { // it could be read when it was taken in
+		return nil, fmt.Errorf("%w: %w", delivery.ErrRefused, err)
 	}
 	if n.Event != notification.MessageNew && !n.Event.Withdraws() {
 		return nil, nil

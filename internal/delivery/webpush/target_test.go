@@ -43,6 +43,11 @@ func TestDestinations(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []delivery.Destination{{Key: phone.ID}, want[1]}, got, "mail waits for the one that has moved")
 
+	unreadable := record(t, "", nil)
+	unreadable.Body = []byte("{")
+	_, err = w.Destinations(t.Context(), unreadable)
+	require.ErrorIs(t, err, delivery.ErrRefused)
+
 	got, err = w.Destinations(t.Context(), record(t, "", map[string]any{"user": "bob@example.com"}))
 	require.NoError(t, err)
 	assert.Empty(t, got)
