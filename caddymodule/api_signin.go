@@ -64,14 +64,12 @@ func (a *API) gate(ctx caddy.Context, streams *streams) (*signin.Gate, error) {
 	}
 	cfg.Check = func(ctx context.Context, user, password string) error {
 		err := server.Login(ctx, user, password)
-		switch {
-		case errors.Is(err, imap.ErrCredentials):
+		if errors.Is(err, imap.ErrCredentials) {
 			return signin.ErrWrong
-		case err == nil:
-			a.app.signedIn(ctx, user, password)
 		}
 		return err
 	}
+	cfg.Accepted = a.app.signedIn
 	key := &sessionKey{storage: ctx.Storage()}
 	cfg.Key = key.get
 	cfg.Revoked, cfg.Revoke = streams.revoked, streams.revoke

@@ -71,7 +71,9 @@ var (
 // logins checks logins: each right one once in a while, and the wrong ones
 // only so often. It bounds what strangers can make it, and the mail server, do.
 type logins struct {
-	check func(ctx context.Context, user, password string) error
+	check    func(ctx context.Context, user, password string) error
+	accepted func(ctx context.Context, user, password string) // or nil
+	telling  chan struct{}                                    // bounds its calls
 
 	known    *proven.Set // user and password
 	trusted  *proven.Set // user and source
@@ -81,9 +83,11 @@ type logins struct {
 	crowd *crowd
 }
 
-func newLogins(check func(ctx context.Context, user, password string) error) *logins {
+func newLogins(check func(ctx context.Context, user, password string) error, accepted func(ctx context.Context, user, password string)) *logins {
 	return &logins{
 		check:    check,
+		accepted: accepted,
+		telling:  make(chan struct{}, checksAtOnce),
 		known:    proven.New(maxKnown, knownFor),
 		trusted:  proven.New(maxKnown, trustedFor),
 		sources:  throttle.New[netip.Addr](bySource),
@@ -104,10 +108,26 @@ type verdict struct {
 // verify tells whether password is that of user, who came from source.
 func (l *logins) verify(ctx context.Context, user, password string, source netip.Addr) verdict {
 	v := l.judge(ctx, user, password, throttle.Source(source))
+	if v.result == Accepted && l.accepted != nil {
+		l.tell(ctx, user, password)
+	}
 	if v.wait > 0 {
 		l.crowd.dawdle(ctx)
 	}
 	return v
+}
+
+// tell tells of a right login when the place of its check is somebody else's.
+func (l *logins) tell(ctx context.Context, user, password string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
+	defer cancel()
+	select {
+	case l.telling <- struct{}{}:
+	case <-ctx.Done(): // the next time
+		return
+	}
+	defer func() { <-l.telling }()
+	l.accepted(ctx, user, password)
 }
 
 func (l *logins) judge(ctx context.Context, user, password string, source netip.Addr) verdict {

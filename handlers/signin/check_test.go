@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,7 @@ const alice = "alice@example.com"
 func TestRightLoginIsCheckedOnceInAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		require.Equal(t, verdict{result: Accepted}, l.verify(t.Context(), alice, "wonderland", home))
 		for range 100 {
 			require.Equal(t, verdict{result: Known}, l.verify(t.Context(), alice, "wonderland", other))
@@ -50,7 +51,7 @@ func wrong(l *logins, user string, source netip.Addr) (looked int, wait time.Dur
 func TestSourceIsThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		// One for each of many accounts.
 		for i := range bySource.AtOnce {
 			require.Equal(t, Wrong, l.verify(t.Context(), fmt.Sprint("user", i), "x", home).result)
@@ -71,7 +72,7 @@ func TestSourceIsThrottled(t *testing.T) {
 func TestAccountIsThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result)
 		time.Sleep(knownFor)
 		asked := m.count()
@@ -94,7 +95,7 @@ func TestAccountIsThrottled(t *testing.T) {
 func TestImplausibleLogins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		long := strings.Repeat("x", 1<<20)
 		for i, login := range [][2]string{
 			{"", "x"}, {alice, ""}, {long, "x"}, {alice, long}, {"a\r\nb", "x"}, {"a\x00", "x"}, {alice, "a\x00b"}, {"\xff", "x"}, {alice, "x\r\nA LOGOUT"},
@@ -112,7 +113,7 @@ func TestChecksAreFewAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
 		m.holding = make(chan struct{})
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		const visitors = 1000
 		results := make(map[Result]int)
 		var mu sync.Mutex
@@ -151,7 +152,7 @@ func TestChecksOfOneSourceAreFewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
 		m.holding = make(chan struct{})
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		results := make(map[Result]int)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
@@ -186,7 +187,7 @@ func TestChecksOfOneSourceAreFewer(t *testing.T) {
 func TestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		results := make(map[Result]int)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
@@ -210,7 +211,7 @@ func TestFlood(t *testing.T) {
 
 func TestRefusedOnesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLogins(newMailServer().check)
+		l := newLogins(newMailServer().check, nil)
 		wrong(l, "user", home)
 		start := time.Now()
 		require.Equal(t, Throttled, l.verify(t.Context(), "user", "x", home).result)
@@ -233,7 +234,7 @@ func TestMailServerDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
 		m.down = errors.New("connection refused")
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		for range 100 {
 			v := l.verify(t.Context(), alice, "wonderland", home)
 			require.Equal(t, verdict{result: Unavailable, wait: busyAgain, err: m.down}, v)
@@ -255,7 +256,7 @@ func TestHangingUpDoesNotHelp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
 		m.holding = make(chan struct{})
-		l := newLogins(m.check)
+		l := newLogins(m.check, nil)
 		for range 20 {
 			ctx, cancel := context.WithCancel(t.Context())
 			go l.verify(ctx, alice, "x", home)
@@ -266,5 +267,37 @@ func TestHangingUpDoesNotHelp(t *testing.T) {
 		synctest.Wait()
 		require.Positive(t, l.sources.Wait(home))
 		require.LessOrEqual(t, m.count(), checksAtOnce)
+	})
+}
+
+// What is done about right logins, such as to register their users, does not
+// keep others from signing in, however long it takes.
+func TestAcceptedHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, slow := newMailServer(), make(chan struct{})
+		var told, most atomic.Int64
+		l := newLogins(m.check, func(_ context.Context, _, password string) {
+			most.Add(1)
+			require.Equal(t, "x", password)
+			<-slow
+			told.Add(1)
+		})
+		const people = checksAtOnce + 4
+		for i := range people {
+			m.users[fmt.Sprint("slow", i)] = "x"
+		}
+		var wg sync.WaitGroup
+		for i := range people {
+			user := fmt.Sprint("slow", i)
+			source := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+			wg.Go(func() { require.Equal(t, Accepted, l.verify(t.Context(), user, "x", source).result) })
+		}
+		synctest.Wait()
+		require.EqualValues(t, checksAtOnce, most.Load(), "it is bounded")
+		require.Equal(t, people, m.count(), "all were checked")
+		require.Equal(t, Wrong, l.verify(t.Context(), alice, "guess", home).result)
+		close(slow)
+		wg.Wait()
+		require.EqualValues(t, people, told.Load())
 	})
 }

@@ -21,6 +21,10 @@ type Config struct {
 	// Check asks the mail server. It returns nil if the password is that of
 	// the user, [ErrWrong] if it is not, or why that cannot be told.
 	Check func(ctx context.Context, user, password string) error
+	// Accepted, if set, is told of a login that Check has just found right, in
+	// the way of whoever showed it and of nobody else. It is called as often at
+	// once as Check.
+	Accepted func(ctx context.Context, user, password string)
 	// Key returns what session cookies are signed with: 32 bytes or more that
 	// nobody can guess, the same after a restart and on each Caddy of a
 	// cluster. It is called for each request that has a cookie.
@@ -61,7 +65,7 @@ func New(cfg Config) *Gate {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Attempt) {}
 	}
-	return &Gate{cfg: cfg, cookie: cookieName(cfg.Audience), logins: newLogins(cfg.Check)}
+	return &Gate{cfg: cfg, cookie: cookieName(cfg.Audience), logins: newLogins(cfg.Check, cfg.Accepted)}
 }
 
 // Require hands requests of which it knows the user to next, with the user in
