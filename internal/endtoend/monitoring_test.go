@@ -51,6 +51,46 @@ func queries(t *testing.T) (dashboard, alerts []string) {
 	return dashboard, alerts
 }
 
+// Each panel of the dashboard can be told from the others, says what it shows,
+// and lies on the grid of 24 columns where no other one does.
+func TestDashboardPanels(t *testing.T) {
+	var d struct {
+		Panels []struct {
+			ID                 int
+			Title, Description string
+			GridPos            struct{ X, Y, W, H int }
+			Datasource         struct{ UID string }
+			Targets            []struct {
+				RefID      string
+				Datasource struct{ UID string }
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(read(t, "examples", "monitoring", "dashboard.json")), &d))
+	ids, titles, cells := make(map[int]bool), make(map[string]bool), make(map[[2]int]string)
+	for _, p := range d.Panels {
+		assert.False(t, ids[p.ID], "id %d is there twice", p.ID)
+		assert.False(t, titles[p.Title], "%q is there twice", p.Title)
+		ids[p.ID], titles[p.Title] = true, true
+		assert.NotEmpty(t, p.Description, p.Title)
+		assert.Equal(t, "${datasource}", p.Datasource.UID, p.Title)
+		refs := make(map[string]bool)
+		for _, target := range p.Targets {
+			assert.False(t, refs[target.RefID], "%s: %s is there twice", p.Title, target.RefID)
+			refs[target.RefID] = true
+			assert.Equal(t, "${datasource}", target.Datasource.UID, p.Title)
+		}
+		assert.LessOrEqual(t, p.GridPos.X+p.GridPos.W, 24, p.Title)
+		for x := range p.GridPos.W {
+			for y := range p.GridPos.H {
+				cell := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
+				assert.Empty(t, cells[cell], "%s lies on it", p.Title)
+				cells[cell] = p.Title
+			}
+		}
+	}
+}
+
 // Every query asks for metrics that exist, by labels that they have: the page
 // about metrics, which another test holds against the code, names them.
 func TestQueries(t *testing.T) {
