@@ -91,7 +91,7 @@ func (f *doctorFlags) run(cmd *cobra.Command, c *client) ([]doctor.Finding, erro
 		want = status.wanted()
 		findings = append(findings, examineStatus(status)...)
 		findings = append(findings, c.examineRegistration(status, f.user)...)
-		findings = append(findings, c.examineKeys()...)
+		findings = append(findings, c.examineKeys(status)...)
 	}
 	config, err := f.config(ctx, cmd)
 	switch {

@@ -69,6 +69,7 @@ func TestDoctor(t *testing.T) {
 		found := examine(t, f, dovecot, "--user", "user0@example.com", "--deliver", dovecot.LMTPAddr())
 		assert.Empty(t, wrong(found))
 		assert.Contains(t, ox.wait(1)[0].Subject, "Test of push notifications")
+		assert.NotContains(t, f.Log(), "/dovecot_push/vapid", "asked for keys of Web Push, which is not configured")
 
 		right := f.config
 		for name, c := range map[string]struct{ old, with, check, says string }{
