@@ -34,8 +34,16 @@ localhost:2019.`,
 			for _, sub := range commands {
 				cmd.AddCommand(sub())
 			}
+			onlySubCommands(cmd)
 		},
 	})
+}
+
+// onlySubCommands makes cmd print its help, and refuse what is none of its
+// sub-commands: a script with a slip must not go on as if all were well.
+func onlySubCommands(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 }
 
 // commands make the sub-commands. Each feature has its own in its own file.

@@ -88,7 +88,7 @@ func examineStatus(s *Status) []doctor.Finding {
 	if q.DiskFree != nil && *q.DiskFree < lowDisk {
 		add("disk", doctor.Warning, "the disk of the queue", humanize.IBytes(*q.DiskFree)+" are left", "Make room: on a full disk nothing can be stored.")
 	}
-	if len(s.Targets) == 0 {
+	if len(s.Targets) == 0 && q.Up { // they are not known before the queue is open
 		add("targets", doctor.Problem, "the configuration of Caddy", "there is no target: notifications go nowhere", "Add a deliver block to dovecot_push.")
 	}
 	for _, t := range s.Targets {

@@ -42,6 +42,7 @@ subscribed.`,
 			},
 		}
 	}
+	onlySubCommands(cmd)
 	cmd.AddCommand(
 		ask("show", "Shows the public keys and how many devices use each", "", http.MethodGet, "vapid"),
 		ask("rotate", "Makes a new key pair", `

@@ -195,6 +195,12 @@ func TestHelp(t *testing.T) {
 			assert.Contains(t, readAll(t, man[0]), "EXAMPLE")
 		}
 	}
+	// A script with a slip must not go on as if all were well.
+	for _, slip := range []string{"dovecot-push bogus", "dovecot-push vapid bogus", "dovecot-push dead-letters bogus", "dovecot-push status bogus"} {
+		out, err := c.Command(strings.Fields(slip)...)
+		require.Error(t, err, "%s: %s", slip, out)
+		assert.Contains(t, out, `unknown command "bogus"`, slip)
+	}
 	assert.Contains(t, complete("dovecot-push", "dovecot-config", "--dovecot", ""), "2.3")
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		out, err := c.Command("completion", shell)
