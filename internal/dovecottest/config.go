@@ -4,6 +4,7 @@
 package dovecottest
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -115,7 +116,8 @@ func execute(w io.Writer, text string, s settings) error {
 // writeUsers writes the passwd-file.
 func writeUsers(w io.Writer, s settings) error {
 	for _, user := range s.Users {
-		_, err := fmt.Fprintf(w, "%s:{PLAIN}%s:%d:%d::%s/homes/%s::\n", user.Name, user.Password, s.MailUID, s.MailGID, s.Dir, user.Name)
+		home := cmp.Or(user.AliasOf, user.Name)
+		_, err := fmt.Fprintf(w, "%s:{PLAIN}%s:%d:%d::%s/homes/%s::\n", user.Name, user.Password, s.MailUID, s.MailGID, s.Dir, home)
 		if err != nil {
 			return err
 		}

@@ -97,6 +97,8 @@ type Config struct {
 // User is one mail account.
 type User struct {
 	Name, Password string
+	// AliasOf, if not empty, is the user whose mailbox this name opens too.
+	AliasOf string
 }
 
 // Driver is one ox driver of Dovecot's push_notification plugin.

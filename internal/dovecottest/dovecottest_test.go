@@ -67,7 +67,7 @@ func TestRecipients(t *testing.T) {
 		target := newEndpoint(t, nil)
 		s := Start(t, Config{
 			Version: version,
-			Users:   []User{{"a@example.com", "a"}, {"b@example.com", "b"}, {"c@example.com", "c"}},
+			Users:   []User{{Name: "a@example.com", Password: "a"}, {Name: "b@example.com", Password: "b"}, {Name: "c@example.com", Password: "c"}},
 			Drivers: []Driver{{URL: target.URL}},
 		})
 		require.NoError(t, s.Register("a@example.com"))

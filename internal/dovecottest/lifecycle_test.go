@@ -72,7 +72,7 @@ func TestBadConfig(t *testing.T) {
 		require.ErrorContains(t, err, "no_such_setting", "Dovecot's own words are in the error")
 	})
 	for name, cfg := range map[string]Config{
-		"user":        {Users: []User{{"a:b", "c"}}},
+		"user":        {Users: []User{{Name: "a:b", Password: "c"}}},
 		"url":         {Drivers: []Driver{{URL: "http://127.0.0.1/ timeout_msecs=1"}}},
 		"certificate": {SSLClientCertFile: "client.crt"},
 		"missing CA":  {SSLClientCAFile: "/no/such/file"},

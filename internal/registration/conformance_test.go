@@ -173,7 +173,7 @@ func TestIMAP(t *testing.T) {
 			server, err := imap.New(imap.Config{URL: "imap://" + dovecot.IMAPAddr()})
 			require.NoError(t, err)
 			return backend{
-				registrar: NewIMAP(server, MasterUser(boss)),
+				registrar: NewIMAP(server, MasterUser{Name: boss.Name, Password: boss.Password}),
 				wrong:     NewIMAP(server, MasterUser{Name: boss.Name, Password: "wrong-secret"}),
 				stop:      func() { require.NoError(t, dovecot.Stop()) },
 			}

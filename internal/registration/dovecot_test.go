@@ -32,7 +32,7 @@ func eachRegistrar(t *testing.T, cfg dovecottest.Config, test func(t *testing.T,
 			dovecot := dovecottest.Start(t, cfg)
 			server, err := imap.New(imap.Config{URL: "imap://" + dovecot.IMAPAddr()})
 			require.NoError(t, err)
-			test(t, dovecot, NewIMAP(server, MasterUser(boss)))
+			test(t, dovecot, NewIMAP(server, MasterUser{Name: boss.Name, Password: boss.Password}))
 		})
 	})
 }
@@ -78,6 +78,37 @@ func TestNotified(t *testing.T) {
 		_, err = f.Unregister(t.Context(), alice)
 		require.NoError(t, err)
 		assert.EqualValues(t, 0, deliver())
+	})
+}
+
+// Dovecot may know a mailbox by several names, which then share its entry: it
+// stays the one of the name that came first, until that goes.
+func TestTwoNamesOfOneMailbox(t *testing.T) {
+	const short = "alice"
+	cfg := dovecottest.Config{Users: append(users(alice), dovecottest.User{Name: short, Password: "secret", AliasOf: alice})}
+	eachRegistrar(t, cfg, func(t *testing.T, dovecot *dovecottest.Server, r Registrar) {
+		f := newFixture(t, nil, Config{Registrar: r})
+		_, err := f.Register(t.Context(), alice, false)
+		require.NoError(t, err)
+		for range 2 {
+			_, err = f.Register(t.Context(), short, false)
+			require.NoError(t, err)
+			require.Equal(t, "user="+alice+"\t"+mark, valueIn(t, dovecot, alice))
+		}
+		_, err = f.Unregister(t.Context(), short)
+		require.NoError(t, err)
+		require.Equal(t, "user="+alice+"\t"+mark, valueIn(t, dovecot, alice), "alice@example.com still wants it")
+
+		_, err = f.Register(t.Context(), short, false)
+		require.NoError(t, err)
+		_, err = f.Unregister(t.Context(), alice)
+		require.NoError(t, err)
+		_, err = f.Register(t.Context(), short, false) // as the next pass does
+		require.NoError(t, err)
+		require.Equal(t, "user="+short+"\t"+mark, valueIn(t, dovecot, alice))
+		_, err = f.Unregister(t.Context(), short)
+		require.NoError(t, err)
+		require.Empty(t, valueIn(t, dovecot, alice))
 	})
 }
 

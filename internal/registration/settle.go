@@ -118,6 +118,9 @@ func (r *Reconciler) reconcile(
 	case got != "" && !isOurs(got) && !l.takeover:
 		return false, ErrConflict
 	}
+	if namesake, err := r.holds(ctx, user, *value); namesake || err != nil {
+		return false, err
+	}
 	if err := r.limit.Wait(ctx); err != nil {
 		return false, err
 	}
@@ -132,6 +135,22 @@ func (r *Reconciler) reconcile(
 	}
 	*value, *known = want, true
 	return true, nil
+}
+
+// holds tells whether a value is the one of another user who is registered:
+// Dovecot may know a mailbox, and so its entry, by several names. As long as
+// one of them holds the entry, it serves all.
+func (r *Reconciler) holds(ctx context.Context, user, value string) (bool, error) {
+	other := userOf(value)
+	if other == "" || other == user {
+		return false, nil
+	}
+	rec, revision, err := r.load(ctx, other)
+	if err != nil || revision == 0 || rec.State != Registered || !rec.wanted(r.cfg.Policy, time.Now()) {
+		return false, err
+	}
+	theirs, err := r.cfg.Value.value(other)
+	return err == nil && theirs == value, nil
 }
 
 // note changes the record after an attempt.

@@ -17,6 +17,16 @@ const mark = "by=caddy-dovecot-push"
 // isOurs tells whether a value has our mark.
 func isOurs(value string) bool { return slices.Contains(strings.Split(value, "\t"), mark) }
 
+// userOf is the user that a value names, "" if it names none.
+func userOf(value string) string {
+	for field := range strings.SplitSeq(value, "\t") {
+		if user, ok := strings.CutPrefix(field, "user="); ok {
+			return user
+		}
+	}
+	return ""
+}
+
 // Template makes the values of entries.
 type Template struct {
 	fields []string
