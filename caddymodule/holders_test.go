@@ -4,6 +4,8 @@
 package caddymodule
 
 import (
+	"crypto/ecdh"
+	"crypto/rand"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
 // startApp starts the app of a Caddyfile, and nothing else of it.
@@ -78,14 +81,16 @@ func TestFailedReload(t *testing.T) {
 	stream, _, err := streams.openStream(t.Context(), "alice@example.com", "", func() {})
 	require.NoError(t, err)
 	defer stream.Close()
-	require.Eventually(t, func() bool {
-		for reg, err := range before.Registrations(t.Context()) {
-			if err == nil && reg.User == "alice@example.com" {
-				return reg.Subscribed
-			}
+	require.Eventually(t, func() bool { return isSubscribed(t, before, "alice@example.com") }, time.Minute, 10*time.Millisecond)
+}
+
+func isSubscribed(t *testing.T, app *App, user string) bool {
+	for reg, err := range app.Registrations(t.Context()) {
+		if err == nil && reg.User == user {
+			return reg.Subscribed
 		}
-		return false
-	}, 30*time.Second, 10*time.Millisecond)
+	}
+	return false
 }
 
 // Who has event streams, or had some a moment ago, stays registered over a
@@ -95,25 +100,51 @@ func TestStreamsAreSubscribers(t *testing.T) {
 	config := strings.NewReplacer("STORAGE", t.TempDir(), "LIMIT", "", "CONNECTOR",
 		"doveadm http://127.0.0.1:1 {\napi_secret {env.TEST_SECRET}\n}\n").Replace(twoConfigurations)
 	const user = "alice@example.com"
-	subscribed := func(app *App) bool {
-		for reg, err := range app.Registrations(t.Context()) {
-			if err == nil && reg.User == user {
-				return reg.Subscribed
-			}
-		}
-		return false
-	}
+	subscribed := func(app *App) bool { return isSubscribed(t, app, user) }
 	app := startApp(t, config)
 	streams, err := app.provideStreams()
 	require.NoError(t, err)
 	stream, _, err := streams.openStream(t.Context(), user, "", func() {})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return subscribed(app) }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return subscribed(app) }, time.Minute, 10*time.Millisecond)
 	stream.Close()
 	require.NoError(t, app.Cleanup())
 
 	// With another value all users are looked at anew.
 	app = startApp(t, strings.Replace(config, "deliver webpush", "register on_subscribe {\nvalue user={user.local}\n}\ndeliver webpush", 1))
-	require.Eventually(t, func() bool { return app.registrationStatus().Pass != nil }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return app.registrationStatus().Pass != nil }, time.Minute, 10*time.Millisecond)
 	assert.True(t, subscribed(app))
+}
+
+// Without "deliver webpush" devices get nothing, so they need no registration.
+// They come back with it.
+func TestDevicesAreSubscribers(t *testing.T) {
+	t.Setenv("TEST_SECRET", "doveadm-secret")
+	with := strings.NewReplacer("STORAGE", t.TempDir(), "LIMIT", "", "CONNECTOR",
+		"doveadm http://127.0.0.1:1 {\napi_secret {env.TEST_SECRET}\n}\n").Replace(twoConfigurations)
+	without := strings.Replace(with, "deliver webpush", "deliver webhook chat https://hooks.example.com", 1)
+	without = strings.Replace(without, "contact postmaster@example.com", "content thin", 1)
+	const user = "alice@example.com"
+	becomes := func(app *App, want bool) {
+		t.Helper()
+		require.Eventually(t, func() bool { return isSubscribed(t, app, user) == want }, time.Minute, 10*time.Millisecond)
+	}
+	app := startApp(t, with)
+	key, err := ecdh.P256().GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	store := app.webpush().store
+	phone, _, err := store.Add(t.Context(), user, subscription.Device{Name: "phone", Address: subscription.Address{
+		Endpoint: "https://push.example.net/1", Keys: subscription.Keys{P256DH: key.PublicKey().Bytes(), Auth: make([]byte, 16)}, ServerKey: "key",
+	}})
+	require.NoError(t, err)
+	_, err = store.Confirm(t.Context(), user, phone.ID, phone.VerificationCode)
+	require.NoError(t, err)
+	becomes(app, true)
+	require.NoError(t, app.Cleanup())
+
+	app = startApp(t, without)
+	becomes(app, false)
+	require.NoError(t, app.Cleanup())
+
+	becomes(startApp(t, with), true)
 }

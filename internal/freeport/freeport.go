@@ -30,7 +30,7 @@ var (
 func Get() (int, error) {
 	mu.Lock()
 	defer mu.Unlock()
-	start := rand.IntN(count)
+	start := rand.IntN(count) //nolint:gosec // it is no secret
 	for i := range count {
 		port := first + (start+i)%count
 		// An abstract socket leaves no file behind and ends with the process.
@@ -40,7 +40,7 @@ func Get() (int, error) {
 		}
 		l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
 		if err != nil {
-			c.Close()
+			_ = c.Close()
 			continue
 		}
 		if err := l.Close(); err != nil {
