@@ -55,7 +55,7 @@ type received struct {
 func startMiddleware(t testing.TB) *middleware {
 	t.Helper()
 	m := &middleware{t: t, arrived: make(chan struct{}), status: http.StatusOK}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", freeAddress(t)) // up comes back to it
 	require.NoError(t, err)
 	m.addr = l.Addr().String()
 	m.serve(l)

@@ -4,6 +4,7 @@
 package endtoend
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os/exec"
@@ -22,6 +23,7 @@ type natsServer struct {
 	t           *testing.T
 	binary, dir string
 	address     string
+	options     []string
 	cmd         *exec.Cmd
 }
 
@@ -34,11 +36,31 @@ func startNATS(t *testing.T) *natsServer {
 	return n
 }
 
+// startNATSCluster starts a cluster of three servers.
+func startNATSCluster(t *testing.T) []*natsServer {
+	t.Helper()
+	binary := build(t, "github.com/nats-io/nats-server/v2")
+	var routes []string
+	for range 3 {
+		routes = append(routes, "nats://"+freeAddress(t))
+	}
+	all := make([]*natsServer, len(routes))
+	for i, route := range routes {
+		all[i] = &natsServer{t: t, binary: binary, dir: t.TempDir(), address: freeAddress(t), options: []string{
+			"--name", fmt.Sprint("n", i), "--cluster_name", "test", "--cluster", route, "--routes", strings.Join(routes, ","),
+		}}
+		all[i].run()
+		t.Cleanup(all[i].kill)
+	}
+	return all
+}
+
 func (n *natsServer) run() {
 	n.t.Helper()
 	host, port, err := net.SplitHostPort(n.address)
 	require.NoError(n.t, err)
-	n.cmd = exec.Command(n.binary, "-js", "-sd", filepath.Join(n.dir, "store"), "-a", host, "-p", port, "--user", "nats", "--pass", "nats-secret")
+	args := append([]string{"-js", "-sd", filepath.Join(n.dir, "store"), "-a", host, "-p", port, "--user", "nats", "--pass", "nats-secret"}, n.options...)
+	n.cmd = exec.Command(n.binary, args...)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(n.t, n.cmd.Start())
 	require.Eventually(n.t, func() bool {
@@ -61,39 +83,84 @@ func (n *natsServer) kill() {
 func TestQueueOnNATS(t *testing.T) {
 	nats := startNATS(t)
 	ox := startMiddleware(t)
-	var fronts []*front
-	for range 2 {
-		f := newFront(t, ox.addr, "queue embedded {", "queue nats nats://"+nats.address+" {\ncredentials nats {env.NATS_PASSWORD}")
-		f.Setenv("NATS_PASSWORD=nats-secret")
-		f.start(t)
-		fronts = append(fronts, f)
-	}
-	send := func(f *front, uid uint32) int {
-		status, answer, err := put(http.DefaultClient, f.http, notification(uid))
-		require.NoError(t, err)
-		if status != http.StatusOK {
-			assert.Contains(t, answer, `"success":false`)
-		}
-		return status
-	}
-	untilTaken := func(f *front, uid uint32) {
-		require.Eventually(t, func() bool { return send(f, uid) == http.StatusOK }, waitTimeout, 50*time.Millisecond)
-	}
+	fronts := twoFronts(t, ox, "nats://"+nats.address+" {")
 	for uid := range uint32(20) {
-		untilTaken(fronts[uid%2], uid+1)
+		fronts[uid%2].untilTaken(t, uid+1)
 	}
 	ox.wait(20)
 
 	nats.kill()
-	assert.Equal(t, http.StatusServiceUnavailable, send(fronts[0], 21))
+	assert.Equal(t, http.StatusServiceUnavailable, fronts[0].send(t, 21))
 	nats.run()
-	untilTaken(fronts[0], 21)
-	untilTaken(fronts[1], 22)
+	fronts[0].untilTaken(t, 21)
+	fronts[1].untilTaken(t, 22)
 	ox.wait(22)
 	for _, f := range fronts {
 		assert.NotContains(t, f.Log(), "nats-secret")
 	}
 	assert.Contains(t, strings.ToLower(fronts[0].Log()), "lost the connection to the nats server")
+}
+
+// The queue of two Caddys is on three servers. Each of them is killed in turn,
+// the leader among them: both go on with the other two.
+func TestQueueOnCluster(t *testing.T) {
+	servers := startNATSCluster(t)
+	ox := startMiddleware(t)
+	var urls []string
+	for _, n := range servers {
+		urls = append(urls, "nats://"+n.address)
+	}
+	fronts := twoFronts(t, ox, strings.Join(urls, " ")+" {\nreplicas 3")
+	uid := uint32(0)
+	some := func() {
+		for range 10 {
+			uid++
+			fronts[uid%2].untilTaken(t, uid)
+		}
+	}
+	some()
+	for _, n := range servers {
+		n.kill()
+		some()
+		n.run()
+		some()
+	}
+	taken := make(map[uint32]bool)
+	require.Eventually(t, func() bool { // what was in the way of a server that was killed may come twice
+		for _, n := range decode(t, ox.got()) {
+			taken[n.UID] = true
+		}
+		return len(taken) == int(uid)
+	}, waitTimeout, 50*time.Millisecond)
+}
+
+// twoFronts starts two Caddys with the same queue on NATS.
+func twoFronts(t *testing.T, ox *middleware, queue string) (fronts []*front) {
+	t.Helper()
+	for range 2 {
+		f := newFront(t, ox.addr, "queue embedded {", "queue nats "+queue+"\ncredentials nats {env.NATS_PASSWORD}")
+		f.Setenv("NATS_PASSWORD=nats-secret")
+		f.start(t)
+		fronts = append(fronts, f)
+	}
+	return fronts
+}
+
+// send reports a mail, and returns the status of the answer.
+func (f *front) send(t *testing.T, uid uint32) int {
+	t.Helper()
+	status, answer, err := put(http.DefaultClient, f.http, notification(uid))
+	require.NoError(t, err)
+	if status != http.StatusOK {
+		assert.Contains(t, answer, `"success":false`)
+	}
+	return status
+}
+
+// untilTaken does so until it is taken.
+func (f *front) untilTaken(t *testing.T, uid uint32) {
+	t.Helper()
+	require.Eventually(t, func() bool { return f.send(t, uid) == http.StatusOK }, waitTimeout, 50*time.Millisecond)
 }
 
 // Caddy starts while its NATS server is away, and takes notifications as soon
