@@ -128,11 +128,11 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 // outlives configurations, so it is looked up for each request.
 func runningApp() (*App, error) {
 	mod, err := caddy.ActiveContext().AppIfConfigured("dovecot_push")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		err = errors.New("the configuration that Caddy runs with has no dovecot_push: it is a global option of the Caddyfile")
+	}
 	if err != nil {
-		return nil, caddy.APIError{
-			HTTPStatus: http.StatusServiceUnavailable,
-			Err:        fmt.Errorf("the app dovecot_push is not configured: %w", err),
-		}
+		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
 	return mod.(*App), nil
 }

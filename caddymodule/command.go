@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -133,15 +134,27 @@ func (c *client) request(method, path string, body any) (*http.Response, error) 
 		}
 		send = bytes.NewReader(encoded)
 	}
-	resp, err := caddycmd.AdminAPIRequest(c.address, method, adminPrefix+path, nil, send)
-	if resp == nil {
-		return nil, fmt.Errorf("%w: %s: %w", errNotRunning, c.address, err)
+	return adminRequest(c.address, method, adminPrefix+path, send)
+}
+
+// adminRequest tells a Caddy that refuses from one that is not there.
+// [caddycmd.AdminAPIRequest] does so in words only.
+func adminRequest(address, method, path string, body io.Reader) (*http.Response, error) {
+	resp, err := caddycmd.AdminAPIRequest(address, method, path, nil, body)
+	if err == nil {
+		return resp, nil
 	}
-	if err != nil {
-		_ = resp.Body.Close()
-		return nil, err
+	_, answer, answered := strings.Cut(err.Error(), "caddy responded with error: ")
+	if !answered {
+		return nil, fmt.Errorf("%w: %s: %w", errNotRunning, address, err)
 	}
-	return resp, nil
+	var refusal struct {
+		Error string `json:"error"`
+	}
+	if _, text, _ := strings.Cut(answer, ": "); json.Unmarshal([]byte(text), &refusal) == nil && refusal.Error != "" {
+		return nil, errors.New(refusal.Error)
+	}
+	return nil, fmt.Errorf("the admin API of Caddy at %s answers %s", address, strings.TrimSpace(answer))
 }
 
 // printJSON prints value for programs.

@@ -14,7 +14,6 @@ import (
 	"os"
 	"strings"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecotconfig"
@@ -174,14 +173,11 @@ func readSecretFile(path string, stdin io.Reader) (string, error) {
 
 // printCA prints the root certificate of Caddy's internal CA.
 func (c *client) printCA() error {
-	resp, err := caddycmd.AdminAPIRequest(c.address, http.MethodGet, "/pki/ca/local", nil, nil)
-	if resp == nil {
-		return fmt.Errorf("%w: %s: %w", errNotRunning, c.address, err)
-	}
-	defer resp.Body.Close()
+	resp, err := adminRequest(c.address, http.MethodGet, "/pki/ca/local", nil)
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	var ca struct {
 		Root string `json:"root_certificate"`
 	}
