@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 const (
@@ -22,7 +24,7 @@ func (b *bench) accept() error {
 	if err != nil {
 		return err
 	}
-	away, err := closedPort()
+	away, err := freeport.Address()
 	if err != nil {
 		return err
 	}

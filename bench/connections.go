@@ -3,11 +3,15 @@
 
 package main
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
+)
 
 // connections shows how one fsync serves many connections.
 func (b *bench) connections() error {
-	away, err := closedPort()
+	away, err := freeport.Address()
 	if err != nil {
 		return err
 	}

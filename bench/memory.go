@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 // memory compares the idle process with the same Caddy without the module.
@@ -17,7 +19,7 @@ func (b *bench) memory() error {
 	if err != nil {
 		return err
 	}
-	away, err := closedPort()
+	away, err := freeport.Address()
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -55,11 +54,10 @@ func (b *bench) caddy(binary, caddyfile string, env ...string) (*server, error) 
 	if err != nil {
 		return nil, err
 	}
-	port, err := freeport.Get()
+	address, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}
-	address := "127.0.0.1:" + strconv.Itoa(port)
 	b.started = append(b.started, c)
 	if err := c.Run(strings.ReplaceAll(caddyfile, "%ADDR%", address)); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, c.Log())
@@ -86,12 +84,6 @@ func (s *server) drained() error {
 func (b *bench) stop(s *server) {
 	s.Kill()
 	os.RemoveAll(s.Dir)
-}
-
-// closedPort is an address where nobody listens.
-func closedPort() (string, error) {
-	port, err := freeport.Get()
-	return "127.0.0.1:" + strconv.Itoa(port), err
 }
 
 // queueBytes is more than any part stores.

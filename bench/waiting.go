@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
@@ -24,7 +25,7 @@ var waiting = flag.Int64("waiting", 1_000_000, "how many notifications wait in t
 
 // waiting shows that a backlog does not slow the front down.
 func (b *bench) waiting() error {
-	away, err := closedPort()
+	away, err := freeport.Address()
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,10 @@
 package caddymodule
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -24,4 +28,30 @@ func TestExamineTargets(t *testing.T) {
 	}
 	assert.Equal(t, []string{"queue"}, problems(&Status{Queue: QueueStatus{Error: "the queue is not open yet"}}))
 	assert.Equal(t, []string{"targets"}, problems(&Status{Queue: QueueStatus{Up: true}}))
+}
+
+// The keys of Web Push are asked for where it is a target, and nowhere else.
+func TestExamineKeys(t *testing.T) {
+	answer := `{"keys":[{"public_key":"key","devices":3}]}`
+	var asked []string
+	admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path)
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer admin.Close()
+	c := &client{address: strings.TrimPrefix(admin.URL, "http://")}
+	assert.Empty(t, c.examineKeys(&Status{Targets: []TargetStatus{{Name: "middleware"}}}))
+	assert.Empty(t, asked)
+
+	push := &Status{Targets: []TargetStatus{{Name: "middleware"}, {Name: "webpush"}}}
+	found := c.examineKeys(push)
+	assert.Equal(t, []string{"/dovecot_push/vapid"}, asked)
+	if assert.Len(t, found, 1) {
+		assert.Equal(t, doctor.OK, found[0].Status)
+		assert.Equal(t, "1, 3 devices use the newest", found[0].Got)
+	}
+	answer = `{"keys":[]}`
+	if found = c.examineKeys(push); assert.Len(t, found, 1) {
+		assert.Equal(t, doctor.Problem, found[0].Status)
+	}
 }

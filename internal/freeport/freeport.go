@@ -7,7 +7,6 @@
 package freeport
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -30,16 +29,19 @@ var (
 func Get() (int, error) {
 	mu.Lock()
 	defer mu.Unlock()
+	var last error
 	start := rand.IntN(count) //nolint:gosec // it is no secret
 	for i := range count {
 		port := first + (start+i)%count
 		// An abstract socket leaves no file behind and ends with the process.
 		c, err := net.Listen("unix", "@caddy-dovecot-push-port-"+strconv.Itoa(port))
 		if err != nil {
+			last = err
 			continue
 		}
 		l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
 		if err != nil {
+			last = err
 			_ = c.Close()
 			continue
 		}
@@ -49,7 +51,7 @@ func Get() (int, error) {
 		claim = append(claim, c)
 		return port, nil
 	}
-	return 0, errors.New("no free TCP port")
+	return 0, fmt.Errorf("no free TCP port: %w", last)
 }
 
 // Address is a port of Get with the host 127.0.0.1.
