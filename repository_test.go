@@ -9,8 +9,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -159,20 +157,9 @@ func TestEveryPackageIsDocumentedOnce(t *testing.T) {
 
 func eachGoFile(t *testing.T, visit func(path string, source []byte)) {
 	t.Helper()
-	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && path != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "bin" || entry.Name() == "run"):
-			return filepath.SkipDir
-		case filepath.Ext(path) != ".go":
-			return nil
+	eachFile(t, func(path string, source []byte) {
+		if filepath.Ext(path) == ".go" {
+			visit(path, source)
 		}
-		source, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		visit(path, source)
-		return nil
-	}))
+	})
 }
