@@ -40,13 +40,17 @@ Prints the configuration with which Dovecot reports new mail to the notify
 endpoint, and lets users be registered, ready for
 /etc/dovecot/conf.d/99-push.conf. Nothing is changed anywhere.
 
-Secrets are read from files; those not given stand as SECRET in the output.
+Secrets are read from files. Without --password-file, SECRET stands in the place
+of the password. The DoveAdm API, through which users are registered, is
+configured only if its key is given with --doveadm-key-file: Dovecot has one key,
+and what else uses DoveAdm would be cut off by another one.
 
 With --print-ca it prints the certificate of the CA that "tls internal" uses
 instead, which Caddy is asked for: the file for --ca-file.`,
 		Example: `  caddy dovecot-push dovecot-config --dovecot 2.3 \
     --url https://dovecot@push.internal.example:8009/preliminary/http-notify/v1/notify \
-    --password-file /etc/caddy/notify-password --doveadm 10.0.0.5:8080
+    --password-file /etc/caddy/notify-password \
+    --doveadm 10.0.0.5:8080 --doveadm-key-file /etc/caddy/doveadm-secret
   caddy dovecot-push dovecot-config --print-ca > /etc/dovecot/push-ca.crt`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,14 +70,14 @@ instead, which Caddy is asked for: the file for --ca-file.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.version, "dovecot", "", "The version of Dovecot: 2.2, 2.3 or 2.4")
-	flags.StringVar(&f.url, "url", "", "The URL of the notify endpoint, with the user name: https://dovecot@host:8009"+DefaultPath)
+	flags.StringVar(&f.url, "url", "", "The URL of the notify endpoint, with the user name: https://dovecot@host:8009 (default path "+DefaultPath+")")
 	flags.StringVar(&f.passwordFile, "password-file", "", "The file with the password for the endpoint (- is standard input)")
 	flags.StringVar(&f.caFile, "ca-file", "/etc/dovecot/push-ca.crt", "Where Dovecot finds the CA of the endpoint's certificate")
 	flags.StringVar(&f.clientCert, "client-cert", "", "A client certificate for Dovecot to show, on its machine")
 	flags.StringVar(&f.clientKey, "client-key", "", "The key of that certificate")
 	flags.BoolVar(&f.userFromMetadata, "user-from-metadata", false, "Report what the METADATA entry says in place of the login, for Open-Xchange")
-	flags.StringVar(&f.doveadm, "doveadm", "127.0.0.1:8080", "Where the DoveAdm API listens, for registration; empty for none")
-	flags.StringVar(&f.keyFile, "doveadm-key-file", "", "The file with the secret of the DoveAdm API")
+	flags.StringVar(&f.doveadm, "doveadm", "", "Where the DoveAdm API listens, for registration (default 127.0.0.1:8080); needs --doveadm-key-file")
+	flags.StringVar(&f.keyFile, "doveadm-key-file", "", "The file with the key of the DoveAdm API; without it none is configured")
 	flags.StringVar(&f.register, "register", "on_subscribe", "Who is registered: with \"all\" the DoveAdm API may list the users")
 	flags.StringSliceVar(&f.imapFrom, "imap-from", nil, "Register over IMAP METADATA from these networks, in place of the DoveAdm API")
 	flags.BoolVar(&f.printCA, "print-ca", false, "Print the certificate of Caddy's internal CA instead")
@@ -100,6 +104,12 @@ func (f *dovecotConfigFlags) read(stdin io.Reader) (dovecotconfig.Settings, erro
 	if s.DoveAdmKey, err = readSecretFile(f.keyFile, stdin); err != nil {
 		return s, fmt.Errorf("--doveadm-key-file: %w", err)
 	}
+	switch {
+	case s.DoveAdmKey != "" && s.DoveAdm == "":
+		s.DoveAdm = "127.0.0.1:8080"
+	case s.DoveAdm != "" && s.DoveAdmKey == "":
+		return s, errors.New("--doveadm needs --doveadm-key-file, the file with its key: make one with openssl rand -hex 32")
+	}
 	switch f.register {
 	case "on_subscribe", "all":
 	case "off":
@@ -123,6 +133,9 @@ func endpointURL(text, passwordFile string, stdin io.Reader) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return nil, errors.New("--url is not a URL") // which may hold a password
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = DefaultPath
 	}
 	if _, given := u.User.Password(); given {
 		return nil, errors.New("a password on the command line is seen by everybody on this machine: leave it out of --url and give --password-file")

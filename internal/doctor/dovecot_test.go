@@ -94,7 +94,7 @@ func rightConfig(t *testing.T, version dovecottest.Version, imap bool) string {
 	t.Helper()
 	u, err := url.Parse("https://dovecot@192.0.2.1:8009" + notifyPath)
 	require.NoError(t, err)
-	s := dovecotconfig.Settings{Version: dovecotconfig.Version(version), URL: u, CAFile: "/etc/ssl/certs/ca-certificates.crt", DoveAdm: "127.0.0.1:8080"}
+	s := dovecotconfig.Settings{Version: dovecotconfig.Version(version), URL: u, CAFile: "/etc/ssl/certs/ca-certificates.crt", DoveAdm: "127.0.0.1:8080", DoveAdmKey: "key"}
 	if imap {
 		s.DoveAdm, s.IMAPFrom = "", []netip.Prefix{netip.MustParsePrefix("192.0.2.9/32")}
 	}

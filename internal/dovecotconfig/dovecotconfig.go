@@ -29,7 +29,8 @@ const (
 	V24 Version = "2.4"
 )
 
-// Secret stands where a secret was not given.
+// Secret stands where the password of the endpoint was not given. No key of
+// DoveAdm is ever made up: a key opens the mail of everybody.
 const Secret = "SECRET"
 
 // Settings say what Dovecot is to do.
@@ -51,7 +52,7 @@ type Settings struct {
 	// DoveAdm is where its HTTP API listens, host:port, for the registration
 	// of users. Empty: not at all.
 	DoveAdm string
-	// DoveAdmKey is the secret of that API. Default: [Secret].
+	// DoveAdmKey is the secret of that API, which must be given with DoveAdm.
 	DoveAdmKey string
 	// AllUsers permits to list the users as well, for "register all".
 	AllUsers bool
@@ -105,9 +106,15 @@ func (s *Settings) validate() error {
 	if s.URL.Scheme == "https" && s.Version == V22 {
 		return errors.New("the ox driver of Dovecot 2.2 never accepts a certificate: give an http:// URL, on a network of your own")
 	}
+	if s.URL.Path == "" || s.URL.Path == "/" {
+		return errors.New("the URL of the endpoint has no path: Dovecot would get 404 for every mail; the usual one is /preliminary/http-notify/v1/notify")
+	}
 	if s.DoveAdm != "" {
 		if _, _, err := net.SplitHostPort(s.DoveAdm); err != nil {
 			return fmt.Errorf("the address of the DoveAdm API must be host:port: %w", err)
+		}
+		if s.DoveAdmKey == "" {
+			return errors.New("the DoveAdm API needs a key, which must be given: make one with openssl rand -hex 32")
 		}
 	}
 	if (s.ClientCert == "") != (s.ClientKey == "") {
@@ -142,14 +149,6 @@ func (v view) IsV22() bool { return v.Version == V22 }
 func (v view) NamesHost() bool {
 	_, err := netip.ParseAddr(v.URL.Hostname())
 	return err != nil
-}
-
-// Key is the secret of the DoveAdm API, or what stands in its place.
-func (v view) Key() string {
-	if v.DoveAdmKey == "" {
-		return Secret
-	}
-	return v.DoveAdmKey
 }
 
 // Endpoint is the URL as the configuration of this version has it: Dovecot 2.2

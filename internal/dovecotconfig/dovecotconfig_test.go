@@ -138,6 +138,8 @@ func TestMistakes(t *testing.T) {
 		"never accepts a certificate":        {Version: V22, URL: u},
 		"cannot have a fragment":             {Version: V23, URL: parse(t, "http://x/#y")},
 		"must be host:port":                  {Version: V23, URL: u, DoveAdm: "8080"},
+		"needs a key":                        {Version: V23, URL: u, DoveAdm: "127.0.0.1:8080"},
+		"has no path":                        {Version: V23, URL: parse(t, "https://push.example.com")},
 		"needs its key":                      {Version: V23, URL: u, ClientCert: "c"},
 		"report in the name of others":       {Version: V24, URL: u, UserFromMetadata: true, IMAPFrom: []netip.Prefix{{}}},
 		"line break":                         {Version: V24, URL: u, DoveAdmKey: "a\nb"},
@@ -148,10 +150,16 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-func TestSecretsNotGivenAreMarked(t *testing.T) {
-	for _, version := range []Version{V23, V24} {
-		text := render(t, Settings{Version: version, URL: parse(t, "https://dovecot@h/n"), CAFile: "/ca", DoveAdm: "127.0.0.1:8080"})
-		require.Contains(t, text, "https://dovecot:SECRET@h/n")
-		require.Contains(t, text, "doveadm_api_key = SECRET\n")
+// A password that was not given is marked. A key of DoveAdm, which opens the mail
+// of everybody, is never made up, and no DoveAdm is configured without.
+func TestSecretsNotGiven(t *testing.T) {
+	for _, version := range []Version{V22, V23, V24} {
+		for _, fromMetadata := range []bool{false, true} {
+			text := render(t, Settings{Version: version, URL: parse(t, "http://dovecot@h/n"), UserFromMetadata: fromMetadata})
+			require.Contains(t, text, "http://dovecot:SECRET@h/n")
+			require.NotContains(t, text, "doveadm_")
+			require.NotContains(t, text, "service doveadm")
+			require.Equal(t, !fromMetadata, strings.Contains(text, "dovecot-attributes"))
+		}
 	}
 }

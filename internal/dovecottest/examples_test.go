@@ -61,7 +61,10 @@ func (e *example) enable(words ...string) {
 // localize puts in the addresses, secrets and files of a test server.
 func (e *example) localize(targets ...*endpoint) {
 	e.t.Helper()
-	e.replace("doveadm_api_key = SECRET", "doveadm_api_key = {{.APIKey}}")
+	if strings.Contains(e.text, "#doveadm_api_key =") {
+		e.enable("#doveadm_api_key =")
+	}
+	e.replace("\ndoveadm_api_key =\n", "\ndoveadm_api_key = {{.APIKey}}\n")
 	e.replace("port = 8080", "port = {{.DoveAdmPort}}")
 	e.replace("192.0.2.10", "127.0.0.2")
 	if strings.Contains(e.text, "https://") {

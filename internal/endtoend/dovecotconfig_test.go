@@ -29,13 +29,13 @@ func TestDovecotConfigCommand(t *testing.T) {
 		ca, err := f.Command("dovecot-push", "dovecot-config", "--print-ca", "--address", f.Admin)
 		require.NoError(t, err, ca)
 		config, err := f.Command("dovecot-push", "dovecot-config", "--dovecot", string(version),
-			"--url", "https://"+notifyUser+"@"+f.https+notifyPath, "--password-file", file("password", notifyPassword+"\n"),
-			"--doveadm", "127.0.0.1:8080", "--ca-file", "/etc/dovecot/push-ca.crt")
+			"--url", "https://"+notifyUser+"@"+f.https, "--password-file", file("password", notifyPassword+"\n"),
+			"--doveadm", "127.0.0.1:8080", "--doveadm-key-file", file("key", "the-key\n"), "--ca-file", "/etc/dovecot/push-ca.crt")
 		require.NoError(t, err, config)
 		for old, with := range map[string]string{
 			"/etc/dovecot/push-ca.crt": "{{.SSLClientCAFile}}",
 			"port = 8080":              "port = {{.DoveAdmPort}}",
-			"doveadm_api_key = SECRET": "doveadm_api_key = {{.APIKey}}",
+			"doveadm_api_key = the-key": "doveadm_api_key = {{.APIKey}}",
 		} {
 			require.Contains(t, config, old)
 			config = strings.ReplaceAll(config, old, with)
@@ -57,6 +57,7 @@ func TestDovecotConfigCommandMistakes(t *testing.T) {
 		"never accepts a certificate":    {"--dovecot", "2.2", "--url", "https://u@host/n"},
 		"no configuration for Dovecot":   {"--dovecot", "3", "--url", "https://u@host/n"},
 		"--register is on_subscribe":     {"--dovecot", "2.3", "--url", "https://u@host/n", "--register", "some"},
+		"--doveadm needs":                {"--dovecot", "2.3", "--url", "https://u@host/n", "--doveadm", "127.0.0.1:8080"},
 		"--imap-from":                    {"--dovecot", "2.3", "--url", "https://u@host/n", "--imap-from", "x"},
 		"no such file":                   {"--dovecot", "2.3", "--url", "https://u@host/n", "--password-file", "missing"},
 		"cannot reach the admin API":     {"--print-ca", "--address", freeAddress(t)},

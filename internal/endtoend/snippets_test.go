@@ -72,10 +72,28 @@ func TestDovecotSnippets(t *testing.T) {
 	})
 }
 
+// No key of DoveAdm stands in a document or an example: who pastes it would open
+// the mail of everybody to anyone who has read it.
+func TestNoKeyOfDoveAdmInTheDocuments(t *testing.T) {
+	key := regexp.MustCompile(`(?m)^\s*doveadm_(api_key|password)\s*=[ \t]*(\S.*)$`)
+	examples, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), "examples", "*", "*.conf"))
+	require.NoError(t, err)
+	texts := documents(t)
+	for _, example := range examples {
+		name, err := filepath.Rel(caddytestkit.Repository(), example)
+		require.NoError(t, err)
+		texts[name] = read(t, name)
+	}
+	assert.Contains(t, texts, filepath.Join("examples", "dovecot", "dovecot-2.3.conf"))
+	for name, text := range texts {
+		assert.Empty(t, key.FindAllString(text, -1), name)
+	}
+}
+
 // here puts the addresses and files of the test in the place of those that the
 // documents make up.
 var here = strings.NewReplacer(
-	"10.0.0.5", "127.0.0.1", "10.0.0.9", "127.0.0.9", "port = 8080", "port = {{.DoveAdmPort}}", "doveadm_api_key = SECRET", "doveadm_api_key = {{.APIKey}}",
+	"10.0.0.5", "127.0.0.1", "10.0.0.9", "127.0.0.9", "port = 8080", "port = {{.DoveAdmPort}}", "#doveadm_api_key =", "doveadm_api_key = {{.APIKey}}",
 	"/etc/dovecot/push-ca.crt", "{{.SSLClientCAFile}}", "/etc/dovecot/caddy-root.crt", "{{.SSLClientCAFile}}",
 )
 
