@@ -131,6 +131,26 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// A paragraph that ends with a colon announces something, and it is there: a
+// block of code, a list, a table or a picture.
+func TestAnnouncementsAreKept(t *testing.T) {
+	announced := regexp.MustCompile("^(```|\\||[-*] |[0-9]+\\. |> |<img |!\\[)")
+	for name, text := range documents(t) {
+		paragraphs := strings.Split(regexp.MustCompile("(?sm)^ *```.*?^ *```$").ReplaceAllString(text, "```"), "\n\n")
+		for i, paragraph := range paragraphs {
+			paragraph = strings.TrimSpace(paragraph)
+			if !strings.HasSuffix(paragraph, ":") {
+				continue
+			}
+			next := "the end of the page"
+			if i+1 < len(paragraphs) {
+				next = strings.TrimSpace(paragraphs[i+1])
+			}
+			assert.Regexp(t, announced, next, "%s announces nothing: %q", name, paragraph)
+		}
+	}
+}
+
 // documents are the texts of all Markdown files, by their path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
