@@ -182,8 +182,8 @@ func slack(path string) rule {
 	return func(r *http.Request, m map[string]any) (string, error) {
 		s, _ := m["text"].(string)
 		left := strings.NewReplacer("&amp;", "", "&lt;", "", "&gt;", "").Replace(s)
-		if strings.ContainsAny(left, "<>&") {
-			return "", fmt.Errorf("text is not escaped: %s", s)
+		if strings.ContainsAny(left, "<>&") || m["mrkdwn"] != false {
+			return "", fmt.Errorf("text is not escaped: %s, mrkdwn %v", s, m["mrkdwn"])
 		}
 		return "ok", errors.Join(
 			is(r, http.MethodPost, path, "", ""), only(m, "text", "blocks", "attachments", "unfurl_links", "unfurl_media", "mrkdwn"), text(m, "text", 40000),
@@ -193,10 +193,10 @@ func slack(path string) rule {
 
 // https://developers.mattermost.com/integrate/webhooks/incoming/
 func mattermost(path string) rule {
-	special := regexp.MustCompile("(^|[^\\\\])([*_~`\\[\\]<>!#|])|(^|[^\\pL\\pN])@[\\pL\\pN]")
+	reference := regexp.MustCompile("&#[0-9]+;")
 	return func(r *http.Request, m map[string]any) (string, error) {
 		s, _ := m["text"].(string)
-		if special.MatchString(strings.ReplaceAll(s, `\\`, "")) {
+		if strings.ContainsAny(reference.ReplaceAllString(s, ""), "*_~`[]<>!#|@\\") {
 			return "", fmt.Errorf("text is not escaped: %s", s)
 		}
 		return "ok", errors.Join(
@@ -244,8 +244,13 @@ func homeAssistantWebhook(path string) rule {
 
 // https://developers.home-assistant.io/docs/api/rest/ and
 // https://www.home-assistant.io/integrations/notify/
+//
+// The app on Android shows HTML.
 func homeAssistantService(token string) rule {
 	return func(r *http.Request, m map[string]any) (string, error) {
+		if s := fmt.Sprint(m["title"], m["message"]); strings.ContainsAny(s, "<>") {
+			return "", fmt.Errorf("text is not escaped: %s", s)
+		}
 		return "[]", errors.Join(
 			is(r, http.MethodPost, "/api/services/notify/mobile_app_phone", "Authorization", "Bearer "+token),
 			only(m, "message", "title", "data", "target"), text(m, "message", 1<<16), text(m, "title", 1<<16),

@@ -7,10 +7,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
-	"unicode"
 )
 
 // functions of a template, beside those of Go's text/template.
@@ -22,30 +22,24 @@ var functions = template.FuncMap{
 	},
 	// markdown writes text so that Markdown shows it as it is: without
 	// links, images, or calls for attention such as @all.
-	"markdown": markdown,
+	"markdown": markdown.Replace,
 	// mrkdwn escapes text as Slack asks for: no links, no <!channel>.
-	"mrkdwn": strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace,
+	"mrkdwn": mrkdwn.Replace,
 }
 
-func markdown(s string) string {
-	var b strings.Builder
-	word := false // the character before is one of a word
-	for _, r := range s {
-		switch {
-		case r == '@' && word:
-			b.WriteRune(r) // of an address
-		case r == '@':
-			b.WriteString("@\u200b") // a mention cannot be escaped
-		case r < unicode.MaxASCII && (unicode.IsPunct(r) || unicode.IsSymbol(r)):
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		default:
-			b.WriteRune(r)
-		}
-		word = unicode.IsLetter(r) || unicode.IsDigit(r)
+var mrkdwn = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+// markdown writes every character that some dialect gives a meaning to as a
+// character reference, which has none in any of them. Which characters take a
+// backslash differs, and what programs look for after the Markdown was read,
+// such as mentions, emoji and addresses, does not see the backslashes any more.
+var markdown = func() *strings.Replacer {
+	var pairs []string
+	for _, c := range "!#$&()*+-.:<=>@[\\]^_`{|}~" {
+		pairs = append(pairs, string(c), "&#"+strconv.Itoa(int(c))+";")
 	}
-	return b.String()
-}
+	return strings.NewReplacer(pairs...)
+}()
 
 var errNoJSON = errors.New("what the template makes is no JSON: write values as {{json .Subject}}, quotes included, " +
 	"or set another Content-Type if it is not meant to be JSON")
