@@ -66,8 +66,12 @@ func (g *gate) judge(r *http.Request) error {
 	}
 	observeGuard(verdict)
 	if ok, suppressed := g.quiet.ok(); ok {
-		g.log.Warn("refused a request from outside the allowed networks", "path", g.path, "remote", r.RemoteAddr,
-			"verdict", verdict.String(), "not_logged_since", suppressed)
+		args := []any{"path", g.path, "remote", r.RemoteAddr, "verdict", verdict.String(), "not_logged_since", suppressed}
+		if g.guard.Peer != nil { // the address that was judged is not that of the connection
+			peer, _ := g.guard.Peer(r)
+			args = append(args, "client_ip", peer.String())
+		}
+		g.log.Warn("refused a request from outside the allowed networks", args...)
 	}
 	return caddyhttp.Error(verdict.Status(), fmt.Errorf("dovecot_push: %s", verdict))
 }

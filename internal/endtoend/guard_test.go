@@ -128,8 +128,10 @@ http://%s {
 	const forwarded = "X-Forwarded-For: 10.1.2.3\r\n"
 	assert.Equal(t, http.StatusForbidden, rawHTTP1(t, peer, "/preliminary/x", forwarded))
 	assert.Equal(t, http.StatusOK, rawHTTP1(t, client, "/preliminary/x", forwarded))
-	assert.Equal(t, http.StatusForbidden, rawHTTP1(t, client, "/preliminary/x"))
+	assert.Equal(t, http.StatusForbidden, rawHTTP1(t, client, "/preliminary/x", "X-Forwarded-For: 203.0.113.9\r\n"))
 	assert.Contains(t, c.Log(), "client_ip can be forged")
+	assert.Contains(t, c.Log(), `"client_ip":"203.0.113.9"`, "who was refused, and not the proxy alone")
+	assert.Equal(t, 1, strings.Count(c.Log(), `"client_ip":"`), "the peer was judged at the other site")
 
 	// Strictly, the right-most address that is no proxy's counts, and there is
 	// nothing to warn of.
