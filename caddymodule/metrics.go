@@ -42,6 +42,23 @@ var (
 	latencies = []float64{.001, .005, .025, .1, .5, 1, 5, 30, 120, 600, 3600, 6 * 3600, 24 * 3600}
 )
 
+// startAtZero makes the series of counters whose labels have few values. The
+// first event of one that appears with it is no increase to Prometheus, and an
+// alert would miss it.
+func startAtZero() {
+	for _, result := range notify.Results {
+		notifyRequests.WithLabelValues(string(result))
+	}
+	for _, verdict := range []guard.Verdict{guard.Forbidden, guard.TooEarly} {
+		guardRefused.WithLabelValues(verdict.String())
+	}
+	for _, reason := range []string{"full", "too_large", "unavailable"} {
+		commitErrors.WithLabelValues(reason)
+	}
+}
+
+func init() { startAtZero() }
+
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
@@ -113,7 +130,8 @@ func observeCommit(notifications int, took time.Duration, err error) {
 }
 
 // counts reads a counter by the values of one of its labels, where the other
-// labels, in pairs of name and value, are as given.
+// labels, in pairs of name and value, are as given. What never happened is left
+// out.
 func counts(c *prometheus.CounterVec, label string, where ...string) map[string]uint64 {
 	found := make(map[string]uint64)
 	metrics := make(chan prometheus.Metric)
@@ -134,7 +152,7 @@ func counts(c *prometheus.CounterVec, label string, where ...string) map[string]
 		for i := 0; i+1 < len(where); i += 2 {
 			wanted = wanted && labels[where[i]] == where[i+1]
 		}
-		if wanted {
+		if wanted && m.GetCounter().GetValue() > 0 {
 			found[labels[label]] += uint64(m.GetCounter().GetValue())
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -116,6 +118,17 @@ func TestAnswers(t *testing.T) {
 			require.Equal(t, 200, again.status)
 			require.True(t, again.reused, "the connection stays usable")
 		})
+	}
+}
+
+// Results has every constant of its type.
+func TestResultsAreComplete(t *testing.T) {
+	source, err := os.ReadFile("result.go")
+	require.NoError(t, err)
+	constants := regexp.MustCompile(`Result = "([a-z_]+)"`).FindAllStringSubmatch(string(source), -1)
+	require.Len(t, Results, len(constants))
+	for i, c := range constants {
+		require.Equal(t, c[1], string(Results[i]))
 	}
 }
 

@@ -41,3 +41,10 @@ const (
 	// QueueUnavailable: it could not be stored, or not in time. 503.
 	QueueUnavailable Result = "queue_unavailable"
 )
+
+// Results are all there are.
+var Results = []Result{
+	Accepted, Duplicate, UnusedEvent,
+	BadJSON, BadField, BodyCut, Unauthorized, NoClientCertificate, Method, BodyTimeout, TooLarge, MediaType, Throttled,
+	QueueFull, QueueUnavailable,
+}

@@ -27,6 +27,16 @@ func TestMetricsAndLog(t *testing.T) {
 	f.config = strings.Replace(f.config, "skip_install_trust", "skip_install_trust\nlog {\nlevel DEBUG\n}", 1)
 	f.start(t)
 
+	// A series that appears with its first event has no increase to Prometheus.
+	before, err := f.Metrics()
+	require.NoError(t, err)
+	for _, zero := range []string{
+		`notify_requests_total{result="accepted"}`, `notify_requests_total{result="unauthorized"}`, `notify_requests_total{result="queue_full"}`,
+		`guard_refused_total{reason="forbidden"}`, `queue_commit_errors_total{reason="unavailable"}`,
+	} {
+		assert.Contains(t, before, "caddy_dovecot_push_"+zero+" 0\n")
+	}
+
 	const secretly = "Vertraulich-4711"
 	body := strings.Replace(notification(7), "number 7", secretly, 1)
 	for range 2 {
@@ -122,7 +132,6 @@ func TestMetricsAreDocumented(t *testing.T) {
 	seldom := map[string]bool{ // need a failure, a device or a sign-in that this test does not make
 		"caddy_dovecot_push_sign_ins_total": true, "caddy_dovecot_push_streams_ended_total": true,
 		"caddy_dovecot_push_subscriptions": true, "caddy_dovecot_push_subscription_requests_total": true,
-		"caddy_dovecot_push_guard_refused_total": true, "caddy_dovecot_push_queue_commit_errors_total": true,
 		"caddy_dovecot_push_delivery_failures_total": true, "caddy_dovecot_push_delivery_latency_seconds": true,
 		"caddy_dovecot_push_delivery_coalesced_total": true, "caddy_dovecot_push_delivery_retries_total": true,
 	}
