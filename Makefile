@@ -30,6 +30,8 @@ demo: build ## everything at once: a throw-away Dovecot, Caddy with its page, a 
 test: ## all tests with the race detector, on a real Dovecot
 	./internal/dovecottest/install.sh
 	./internal/pushtest/install.sh
+	./internal/delivery/webhook/renderers/install.sh
+	./internal/endtoend/install.sh
 	./internal/endtoend/browser/install.sh
 	$(GO) build -race -o bin/caddy-race ./cmd/caddy
 	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race \

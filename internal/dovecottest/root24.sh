@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes a Debian root directory with Dovecot 2.4 for the tests, if it is not there:
+# Makes a Debian root directory with Dovecot 2.4 and Pigeonhole for the tests, if
+# it is not there:
 #
 #	root24.sh DIRECTORY
 #	export DOVECOT_24_ROOT=DIRECTORY
@@ -28,6 +29,9 @@ release() {
 
 case $(release) in
 2.4.*)
+	if ! [ -e "$root/usr/bin/sievec" ]; then
+		$as_root chroot "$root" sh -c 'apt-get update -q && apt-get install -q -y --no-install-recommends dovecot-sieve'
+	fi
 	echo "$root has Dovecot $(release)"
 	exit 0
 	;;
@@ -41,7 +45,7 @@ if ! command -v debootstrap >/dev/null; then
 	"$(dirname "$0")/../debian.sh" debootstrap
 fi
 echo "making $root: Debian trixie with Dovecot 2.4"
-if ! $as_root debootstrap --variant=minbase --include=dovecot-core,dovecot-imapd,dovecot-lmtpd trixie "$root"; then
+if ! $as_root debootstrap --variant=minbase --include=dovecot-core,dovecot-imapd,dovecot-lmtpd,dovecot-sieve trixie "$root"; then
 	echo "$0: debootstrap failed, see $root/debootstrap/debootstrap.log" >&2
 	exit 1
 fi
