@@ -4,13 +4,16 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
@@ -149,8 +152,31 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 	if n.handler.ClientCertificate, err = certificateMode(n.ClientCertificate); err != nil {
 		return err
 	}
-	n.handler.Credentials, err = verifier(n.Credentials)
-	return err
+	if n.handler.Credentials, err = verifier(n.Credentials); err != nil || n.handler.Credentials == nil {
+		return err
+	}
+	evs, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("loading the events app: %w", err)
+	}
+	return evs.(*caddyevents.App).On("stopping", n)
+}
+
+// Handle ends the waits of requests when the process is about to end, as Caddy
+// waits for them first. With another configuration to come they go on.
+func (n *Notify) Handle(context.Context, caddy.Event) error {
+	if caddy.Exiting() {
+		n.handler.Credentials.Close()
+	}
+	return nil
+}
+
+// Cleanup ends what checks the credentials.
+func (n *Notify) Cleanup() error {
+	if n.handler != nil && n.handler.Credentials != nil { // Provision may have failed before
+		n.handler.Credentials.Close()
+	}
+	return nil
 }
 
 // Validate tells about contradictions in the configuration.
@@ -213,6 +239,10 @@ func certificateMode(s string) (notify.CertificateMode, error) {
 	}
 }
 
+// credentialMemory is that of all endpoints, for as long as the process lives:
+// what was right is known over a reload.
+var credentialMemory = sync.OnceValue(credentials.NewMemory)
+
 func verifier(all []Credentials) (*credentials.Verifier, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -236,7 +266,7 @@ func verifier(all []Credentials) (*credentials.Verifier, error) {
 			pairs[i].Password = []byte(password)
 		}
 	}
-	return credentials.New(pairs)
+	return credentials.New(pairs, credentialMemory())
 }
 
 // comparerOf returns the module for the kind of hash that s is, or nil if s is
@@ -256,5 +286,7 @@ func comparerOf(s string) credentials.Comparer {
 var (
 	_ caddy.Provisioner           = (*Notify)(nil)
 	_ caddy.Validator             = (*Notify)(nil)
+	_ caddy.CleanerUpper          = (*Notify)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Notify)(nil)
+	_ caddyevents.Handler         = (*Notify)(nil)
 )

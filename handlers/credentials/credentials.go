@@ -4,16 +4,17 @@
 // Package credentials checks the user name and password of a request, as HTTP
 // Basic authentication (RFC 7617) carries them.
 //
-// In come the [Pair]s that are right, of which several make a rotation, and
-// the requests; out goes a [Verdict] each. The check is built for a mail
+// A [Verifier] is given the [Pair]s that are right, of which several make a
+// rotation, and returns a [Verdict] for each request. It is built for a mail
 // server that shows the same credentials a thousand times a second, and
 // against strangers who guess: every comparison takes the same time whether
 // the user name is known or not, an expensive hash is computed once per right
-// password and seldom for wrong ones, and every memory that a request can
-// make grow is bounded.
+// password and seldom for wrong ones, and every memory and every wait that a
+// request can cause is bounded.
 package credentials
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -21,22 +22,11 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"runtime"
+	"sync"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
-)
-
-const (
-	// failuresAtOnce and failureInterval are how often a source may fail.
-	failuresAtOnce  = 10
-	failureInterval = time.Second
-	// maxSources bounds how many sources are remembered, at some 1.3 MB.
-	maxSources = 4096
-	// maxKnown bounds how many right credentials are remembered, for which a
-	// hash was computed. There are hardly more than there are pairs.
-	maxKnown = 1024
 )
 
 // Verdict is what [Verifier.Verify] makes of a request.
@@ -52,6 +42,8 @@ const (
 	// Throttled: the source has shown wrong credentials too often to be
 	// listened to right now.
 	Throttled
+	// Busy: so many hashes are being computed that this one was not.
+	Busy
 	// Accepted: the credentials are those of a pair.
 	Accepted
 )
@@ -65,6 +57,8 @@ func (v Verdict) String() string {
 		return "wrong"
 	case Throttled:
 		return "throttled"
+	case Busy:
+		return "busy"
 	case Accepted:
 		return "accepted"
 	default:
@@ -78,14 +72,12 @@ type Result struct {
 	// Username is who came, if the verdict is Accepted.
 	Username string
 	// Wait is how long to wait before another attempt, if the verdict is
-	// Throttled.
+	// Throttled or Busy.
 	Wait time.Duration
 }
 
 // Verifier tells right credentials from wrong ones. It is safe for concurrent
-// use, keeps no plain password and shows nothing of what it keeps. What it
-// remembers (failures per source, successes with hashes) lasts as long as it
-// does: a changed configuration is a new Verifier.
+// use, keeps no plain password and shows nothing of what it keeps.
 type Verifier struct {
 	plain  []plainPair
 	hashed []hashedPair
@@ -93,13 +85,12 @@ type Verifier struct {
 	// are computed before a password is called wrong.
 	rounds int
 
-	// known are right credentials, so that their hash is not computed again.
-	// It is made anew for each Verifier: what one configuration accepted says
-	// nothing to another.
-	known    *proven.Set
-	failures *throttle.Throttle[netip.Addr]
-	// slots bounds how many hashes are computed at once.
-	slots chan struct{}
+	memory *Memory
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	flights map[proven.Key]*flight
 }
 
 type digest = [sha256.Size]byte
@@ -109,18 +100,21 @@ type plainPair struct{ username, password digest }
 type hashedPair struct {
 	username digest
 	hash     []byte
+	text     string // the hash again, as what was right is remembered with it
 	comparer Comparer
 }
 
-// New returns the verifier for pairs. It computes every hash once, to find the
-// ones that cannot be read now instead of refusing their users for ever.
-// Errors name a pair by its number, 1 being the first, and tell nothing of it.
-func New(pairs []Pair) (*Verifier, error) {
-	v := &Verifier{
-		known:    proven.New(maxKnown, 0),
-		failures: throttle.New[netip.Addr](throttle.Limit{AtOnce: failuresAtOnce, Every: failureInterval, Keys: maxSources}),
-		slots:    make(chan struct{}, runtime.GOMAXPROCS(0)),
+// New returns the verifier for pairs, with a memory that it may share with
+// others, or with one of its own if that is nil. It computes every hash once,
+// to find the ones that cannot be read now instead of refusing their users for
+// ever. Errors name a pair by its number, 1 being the first, and tell nothing
+// of it.
+func New(pairs []Pair, memory *Memory) (*Verifier, error) {
+	if memory == nil {
+		memory = NewMemory()
 	}
+	v := &Verifier{memory: memory, flights: make(map[proven.Key]*flight)}
+	v.ctx, v.cancel = context.WithCancel(context.Background())
 	hashes := make(map[digest]int)
 	for i := range pairs {
 		p := &pairs[i]
@@ -136,12 +130,15 @@ func New(pairs []Pair) (*Verifier, error) {
 		// goes elsewhere, and not into what other requests look at.
 		hash := make([]byte, len(p.Hash))
 		copy(hash, p.Hash)
-		v.hashed = append(v.hashed, hashedPair{username, hash, p.Comparer})
+		v.hashed = append(v.hashed, hashedPair{username, hash, string(hash), p.Comparer})
 		hashes[username]++
 		v.rounds = max(v.rounds, hashes[username])
 	}
 	return v, nil
 }
+
+// Close ends all waits of [Verifier.Verify], now and later, with Busy.
+func (v *Verifier) Close() { v.cancel() }
 
 // Verify judges the credentials of r, which came from source.
 //
@@ -152,9 +149,11 @@ func New(pairs []Pair) (*Verifier, error) {
 // their hash would have to be computed for it: that is not done for a source
 // that is throttled.
 //
-// Verify waits for other hashes to be computed first, but not beyond the end
-// of the request's context, which makes the verdict Throttled.
+// Verify may wait for other hashes to be computed first, for a second and a
+// half at most, whatever becomes of the request's context: that is not
+// cancelled before the body has been read.
 func (v *Verifier) Verify(r *http.Request, source netip.Addr) Result {
+	source = throttle.Source(source)
 	username, password, err := basic(r)
 	switch {
 	case errors.Is(err, errMissing):
@@ -166,44 +165,16 @@ func (v *Verifier) Verify(r *http.Request, source netip.Addr) Result {
 	case len(v.hashed) == 0:
 		return v.wrong(source)
 	}
-	return v.verifyHashed(r, source, username, password)
-}
-
-func (v *Verifier) verifyHashed(r *http.Request, source netip.Addr, username, password string) Result {
-	accepted := Result{Verdict: Accepted, Username: username}
-	key := v.known.Key(username, password)
-	if v.known.Has(key) {
-		return accepted
+	if result := v.verifyHashed(source, username, password); result.Verdict != Accepted {
+		return result
 	}
-	if wait := v.failures.Wait(throttle.Source(source)); wait > 0 {
-		return Result{Verdict: Throttled, Wait: wait}
-	}
-	select {
-	case v.slots <- struct{}{}:
-		defer func() { <-v.slots }()
-	case <-r.Context().Done():
-		return Result{Verdict: Throttled, Wait: failureInterval}
-	}
-	// After a start a mail server comes with many connections at once. All
-	// but the first few find here what those have computed.
-	if v.known.Has(key) {
-		return accepted
-	}
-	// Counted before it is known, for many at once must not slip through: the
-	// first success of a source costs one of its failures.
-	if wait := v.failures.Count(throttle.Source(source)); wait > 0 {
-		return Result{Verdict: Throttled, Wait: wait}
-	}
-	if !v.isHashed(username, password) {
-		return Result{Verdict: Wrong}
-	}
-	v.known.Add(key)
-	return accepted
+	v.memory.right.Count(source)
+	return Result{Verdict: Accepted, Username: username}
 }
 
 // wrong counts a failure.
 func (v *Verifier) wrong(source netip.Addr) Result {
-	if wait := v.failures.Count(throttle.Source(source)); wait > 0 {
+	if wait := v.memory.failures.Count(source); wait > 0 {
 		return Result{Verdict: Throttled, Wait: wait}
 	}
 	return Result{Verdict: Wrong}
@@ -221,30 +192,6 @@ func (v *Verifier) isPlain(username, password string) bool {
 			subtle.ConstantTimeCompare(v.plain[i].password[:], p[:])
 	}
 	return found == 1
-}
-
-// isHashed computes the hashes of the user. Where the user has fewer than
-// another one has, or does not exist, it computes hashes of others and throws
-// the result away, so that the time it takes does not tell who exists.
-func (v *Verifier) isHashed(username, password string) bool {
-	u := sha256.Sum256([]byte(username))
-	own := make([]*hashedPair, 0, v.rounds)
-	for i := range v.hashed {
-		if subtle.ConstantTimeCompare(v.hashed[i].username[:], u[:]) == 1 {
-			own = append(own, &v.hashed[i])
-		}
-	}
-	for i := range v.rounds {
-		pair := &v.hashed[i]
-		if i < len(own) {
-			pair = own[i]
-		}
-		same, err := pair.comparer.Compare(pair.hash, []byte(password))
-		if i < len(own) && same && err == nil {
-			return true
-		}
-	}
-	return false
 }
 
 // Format writes nothing of what the verifier keeps, whatever the verb.

@@ -4,12 +4,10 @@
 package credentials
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -113,7 +111,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := New([]Pair{plain("first", secret), tt.pair})
+			_, err := New([]Pair{plain("first", secret), tt.pair}, nil)
 			require.EqualError(t, err, "credentials: pair 2: "+tt.want)
 			for err := err; err != nil; err = errors.Unwrap(err) {
 				require.NotContains(t, err.Error(), secret)
@@ -173,46 +171,4 @@ func TestSuccessIsComputedOnce(t *testing.T) {
 		require.Equal(t, Wrong, v.Verify(request("u", "wrong"), home).Verdict)
 	}
 	require.EqualValues(t, 6, c.count.Load(), "failures are not remembered")
-}
-
-// Only so many hashes are computed at once; who cannot wait goes away.
-func TestHashesAreComputedFewAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		pair := argon2ided("u", "right")
-		c := &counting{Comparer: pair.Comparer}
-		pair.Comparer = c
-		v := verifier(t, pair)
-		c.count.Store(0)
-		release := make(chan struct{})
-		started := make(chan struct{}, 100)
-		c.before = func() { started <- struct{}{}; <-release }
-
-		const requests = 50
-		results := make(chan Result, requests)
-		for range requests {
-			go func() { results <- v.Verify(request("u", "right"), home) }()
-		}
-		synctest.Wait()
-		require.Len(t, started, cap(v.slots))
-
-		ctx, cancel := context.WithCancel(t.Context())
-		gone := make(chan Result)
-		go func() { gone <- v.Verify(request("u", "right").WithContext(ctx), home) }()
-		synctest.Wait()
-		cancel()
-		require.Equal(t, Result{Verdict: Throttled, Wait: failureInterval}, <-gone)
-
-		// Who is throttled is told so at once.
-		other := home.Next()
-		for range failuresAtOnce {
-			v.Verify(withHeader("Basic !"), other)
-		}
-		require.Equal(t, Result{Verdict: Throttled, Wait: failureInterval}, v.Verify(request("u", "wrong"), other))
-
-		close(release)
-		for range requests {
-			require.Equal(t, Accepted, (<-results).Verdict)
-		}
-		require.EqualValues(t, cap(v.slots), c.count.Load(), "those who waited use what the first computed")
-	})
 }

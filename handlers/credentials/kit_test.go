@@ -80,7 +80,7 @@ func argon2ided(username, password string) Pair {
 }
 
 func verifier(tb testing.TB, pairs ...Pair) *Verifier {
-	v, err := New(pairs)
+	v, err := New(pairs, nil)
 	require.NoError(tb, err)
 	return v
 }

@@ -57,6 +57,8 @@ func (h *Handler) verify(r *http.Request, source netip.Addr) *refusal {
 			result: Throttled, status: http.StatusTooManyRequests, retryAfter: seconds,
 			problem: fmt.Sprintf("too many wrong credentials came from this address: wait %d s", seconds),
 		}
+	case credentials.Busy:
+		return refusedBusy
 	default:
 		return refusedWrong
 	}

@@ -73,7 +73,7 @@ func (s *fakeStore) accept(_ context.Context, r queue.Record, window time.Durati
 // handler returns a Handler that asks for dovecot:secret. change may be nil.
 func handler(tb testing.TB, change func(*Handler)) *endpoint {
 	tb.Helper()
-	verifier, err := credentials.New([]credentials.Pair{{Username: "dovecot", Password: []byte("secret")}})
+	verifier, err := credentials.New([]credentials.Pair{{Username: "dovecot", Password: []byte("secret")}}, nil)
 	require.NoError(tb, err)
 	e := &endpoint{log: new(lockedBuffer), store: new(fakeStore)}
 	e.Handler = &Handler{

@@ -46,6 +46,11 @@ var (
 		problem: "the user name or the password in the URL of Dovecot's driver is wrong " +
 			"(there, special characters are percent-encoded, and each % is doubled before Dovecot 2.4)",
 	}
+	// Dovecot tries once more after the second that Retry-After says.
+	refusedBusy = &refusal{
+		result: Busy, status: http.StatusServiceUnavailable, retryAfter: 1,
+		problem: "too many credentials are being checked: try again",
+	}
 	refusedMethod = &refusal{
 		result: Method, status: http.StatusMethodNotAllowed,
 		problem: "the method of a notification is PUT",

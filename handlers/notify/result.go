@@ -36,6 +36,8 @@ const (
 	// Throttled: too many wrong credentials from this address. 429.
 	Throttled Result = "throttled"
 
+	// Busy: so many credentials are being checked that these were not. 503.
+	Busy Result = "busy"
 	// QueueFull: there is no room for more. 503.
 	QueueFull Result = "queue_full"
 	// QueueUnavailable: it could not be stored, or not in time. 503.

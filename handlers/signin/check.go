@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/admission"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
 )
@@ -28,7 +29,8 @@ type Result string
 const (
 	// Accepted: the mail server says that it is right.
 	Accepted Result = "accepted"
-	// Known: the same login was accepted within the last minutes.
+	// Known: the same login was accepted within the last minutes, from the
+	// same source.
 	Known Result = "known"
 	// Wrong: the mail server says that it is wrong, or nobody can have it.
 	Wrong Result = "wrong"
@@ -66,6 +68,13 @@ var (
 	// from a source before is not hindered by what others do to his account.
 	bySource  = throttle.Limit{AtOnce: 10, Every: 2 * time.Second, Keys: 4096}
 	byAccount = throttle.Limit{AtOnce: 10, Every: 10 * time.Second, Keys: 4096}
+
+	// checking bounds the connections to the mail server, and who waits for
+	// one. Of one source there are fewer at once than it has attempts: as long
+	// as they are right, no number of people behind it is too many.
+	checking = admission.Limits{
+		AtOnce: 16, Kept: 4, AtOnceOfSource: 8, Waiting: 64, OfSource: 24, Patience: 5 * time.Second,
+	}
 )
 
 // logins checks logins: each right one once in a while, and the wrong ones
@@ -75,24 +84,25 @@ type logins struct {
 	accepted func(ctx context.Context, user, password string) // or nil
 	telling  chan struct{}                                    // bounds its calls
 
-	known    *proven.Set // user and password
+	known    *proven.Set // user, password and source
 	trusted  *proven.Set // user and source
 	sources  *throttle.Throttle[netip.Addr]
 	accounts *throttle.Throttle[string]
 
-	crowd *crowd
+	checking *admission.Room
+	tarpit   tarpit
 }
 
 func newLogins(check func(ctx context.Context, user, password string) error, accepted func(ctx context.Context, user, password string)) *logins {
 	return &logins{
 		check:    check,
 		accepted: accepted,
-		telling:  make(chan struct{}, checksAtOnce),
+		telling:  make(chan struct{}, checking.AtOnce),
 		known:    proven.New(maxKnown, knownFor),
 		trusted:  proven.New(maxKnown, trustedFor),
 		sources:  throttle.New[netip.Addr](bySource),
 		accounts: throttle.New[string](byAccount),
-		crowd:    newCrowd(),
+		checking: admission.New(checking),
 	}
 }
 
@@ -112,7 +122,7 @@ func (l *logins) verify(ctx context.Context, user, password string, source netip
 		l.tell(ctx, user, password)
 	}
 	if v.wait > 0 {
-		l.crowd.dawdle(ctx)
+		l.tarpit.wait(ctx)
 	}
 	return v
 }
@@ -137,22 +147,26 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 		}
 		return verdict{result: Wrong}
 	}
-	login, visitor := l.known.Key(user, password), l.trusted.Key(user, source.String())
+	// What is known is answered also while the source is throttled, so it must
+	// say nothing about anybody who has not signed in from there: to others the
+	// answer would tell a right guess from a wrong one.
+	login, visitor := l.known.Key(user, password, source.String()), l.trusted.Key(user, source.String())
 	if l.known.Has(login) {
 		return verdict{result: Known}
 	}
 	if wait := l.wait(user, source, visitor); wait > 0 {
 		return verdict{result: Throttled, wait: wait}
 	}
-	if !l.crowd.enter(ctx, source) {
+	if !l.checking.Acquire(ctx, source, l.rank(user, source, visitor)) {
 		return verdict{result: Busy, wait: busyAgain}
 	}
-	defer l.crowd.leave(source)
+	defer l.checking.Release(source)
 	// While this one waited, others were checked.
 	if l.known.Has(login) {
 		return verdict{result: Known}
 	}
-	if wait := l.wait(user, source, visitor); wait > 0 {
+	giveBack, wait := l.count(user, source, visitor)
+	if wait > 0 {
 		return verdict{result: Throttled, wait: wait}
 	}
 	// Whoever hangs up does not take back what he showed.
@@ -160,24 +174,56 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 	defer cancel()
 	switch err := l.check(ctx, user, password); {
 	case err == nil:
+		giveBack()
 		l.known.Add(login)
 		l.trusted.Add(visitor)
 		return verdict{result: Accepted}
 	case errors.Is(err, ErrWrong):
-		l.sources.Count(source)
-		l.accounts.Count(user)
 		return verdict{result: Wrong}
 	default:
+		giveBack()
 		return verdict{result: Unavailable, wait: busyAgain, err: err}
 	}
 }
 
+// count counts a wrong login before it is known to be one: those that are under
+// way must not let others through. giveBack is for one that was not wrong.
+func (l *logins) count(user string, source netip.Addr, visitor proven.Key) (giveBack func(), wait time.Duration) {
+	if wait := l.sources.Count(source); wait > 0 {
+		return nil, wait
+	}
+	if wait := l.accounts.Count(user); wait > 0 {
+		if l.trusted.Has(visitor) {
+			return func() { l.sources.Return(source) }, 0
+		}
+		l.sources.Return(source)
+		return nil, wait
+	}
+	return func() {
+		l.sources.Return(source)
+		l.accounts.Return(user)
+	}, 0
+}
+
+// wait is how long somebody has to wait, also if nothing is under way.
 func (l *logins) wait(user string, source netip.Addr, visitor proven.Key) time.Duration {
 	wait := l.sources.Wait(source)
 	if !l.trusted.Has(visitor) {
 		wait = max(wait, l.accounts.Wait(user))
 	}
 	return wait
+}
+
+// rank is in which order logins are checked.
+func (l *logins) rank(user string, source netip.Addr, visitor proven.Key) admission.Rank {
+	switch {
+	case l.trusted.Has(visitor):
+		return admission.Known
+	case l.sources.Quiet(source) && l.accounts.Quiet(user):
+		return admission.Fresh
+	default:
+		return admission.Suspect
+	}
 }
 
 // plausible tells whether a mail server could know this login at all.

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -26,9 +27,11 @@ func TestRightLoginIsCheckedOnceInAWhile(t *testing.T) {
 		l := newLogins(m.check, nil)
 		require.Equal(t, verdict{result: Accepted}, l.verify(t.Context(), alice, "wonderland", home))
 		for range 100 {
-			require.Equal(t, verdict{result: Known}, l.verify(t.Context(), alice, "wonderland", other))
+			require.Equal(t, verdict{result: Known}, l.verify(t.Context(), alice, "wonderland", home))
 		}
 		require.Equal(t, 1, m.count())
+		require.Equal(t, verdict{result: Accepted}, l.verify(t.Context(), alice, "wonderland", other))
+		require.Equal(t, 2, m.count(), "from elsewhere it is another one")
 		m.users[alice] = "changed"
 		time.Sleep(knownFor)
 		require.Equal(t, verdict{result: Wrong}, l.verify(t.Context(), alice, "wonderland", other))
@@ -61,9 +64,10 @@ func TestSourceIsThrottled(t *testing.T) {
 		require.Positive(t, v.wait)
 		require.Equal(t, bySource.AtOnce, m.count())
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", other).result)
-		require.Equal(t, Known, l.verify(t.Context(), alice, "wonderland", home).result, "what is known costs nothing")
+		require.Equal(t, Throttled, l.verify(t.Context(), alice, "wonderland", home).result, "that it is right elsewhere tells nobody here")
+		require.Equal(t, Known, l.verify(t.Context(), alice, "wonderland", other).result)
 
-		time.Sleep(bySource.Every)
+		time.Sleep(bySource.Every - delay)
 		looked, _ := wrong(l, "user", home)
 		require.Equal(t, 1, looked)
 	})
@@ -131,17 +135,17 @@ func TestChecksAreFewAtOnce(t *testing.T) {
 				results[v.result]++
 			})
 		}
-		time.Sleep(dawdleFor)
+		time.Sleep(delay)
 		synctest.Wait()
-		require.Equal(t, checksAtOnce, m.count())
-		require.Equal(t, visitors-checksAtOnce-checksWaiting, count(Busy), "the others do not wait in line")
-		time.Sleep(waitForCheck)
+		require.Equal(t, checking.AtOnce, m.count())
+		require.Equal(t, visitors-checking.AtOnce-checking.Waiting, count(Busy), "the others do not wait in line")
+		time.Sleep(checking.Patience)
 		synctest.Wait()
-		require.Equal(t, visitors-checksAtOnce, count(Busy))
+		require.Equal(t, visitors-checking.AtOnce, count(Busy))
 		close(m.holding)
 		wg.Wait()
-		require.Equal(t, checksAtOnce, count(Wrong))
-		require.Equal(t, checksAtOnce, m.most)
+		require.Equal(t, checking.AtOnce, count(Wrong))
+		require.Equal(t, checking.AtOnce, m.most)
 
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result)
 	})
@@ -169,17 +173,83 @@ func TestChecksOfOneSourceAreFewer(t *testing.T) {
 				results[v.result]++
 			})
 		}
-		time.Sleep(dawdleFor)
+		time.Sleep(delay)
 		synctest.Wait()
-		require.Equal(t, 1000-checksOfSource, count(Busy))
+		require.Equal(t, 1000-checking.OfSource, count(Busy))
 		done := make(chan verdict, 1)
 		go func() { done <- l.verify(t.Context(), alice, "wonderland", other) }()
 		synctest.Wait()
 		close(m.holding)
 		wg.Wait()
 		require.Equal(t, Accepted, (<-done).result)
-		require.Empty(t, l.crowd.inside)
+		requireEmpty(t, l)
 	})
+}
+
+// Whoever has signed in is not hindered by the wrong logins of others from the
+// same source.
+func TestKnownLoginOfThrottledSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		l := newLogins(m.check, nil)
+		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result)
+		wrong(l, "user", home)
+		require.Equal(t, Known, l.verify(t.Context(), alice, "wonderland", home).result)
+		require.Equal(t, Throttled, l.verify(t.Context(), "bob@example.com", "builder", home).result)
+	})
+}
+
+// However many come at once, no more wrong logins of a source or for an account
+// reach the mail server than one after the other.
+func TestManyAtOnceAreNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		m.holding = make(chan struct{})
+		l := newLogins(m.check, nil)
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() { l.verify(t.Context(), fmt.Sprint("user", i), "x", home) })
+			wg.Go(func() {
+				l.verify(t.Context(), alice, fmt.Sprint("guess ", i), netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+			})
+		}
+		time.Sleep(delay)
+		close(m.holding)
+		wg.Wait()
+		require.LessOrEqual(t, m.count(), bySource.AtOnce+byAccount.AtOnce+1)
+		requireEmpty(t, l)
+	})
+}
+
+// Right logins are no failures, however many people are behind one source.
+func TestManyPeopleBehindOneSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMailServer()
+		l := newLogins(func(ctx context.Context, user, password string) error {
+			time.Sleep(50 * time.Millisecond)
+			return m.check(ctx, user, password)
+		}, nil)
+		const people = 24
+		for i := range people {
+			m.users[fmt.Sprint("user", i)] = "x"
+		}
+		for range 10 {
+			var wg sync.WaitGroup
+			for i := range people {
+				wg.Go(func() { assert.Equal(t, Accepted, l.verify(t.Context(), fmt.Sprint("user", i), "x", home).result) })
+			}
+			wg.Wait()
+			time.Sleep(knownFor)
+		}
+		require.Equal(t, 10*people, m.count())
+	})
+}
+
+func requireEmpty(t *testing.T, l *logins) {
+	t.Helper()
+	inside, waiting := l.checking.Present()
+	require.Zero(t, inside)
+	require.Zero(t, waiting)
 }
 
 // Ten thousand wrong logins from a few hundred sources: the mail server gets
@@ -201,11 +271,10 @@ func TestFlood(t *testing.T) {
 		}
 		wg.Wait()
 		require.Equal(t, 10_000, results[Wrong]+results[Throttled]+results[Busy], "%v", results)
-		require.LessOrEqual(t, m.count(), 50*byAccount.AtOnce+checksAtOnce)
-		require.LessOrEqual(t, m.most, checksAtOnce)
-		require.Zero(t, l.crowd.waiting.Load())
-		require.Zero(t, l.crowd.dawdling.Load())
-		require.Empty(t, l.crowd.inside)
+		require.LessOrEqual(t, m.count(), 50*byAccount.AtOnce+checking.AtOnce)
+		require.LessOrEqual(t, m.most, checking.AtOnce)
+		require.Zero(t, l.tarpit.delayed.Load())
+		requireEmpty(t, l)
 	})
 }
 
@@ -215,7 +284,7 @@ func TestRefusedOnesWait(t *testing.T) {
 		wrong(l, "user", home)
 		start := time.Now()
 		require.Equal(t, Throttled, l.verify(t.Context(), "user", "x", home).result)
-		require.Equal(t, dawdleFor, time.Since(start))
+		require.Equal(t, delay, time.Since(start))
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -223,10 +292,10 @@ func TestRefusedOnesWait(t *testing.T) {
 		l.verify(ctx, "user", "x", home)
 		require.Zero(t, time.Since(start), "nobody waits for who has gone")
 
-		l.crowd.dawdling.Store(dawdlers)
+		l.tarpit.delayed.Store(maxDelayed)
 		l.verify(t.Context(), "user", "x", home)
 		require.Zero(t, time.Since(start), "and only so many wait")
-		require.EqualValues(t, dawdlers, l.crowd.dawdling.Load())
+		require.EqualValues(t, maxDelayed, l.tarpit.delayed.Load())
 	})
 }
 
@@ -247,7 +316,7 @@ func TestMailServerDown(t *testing.T) {
 		v := l.verify(t.Context(), "bob@example.com", "builder", home)
 		require.Equal(t, Unavailable, v.result)
 		require.ErrorIs(t, v.err, context.DeadlineExceeded)
-		require.Equal(t, checkTimeout+dawdleFor, time.Since(start))
+		require.Equal(t, checkTimeout+delay, time.Since(start))
 	})
 }
 
@@ -262,11 +331,14 @@ func TestHangingUpDoesNotHelp(t *testing.T) {
 			go l.verify(ctx, alice, "x", home)
 			synctest.Wait()
 			cancel()
+			synctest.Wait()
 		}
 		close(m.holding)
 		synctest.Wait()
-		require.Positive(t, l.sources.Wait(home))
-		require.LessOrEqual(t, m.count(), checksAtOnce)
+		asked := m.count()
+		require.Equal(t, checking.AtOnceOfSource, asked)
+		looked, _ := wrong(l, "user", home)
+		require.Equal(t, bySource.AtOnce-asked, looked)
 	})
 }
 
@@ -282,7 +354,7 @@ func TestAcceptedHoldsUpNobody(t *testing.T) {
 			<-slow
 			told.Add(1)
 		})
-		const people = checksAtOnce + 4
+		people := checking.AtOnce + 4
 		for i := range people {
 			m.users[fmt.Sprint("slow", i)] = "x"
 		}
@@ -293,7 +365,7 @@ func TestAcceptedHoldsUpNobody(t *testing.T) {
 			wg.Go(func() { require.Equal(t, Accepted, l.verify(t.Context(), user, "x", source).result) })
 		}
 		synctest.Wait()
-		require.EqualValues(t, checksAtOnce, most.Load(), "it is bounded")
+		require.EqualValues(t, checking.AtOnce, most.Load(), "it is bounded")
 		require.Equal(t, people, m.count(), "all were checked")
 		require.Equal(t, Wrong, l.verify(t.Context(), alice, "guess", home).result)
 		close(slow)

@@ -4,16 +4,18 @@
 // Package throttle counts what somebody may not do too often, such as showing
 // wrong passwords.
 //
-// In come keys, whatever stands for somebody: an address, an account. Out
-// comes how long each has to wait. Any number of keys costs a bounded memory.
+// Callers count first ([Throttle.Count]), then do what is limited, and give
+// back what did no harm ([Throttle.Return]). Whoever looks first and counts
+// afterwards lets everybody through who comes meanwhile.
+//
+// Keys are whatever stands for somebody: an address, an account. Any number of
+// keys costs a bounded memory.
 package throttle
 
 import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // sourceBits is the part of an IPv6 address that counts: who has one address
@@ -27,7 +29,7 @@ type Limit struct {
 	// Every is how long one of them takes to come back.
 	Every time.Duration
 	// Keys bounds the memory: at most twice as many are remembered, some
-	// 160 bytes each. Somebody who can make up that many keys makes the
+	// 100 bytes each. Somebody who can make up that many keys makes the
 	// throttle forget, but has AtOnce attempts with each of them anyway.
 	Keys int
 }
@@ -39,65 +41,84 @@ type Limit struct {
 type Throttle[K comparable] struct {
 	limit Limit
 
-	mu         sync.Mutex
-	young, old map[K]*rate.Limiter
+	mu sync.Mutex
+	// The values are when all that was counted for a key has come back (the
+	// generic cell rate algorithm).
+	young, old map[K]time.Time
 }
 
 // New returns a throttle that has counted nothing.
 func New[K comparable](limit Limit) *Throttle[K] {
-	return &Throttle[K]{limit: limit, young: make(map[K]*rate.Limiter)}
+	return &Throttle[K]{limit: limit, young: make(map[K]time.Time)}
 }
 
 // Count counts one time for key. It returns 0 if that was within the limit,
-// else the time until the next one is.
+// else the time until the next one is; then nothing was counted.
 func (t *Throttle[K]) Count(key K) time.Duration {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.find(key)
-	if l == nil {
-		l = rate.NewLimiter(rate.Every(t.limit.Every), t.limit.AtOnce)
-		t.put(key, l)
+	back := t.find(key, now)
+	wait := t.untilNext(back, now)
+	if wait == 0 {
+		back = back.Add(t.limit.Every)
 	}
-	if l.AllowN(now, 1) {
-		return 0
-	}
-	return t.untilNext(l, now)
+	t.put(key, back)
+	return wait
 }
 
-// Wait returns what Count would, and counts nothing.
+// Return takes back one Count of key that was within the limit.
+func (t *Throttle[K]) Return(key K) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if back := t.find(key, now); back.After(now) {
+		t.put(key, back.Add(-t.limit.Every))
+	}
+}
+
+// Wait returns what Count would, and counts nothing. It is good for refusing
+// early what Count refuses later, and for nothing else.
 func (t *Throttle[K]) Wait(key K) time.Duration {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.find(key)
-	if l == nil {
-		return 0
-	}
-	return t.untilNext(l, now)
+	return t.untilNext(t.find(key, now), now)
 }
 
-func (t *Throttle[K]) find(key K) *rate.Limiter {
-	if l := t.young[key]; l != nil {
-		return l
-	}
-	l := t.old[key]
-	if l != nil {
-		t.put(key, l)
-	}
-	return l
+// Quiet reports whether all that was counted for key has come back.
+func (t *Throttle[K]) Quiet(key K) bool {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.find(key, now).After(now)
 }
 
-func (t *Throttle[K]) put(key K, l *rate.Limiter) {
-	if len(t.young) >= t.limit.Keys {
-		t.old, t.young = t.young, make(map[K]*rate.Limiter)
+// find returns when all of key has come back, or now if that is over. Somebody
+// who keeps coming is not forgotten.
+func (t *Throttle[K]) find(key K, now time.Time) time.Time {
+	back, ok := t.young[key]
+	if !ok {
+		back = t.old[key]
 	}
-	t.young[key] = l
+	if !back.After(now) {
+		return now
+	}
+	if !ok {
+		t.put(key, back)
+	}
+	return back
 }
 
-func (t *Throttle[K]) untilNext(l *rate.Limiter, now time.Time) time.Duration {
-	missing := 1 - l.TokensAt(now)
-	return max(0, time.Duration(missing*float64(t.limit.Every)))
+func (t *Throttle[K]) put(key K, back time.Time) {
+	if _, ok := t.young[key]; !ok && len(t.young) >= t.limit.Keys {
+		t.old, t.young = t.young, make(map[K]time.Time)
+	}
+	t.young[key] = back
+}
+
+func (t *Throttle[K]) untilNext(back, now time.Time) time.Duration {
+	return max(0, back.Sub(now)-time.Duration(t.limit.AtOnce-1)*t.limit.Every)
 }
 
 // Source returns what stands for the source of a request: an IPv4 address, or

@@ -5,6 +5,8 @@ package throttle
 
 import (
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,4 +85,54 @@ func BenchmarkCount(b *testing.B) {
 		source = source.Next()
 		th.Count(source)
 	}
+}
+
+func TestReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := New[string](ten)
+		for range 100 {
+			require.True(t, th.Quiet("a"))
+			require.Zero(t, th.Count("a"))
+			require.False(t, th.Quiet("a"))
+			th.Return("a")
+		}
+		for range 10 {
+			require.Zero(t, th.Count("a"))
+		}
+		require.Equal(t, time.Second, th.Count("a"))
+		th.Return("a")
+		require.Zero(t, th.Count("a"))
+		require.Positive(t, th.Count("a"), "what is given back is no more than what was counted")
+
+		time.Sleep(time.Hour)
+		th.Return("a") // of what has come back long ago
+		for range 10 {
+			require.Zero(t, th.Count("a"))
+		}
+		require.Positive(t, th.Count("a"), "no more than at the beginning")
+		time.Sleep(10*time.Second - time.Nanosecond)
+		require.False(t, th.Quiet("a"))
+		time.Sleep(time.Nanosecond)
+		require.True(t, th.Quiet("a"))
+	})
+}
+
+// Many at once are no more than one after the other, whatever happens between
+// the count and the act.
+func TestManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := New[string](ten)
+		var through atomic.Int64
+		var wg sync.WaitGroup
+		for range 1000 {
+			wg.Go(func() {
+				if th.Count("a") == 0 {
+					time.Sleep(100 * time.Millisecond)
+					through.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 10, through.Load())
+	})
 }
