@@ -32,6 +32,7 @@ var layers = []string{
 	"internal/imap",
 	"internal/proven",
 	"internal/throttle",
+	"internal/admission",
 	"internal/notification",
 	"internal/outbound",
 	"internal/queue",
@@ -48,7 +49,7 @@ var layers = []string{
 
 // testKits may import anything, and only tests and benchmarks import them.
 var testKits = []string{
-	"doveadm/doveadmtest", "internal/caddytestkit", "internal/delivery/targettest", "internal/dovecottest", "internal/endtoend",
+	"doveadm/doveadmtest", "internal/caddytestkit", "internal/delivery/targettest", "internal/dovecottest", "internal/attack", "internal/endtoend",
 	"internal/freeport", "internal/pushtest", "internal/queue/queuetest", "internal/testlog", "bench", "demo",
 }
 
