@@ -26,6 +26,18 @@ local wanted = {
   mailboxUnsubscribe = true,
 }
 
+-- Folders whose new mails are not reported, also below INBOX. Whatever else
+-- happens in them is.
+local quiet_folders = { "Junk", "Spam", "Trash" }
+
+-- Whether new mails are reported that are stored as read: a Sieve script has
+-- marked them.
+local report_read = false
+
+-- Whether a mail is reported for each folder that it is stored in: a Sieve script
+-- has filed it and kept it. Otherwise it is reported for the first one.
+local report_copies = false
+
 -- How many events of one transaction are reported at most: whoever removes ten
 -- thousand messages at once does not wait for ten thousand requests.
 local limit = 100
@@ -122,6 +134,34 @@ local function flags(...)
   return all
 end
 
+-- latest is the last new mail: its copies follow in the same process, each with a
+-- transaction of its own.
+local latest = {}
+
+-- silent tells whether a new mail is one of those that are not reported.
+local function silent(ctx, event)
+  local folder = string.gsub(event.mailbox, "^INBOX[./]", "")
+  for _, quiet in ipairs(quiet_folders) do
+    if folder == quiet then
+      return true
+    end
+  end
+  for _, flag in ipairs(event.flags or {}) do
+    if flag == "\\Seen" and not report_read then
+      return true
+    end
+  end
+  local id, now = event.message_id, os.time()
+  if report_copies or id == nil or id == "" then
+    return false
+  end
+  local copy = latest.id == id and latest.user == ctx.username and latest.folder ~= event.mailbox and now - latest.time < 60
+  if not copy then
+    latest = { id = id, user = ctx.username, folder = event.mailbox, time = now }
+  end
+  return copy
+end
+
 local function unseen(ctx, event)
   local ok, status = pcall(function()
     local mailbox = ctx.user:mailbox(event.mailbox)
@@ -139,7 +179,12 @@ local function content(ctx, event)
   }
 end
 
-function dovecot_lua_notify_event_message_new(ctx, event) note(ctx, event, "messageNew", content(ctx, event)) end
+function dovecot_lua_notify_event_message_new(ctx, event)
+  if not silent(ctx, event) then
+    note(ctx, event, "messageNew", content(ctx, event))
+  end
+end
+
 function dovecot_lua_notify_event_message_append(ctx, event) note(ctx, event, "messageAppend", content(ctx, event)) end
 function dovecot_lua_notify_event_message_read(ctx, event) note(ctx, event, "messageRead") end
 function dovecot_lua_notify_event_message_trash(ctx, event) note(ctx, event, "messageTrash") end

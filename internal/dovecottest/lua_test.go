@@ -6,6 +6,7 @@ package dovecottest
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -83,6 +84,13 @@ func (e *luaEndpoint) events() []string {
 // examples.
 func startLua(t *testing.T, version Version, e *luaEndpoint) *Server {
 	t.Helper()
+	return startLuaWith(t, version, e, Config{})
+}
+
+// startLuaWith is the same with further configuration, and with replacements in
+// the script: pairs of what stands there and what to put in its place.
+func startLuaWith(t *testing.T, version Version, e *luaEndpoint, further Config, replacements ...string) *Server {
+	t.Helper()
 	read := func(name string) string {
 		text, err := os.ReadFile(filepath.Join("..", "..", "examples", "lua", name))
 		require.NoError(t, err)
@@ -92,10 +100,16 @@ func startLua(t *testing.T, version Version, e *luaEndpoint) *Server {
 		"https://push.internal.example:8009/preliminary", e.URL+"/preliminary", `"SECRET"`, `"s3crét\""`, "local limit = 100", "local limit = 5",
 	).Replace(read("push.lua"))
 	require.Contains(t, script, e.URL)
+	for i := 0; i < len(replacements); i += 2 {
+		require.Contains(t, script, replacements[i])
+		script = strings.ReplaceAll(script, replacements[i], replacements[i+1])
+	}
 	config := strings.ReplaceAll(read("dovecot-"+string(version)+".conf"), "/etc/dovecot/push.lua", "{{.Dir}}/push.lua")
 	config, _, found := strings.Cut(config, "# Whose certificate Caddy shows.") // the endpoint of the test talks plain HTTP
 	require.True(t, found)
-	return Start(t, Config{Version: version, Files: map[string]string{"push.lua": script}, ExtraConfig: config})
+	files := map[string]string{"push.lua": script}
+	maps.Copy(files, further.Files)
+	return Start(t, Config{Version: version, Files: files, ExtraConfig: config + further.ExtraConfig})
 }
 
 // What people do with their mail programs is reported, in the JSON of the ox
