@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -54,15 +55,17 @@ func (a *Access) gate(ctx caddy.Context, paths ...string) (*gate, error) {
 	return g, err
 }
 
-// judge returns nil for a request that may pass, because of its source or
-// because its path is not guarded, and an error with the status otherwise.
-func (g *gate) judge(r *http.Request) error {
+// refuses reports whether a request may not pass: its path is guarded, and its
+// source is not allowed. It has answered the request then. An error would lead
+// it to Caddy's error routes, which may hand it to the very backend that the
+// path is guarded for.
+func (g *gate) refuses(w http.ResponseWriter, r *http.Request) bool {
 	if !matchesAnyPath(g.paths, r) {
-		return nil
+		return false
 	}
 	verdict := g.guard.Judge(r)
 	if verdict == guard.Allowed {
-		return nil
+		return false
 	}
 	observeGuard(verdict)
 	if ok, suppressed := g.quiet.ok(); ok {
@@ -73,7 +76,8 @@ func (g *gate) judge(r *http.Request) error {
 		}
 		g.log.Warn("refused a request from outside the allowed networks", args...)
 	}
-	return caddyhttp.Error(verdict.Status(), fmt.Errorf("dovecot_push: %s", verdict))
+	w.WriteHeader(verdict.Status())
+	return true
 }
 
 // matchesAnyPath looks at the request as it is now and as it came: a rewrite
@@ -115,7 +119,9 @@ func (a *Access) guard(ctx caddy.Context, log *slog.Logger, path string) (*guard
 	}
 	if a.ClientIP {
 		g.Peer = clientIP
-		warnAboutTrustedProxies(ctx, log, path)
+		if clientIPForgeable(ctx) {
+			log.Warn("client_ip can be forged: "+forgeable, "path", path)
+		}
 	}
 	return g, nil
 }
@@ -127,10 +133,20 @@ func clientIP(r *http.Request) (netip.Addr, bool) {
 	return addr, err == nil
 }
 
-func warnAboutTrustedProxies(ctx caddy.Context, log *slog.Logger, path string) {
+// forgeable is why the client address that Caddy found can be a lie, and what
+// to do about it.
+const forgeable = "without trusted_proxies_strict Caddy believes the left-most address of X-Forwarded-For, " +
+	"which the client itself can write; set trusted_proxies and trusted_proxies_strict in the servers option"
+
+// clientIPForgeable reports whether the server that a handler is provisioned
+// for takes the client address from where the client can write it. Caddy has
+// cleared TrustedProxiesRaw by then: whether there are trusted proxies shows in
+// a field that is not exported. Where that is gone, there may be some.
+func clientIPForgeable(ctx caddy.Context) bool {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if ok && server.TrustedProxiesStrict == 0 {
-		log.Warn("client_ip can be forged: without trusted_proxies_strict Caddy believes the left-most address of X-Forwarded-For, "+
-			"which the client itself can write; set trusted_proxies and trusted_proxies_strict in the servers option", "path", path)
+	if !ok || server.TrustedProxiesStrict != 0 {
+		return false
 	}
+	proxies := reflect.ValueOf(server).Elem().FieldByName("trustedProxies")
+	return !proxies.IsValid() || !proxies.IsNil()
 }

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,6 +110,9 @@ func (a *API) Provision(ctx caddy.Context) error {
 	gate, err := a.gate(ctx, streams)
 	if err != nil {
 		return err
+	}
+	if a.Login == loginIMAP && clientIPForgeable(ctx) {
+		a.log.Warn("wrong logins are limited by an address that can be forged: "+forgeable, "path", cmp.Or(a.Path, "/"))
 	}
 	a.streams = events.New(events.Config{Open: streams.openStream, Observe: streamObserver})
 	cfg := api.Config{

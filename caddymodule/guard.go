@@ -56,8 +56,8 @@ func (g *Guard) Provision(ctx caddy.Context) (err error) {
 
 // ServeHTTP refuses, or lets pass.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if err := g.gate.judge(r); err != nil {
-		return err
+	if g.gate.refuses(w, r) {
+		return nil
 	}
 	return next.ServeHTTP(w, r)
 }

@@ -198,8 +198,8 @@ func (n *Notify) Validate() error {
 
 // ServeHTTP judges the source, then hands over to the endpoint.
 func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if err := n.gate.judge(r); err != nil {
-		return err
+	if n.gate.refuses(w, r) {
+		return nil
 	}
 	switch {
 	case r.URL.Path == n.Path:
@@ -207,8 +207,10 @@ func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhtt
 		return n.app.serveHealth(w, r)
 	case matchesAnyPath(n.gate.paths, r):
 		// Caddy answers 200 to what no handler takes: Dovecot would believe
-		// that a notification sent to a misspelled URL was accepted.
-		return caddyhttp.Error(http.StatusNotFound, fmt.Errorf("the path of the notify endpoint is exactly %s", n.Path))
+		// that a notification sent to a misspelled URL was accepted. So could an
+		// error route.
+		http.Error(w, "The path of the notify endpoint is exactly "+n.Path, http.StatusNotFound)
+		return nil
 	default:
 		return next.ServeHTTP(w, r)
 	}

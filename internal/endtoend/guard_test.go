@@ -157,6 +157,65 @@ http://%s {
 	assert.NotContains(t, c.Log(), "can be forged")
 }
 
+// What limits wrong logins goes by the address that Caddy found, too: the same
+// warning, and none where no proxy is trusted or the address is found strictly.
+func TestSignInsLimitedByAnAddressThatCanBeForged(t *testing.T) {
+	for servers, forgeable := range map[string]bool{
+		"": false,
+		"servers {\ntrusted_proxies static private_ranges\n}":                         true,
+		"servers {\ntrusted_proxies static private_ranges\ntrusted_proxies_strict\n}": false,
+	} {
+		c := caddytestkit.Start(t, fmt.Sprintf(`{
+	%s
+	dovecot_push
+}
+http://%s {
+	dovecot_push_api /push/* {
+		login imap imap://%s
+	}
+}
+`, servers, freeAddress(t), freeAddress(t)))
+		assert.Equal(t, forgeable, strings.Contains(c.Log(), "wrong logins are limited by an address that can be forged"), servers)
+	}
+}
+
+// What is refused is answered there and then. An error would lead it to Caddy's
+// error routes, and those may lead to the backend.
+func TestGuardBeforeAnErrorRoute(t *testing.T) {
+	var reached atomic.Int64
+	backend := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	defer backend.Close()
+	address := freeAddress(t)
+	caddytestkit.Start(t, strings.NewReplacer("ADDRESS", address, "BACKEND", backend.Listener.Addr().String()).Replace(`{
+	dovecot_push
+}
+http://ADDRESS {
+	dovecot_push_guard /preliminary/* {
+		allow 10.0.0.0/8
+	}
+	dovecot_push_notify /stranger {
+		allow 10.0.0.0/8
+		unauthenticated
+	}
+	dovecot_push_notify /notify {
+		allow 127.0.0.0/8
+		unauthenticated
+	}
+	reverse_proxy BACKEND
+	handle_errors {
+		reverse_proxy BACKEND
+	}
+}
+`))
+	for path, status := range map[string]int{
+		"/preliminary/x": http.StatusForbidden, "/stranger": http.StatusForbidden, "/notify/below": http.StatusNotFound,
+	} {
+		assert.Equal(t, status, rawHTTP1(t, address, path), path)
+		assert.Zero(t, reached.Load(), path)
+	}
+	assert.Equal(t, http.StatusOK, rawHTTP1(t, address, "/other"))
+}
+
 // Networks may come from Caddy's own modules; IPv4 peers on an IPv6 socket
 // match their IPv4 rule; nobody comes in without a rule, with a warning.
 func TestGuardNetworks(t *testing.T) {
