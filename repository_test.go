@@ -27,6 +27,7 @@ var layers = []string{
 	"internal/properties",
 	"internal/migrate",
 	"internal/doveconf",
+	"internal/adminapi",
 	"internal/doctor",
 	"doveadm",
 	"internal/imap",

@@ -10,8 +10,11 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
 func init() {
@@ -124,12 +127,24 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	return apiError(answer.err)
 }
 
+// liveApps is how many apps are provisioned and not cleaned up. One that is not
+// in the active configuration is being started.
+var liveApps atomic.Int32
+
+var (
+	errNotConfigured = errors.New("the configuration that Caddy runs with has no dovecot_push: it is a global option of the Caddyfile")
+	errStarting      = errors.New(adminapi.Starting + ": dovecot_push is configured, and not ready yet")
+)
+
 // runningApp is the app of the configuration that is loaded. The admin API
 // outlives configurations, so it is looked up for each request.
 func runningApp() (*App, error) {
 	mod, err := caddy.ActiveContext().AppIfConfigured("dovecot_push")
 	if errors.Is(err, caddy.ErrNotConfigured) {
-		err = errors.New("the configuration that Caddy runs with has no dovecot_push: it is a global option of the Caddyfile")
+		err = errNotConfigured
+		if liveApps.Load() > 0 {
+			err = errStarting
+		}
 	}
 	if err != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}

@@ -6,8 +6,10 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -24,12 +26,14 @@ const (
 	maxFollowTime = 10 * time.Minute
 )
 
-// getFollow streams the steps of the notifications of one user, one JSON
-// object a line: GET follow?user=<login>&time=30s. The first line says that
+// getFollow streams the steps of the notifications of users, or of the mail with
+// a subject, whatever name it is reported by, one JSON object a line:
+// GET follow?user=<login>&subject=<subject>&time=30s. The first line says that
 // nothing is missed from now on.
 func getFollow(a *App, r *http.Request) (any, error) {
-	user := r.FormValue("user")
-	if user == "" {
+	query := r.URL.Query()
+	users, subject := query["user"], query.Get("subject")
+	if slices.Contains(users, "") || len(users) == 0 && subject == "" {
 		return nil, badRequest("say whose notifications to follow: ?user=<login>")
 	}
 	wait := followTime
@@ -41,7 +45,7 @@ func getFollow(a *App, r *http.Request) (any, error) {
 		wait = d
 	}
 	return adminStream(func(w http.ResponseWriter) error {
-		steps, stop := a.followers.follow(user)
+		steps, stop := a.followers.follow(users, subject)
 		defer stop()
 		ctx, cancel := context.WithTimeout(r.Context(), wait)
 		defer cancel()
@@ -89,10 +93,31 @@ func postTest(a *App, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest("user: %w", err)
 	}
+	if err := a.knows(r.Context(), n.User); err != nil {
+		return nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
+	}
 	now := time.Now()
 	id, window := n.Identity(body, now.String())
 	if _, err := a.accept(r.Context(), queue.Record{ID: id, Accepted: now, Body: body}, window); err != nil {
 		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: fmt.Errorf("storing it: %w", err)}
 	}
 	return map[string]string{"id": id.String()}, nil
+}
+
+// knowsTimeout bounds the question whether Dovecot knows a user.
+const knowsTimeout = 5 * time.Second
+
+// knows is an error for a user whom Dovecot certainly does not know. Where it
+// cannot be asked about the name that it reports, everybody may be known.
+func (a *App) knows(ctx context.Context, user string) error {
+	r := a.registrations.Load()
+	if r == nil || !a.Register.template.IsLogin() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, knowsTimeout)
+	defer cancel()
+	if _, _, err := r.Value(ctx, user); errors.Is(err, ErrUnknownUser) {
+		return fmt.Errorf("%w: nothing was sent", err)
+	}
+	return nil
 }

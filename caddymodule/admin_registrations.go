@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
@@ -21,36 +23,6 @@ func init() {
 	adminRoutes["POST registrations"] = postRegistrations
 }
 
-// RegistrationStatus is how it stands with registration as a whole.
-type RegistrationStatus struct {
-	// on_subscribe, all or off; and doveadm or imap.
-	Users string `json:"users"`
-	Via   string `json:"via"`
-	// Whether users can be registered, and why not.
-	Up     bool   `json:"up"`
-	Reason string `json:"reason,omitempty"`
-	Error  string `json:"error,omitempty"`
-	// The pass over all users that runs, or the last one.
-	Pass *RegistrationPass `json:"pass,omitempty"`
-}
-
-// RegistrationPass is one look at all users.
-type RegistrationPass struct {
-	Started time.Time `json:"started"`
-	// Zero while it runs.
-	Ended time.Time `json:"ended,omitzero"`
-	// How many users there are to look at, and how many were.
-	Users int `json:"users"`
-	Done  int `json:"done"`
-	// How many of them were left in each state.
-	States map[registration.State]int `json:"states"`
-	// How many entries were set and removed.
-	Registered   int64 `json:"registered"`
-	Unregistered int64 `json:"unregistered"`
-	// Why it ended early.
-	Error string `json:"error,omitempty"`
-}
-
 // registrationStatus is nil where nobody is registered.
 func (a *App) registrationStatus() *RegistrationStatus {
 	r := a.registrations.Load()
@@ -58,6 +30,9 @@ func (a *App) registrationStatus() *RegistrationStatus {
 		return nil
 	}
 	s := r.Status()
+	if a.isOver(s.Err) {
+		s.Trouble, s.Err = "", nil
+	}
 	status := &RegistrationStatus{
 		Users: string(s.Policy), Via: a.Register.Via, Up: s.Trouble == "", Reason: string(s.Trouble),
 	}
@@ -66,14 +41,35 @@ func (a *App) registrationStatus() *RegistrationStatus {
 	}
 	if p := s.Pass; p != nil {
 		status.Pass = &RegistrationPass{
-			Started: p.Started, Ended: p.Ended, Users: p.Users, Done: p.Done, States: p.States,
+			Started: p.Started, Ended: p.Ended, Users: p.Users, Done: p.Done, States: make(map[string]int, len(p.States)),
 			Registered: p.Registered, Unregistered: p.Unregistered,
+		}
+		for state, n := range p.States {
+			status.Pass.States[string(state)] = n
 		}
 		if p.Err != nil {
 			status.Pass.Error = p.Err.Error()
 		}
 	}
 	return status
+}
+
+// isOver reports whether an error that kept all users from being registered is
+// over: what took every endpoint of DoveAdm out of service, when one is in
+// service again. Where nobody is registered without being asked, no attempt
+// would say so.
+func (a *App) isOver(err error) bool {
+	client := a.doveadmClient()
+	if err == nil || client == nil {
+		return false
+	}
+	var outage bool
+	for _, kind := range []error{
+		doveadm.ErrUnavailable, doveadm.ErrUnreachable, doveadm.ErrTimeout, doveadm.ErrBroken, doveadm.ErrBadSecret, doveadm.ErrNotServed,
+	} {
+		outage = outage || errors.Is(err, kind)
+	}
+	return outage && slices.ContainsFunc(client.Endpoints(), func(e doveadm.EndpointState) bool { return e.InService })
 }
 
 func passTime(p *registration.Pass) time.Duration {

@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -14,97 +15,37 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
-// Status is what GET /dovecot_push/status answers: how the running app is.
-type Status struct {
-	// When the process started: the counts begin there.
-	Since time.Time `json:"since"`
-	// The notify endpoints.
-	Endpoints []EndpointStatus `json:"endpoints"`
-	// What came of the requests to them, by result.
-	Requests map[string]uint64 `json:"requests"`
-	// Requests that were refused because of where they came from, by reason.
-	Refused map[string]uint64 `json:"refused"`
-	Queue   QueueStatus       `json:"queue"`
-	Targets []TargetStatus    `json:"targets"`
-	// The endpoints of the DoveAdm connector.
-	DoveAdm []DoveAdmStatus `json:"doveadm,omitempty"`
-	// Nothing where users are not registered from here.
-	Registration *RegistrationStatus `json:"registration,omitempty"`
-	// Nothing without Web Push.
-	Devices *DevicesStatus `json:"devices,omitempty"`
-	// How many event streams are open. Nothing without an API.
-	Streams *int `json:"streams,omitempty"`
-}
-
-// DevicesStatus is how many devices are subscribed.
-type DevicesStatus struct {
-	Confirmed   int `json:"confirmed"`
-	Unconfirmed int `json:"unconfirmed"`
-}
-
-// EndpointStatus is one notify endpoint.
-type EndpointStatus struct {
-	// Where its server listens.
-	Listen []string `json:"listen"`
-	Path   string   `json:"path"`
-	// Whether nobody may come in, because no network is allowed; or everybody
-	// on the Internet, because all are.
-	Nobody    bool `json:"nobody"`
-	Everybody bool `json:"everybody"`
-	// Whether it asks for credentials, a client certificate, or nothing.
-	Credentials       bool   `json:"credentials"`
-	ClientCertificate string `json:"client_certificate,omitempty"`
-}
-
-// QueueStatus is the state of the queue.
-type QueueStatus struct {
-	// Whether notifications can be stored.
-	Up bool `json:"up"`
-	// Why not.
-	Error string `json:"error,omitempty"`
-	// Notifications that some target still has to get, and what they take in
-	// the store, of how much they may take.
-	Notifications uint64 `json:"notifications"`
-	Bytes         uint64 `json:"bytes"`
-	MaxBytes      int64  `json:"max_bytes"`
-	// What the disk has left, where the queue is on one of this machine.
-	DiskFree *uint64 `json:"disk_free,omitempty"`
-	// When the oldest of them was accepted.
-	Oldest *time.Time `json:"oldest,omitempty"`
-}
-
-// TargetStatus is the state of one target.
-type TargetStatus struct {
-	Name string `json:"name"`
-	// Whether the target takes notifications, or counts as down.
-	Up bool `json:"up"`
-	// Notifications not attempted so far, waiting for another attempt, and
-	// given up.
-	Waiting     uint64 `json:"waiting"`
-	Parked      uint64 `json:"parked"`
-	DeadLetters uint64 `json:"dead_letters"`
-	// Attempts under way.
-	InFlight int `json:"in_flight"`
-	// Attempts since the process started, by outcome.
-	Attempts map[string]uint64 `json:"attempts"`
-	// When the oldest notification that is being worked on was accepted.
-	Oldest *time.Time `json:"oldest,omitempty"`
-}
+// The answer of GET /dovecot_push/status.
+type (
+	// Status is how the running app is.
+	Status = adminapi.Status
+	// EndpointStatus is one notify endpoint.
+	EndpointStatus = adminapi.EndpointStatus
+	// QueueStatus is the state of the queue.
+	QueueStatus = adminapi.QueueStatus
+	// TargetStatus is the state of one target.
+	TargetStatus = adminapi.TargetStatus
+	// TargetFailure is an attempt that failed.
+	TargetFailure = adminapi.TargetFailure
+	// DevicesStatus is how many devices are subscribed.
+	DevicesStatus = adminapi.DevicesStatus
+	// DoveAdmStatus is one endpoint of the DoveAdm HTTP API.
+	DoveAdmStatus = adminapi.DoveAdmStatus
+	// RegistrationStatus is how it stands with registration as a whole.
+	RegistrationStatus = adminapi.RegistrationStatus
+	// RegistrationPass is one look at all users.
+	RegistrationPass = adminapi.RegistrationPass
+)
 
 // processStart is when the counters began.
 var processStart = time.Now()
 
-// DoveAdmStatus is one endpoint of the DoveAdm HTTP API.
-type DoveAdmStatus struct {
-	// Host and port.
-	Endpoint string `json:"endpoint"`
-	// Whether commands go to it, and if not, why, and since when.
-	Up    bool       `json:"up"`
-	Error string     `json:"error,omitempty"`
-	Since *time.Time `json:"since,omitempty"`
-}
+// instance tells this process from others.
+var instance = rand.Text()
 
 func getStatus(a *App, r *http.Request) (any, error) {
 	return a.status(r.Context()), nil
@@ -112,7 +53,7 @@ func getStatus(a *App, r *http.Request) (any, error) {
 
 func (a *App) status(ctx context.Context) Status {
 	status := Status{
-		Since: processStart, Endpoints: a.endpoints,
+		Since: processStart, Instance: instance, Endpoints: a.endpoints,
 		Requests: counts(notifyRequests, "result"), Refused: counts(guardRefused, "reason"),
 		Queue: QueueStatus{MaxBytes: a.Queue.MaxBytes}, Targets: []TargetStatus{}, DoveAdm: a.doveadmStatus(),
 	}
@@ -141,7 +82,8 @@ func (a *App) status(ctx context.Context) Status {
 		target := TargetStatus{
 			Name: name, Up: !engine.Down, InFlight: engine.InFlight,
 			Waiting: t.Waiting, Parked: t.Parked, DeadLetters: t.Dead,
-			Attempts: counts(attempts, "outcome", "target", name),
+			Attempts:    counts(attempts, "outcome", "target", name),
+			LastFailure: a.failures.last(name),
 		}
 		if !engine.Oldest.IsZero() {
 			target.Oldest = &engine.Oldest

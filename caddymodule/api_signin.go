@@ -62,6 +62,7 @@ func (a *API) gate(ctx caddy.Context, streams *streams) (*signin.Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("login imap: %w", err)
 	}
+	a.app.logins[where] = server
 	cfg.Check = func(ctx context.Context, user, password string) error {
 		err := server.Login(ctx, user, password)
 		if errors.Is(err, imap.ErrCredentials) {

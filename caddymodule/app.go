@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
@@ -64,7 +65,9 @@ type App struct {
 	tracing     *tracing
 	followers   *followers
 	healthCheck *healthCheck
-	endpoints   []EndpointStatus // of the handlers, which tell of themselves
+	failures    *failures
+	logins      map[string]*imap.Server // where people sign in, by URL
+	endpoints   []EndpointStatus        // of the handlers, which tell of themselves
 
 	registrations *atomic.Pointer[registration.Reconciler] // nil before Start, and where nobody is registered
 
@@ -72,6 +75,7 @@ type App struct {
 	pooled pooledQueue
 	engine *delivery.Engine
 	opened chan struct{}
+	live   bool                         // counted in liveApps
 	queue  *atomic.Pointer[queue.Queue] // nil before Start has opened it
 }
 
@@ -94,12 +98,15 @@ func (App) CaddyModule() caddy.ModuleInfo {
 // Provision reads the configuration. It opens, dials and writes nothing.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Slogger()
+	liveApps.Add(1)
+	a.live = true
 	a.opened = make(chan struct{})
 	a.queue = new(atomic.Pointer[queue.Queue])
 	a.registrations = new(atomic.Pointer[registration.Reconciler])
 	a.activity = newActivity(a.log)
 	a.followers, a.healthCheck, a.tracing = new(followers), new(healthCheck), new(tracing)
 	a.endpoints = []EndpointStatus{} // not null in the status
+	a.logins = make(map[string]*imap.Server)
 	if a.Queue == nil {
 		a.Queue = new(Queue)
 	}
@@ -163,6 +170,7 @@ func (a *App) Start() error {
 		}
 		lanes[i] = t.Lane()
 	}
+	a.failures = newFailures(a.targets)
 	a.engine, err = delivery.New(delivery.Config{
 		Queue: q, Lanes: lanes, MaxAge: cfg.MaxAge, Logger: a.log,
 		Observe: a.observeAttempt, Paused: a.observePause,
@@ -203,6 +211,10 @@ func (a *App) Stop() error {
 
 // Cleanup gives the queue back.
 func (a *App) Cleanup() error {
+	if a.live {
+		liveApps.Add(-1)
+		a.live = false
+	}
 	err := a.Stop() // another app's failed start leaves this one running
 	a.closeDoveAdm()
 	for _, t := range a.targets {

@@ -125,6 +125,19 @@ func (c *client) callLines(method, path string, body any, line func(json.RawMess
 	}
 }
 
+// ask sends a request without a body to any path of Caddy's admin API.
+func (c *client) ask(method, path string, answer any) error {
+	resp, err := adminRequest(c.address, method, path, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("reading the answer of the admin API: %w", err)
+	}
+	return nil
+}
+
 func (c *client) request(method, path string, body any) (*http.Response, error) {
 	var send io.Reader
 	if body != nil {

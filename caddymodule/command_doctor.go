@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,18 +82,16 @@ func (f *doctorFlags) run(cmd *cobra.Command, c *client) ([]doctor.Finding, erro
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	var (
-		findings []doctor.Finding
-		want     doctor.Wanted
-		status   *Status
-	)
-	findings, status = c.examineCaddy()
-	if status != nil {
-		want = status.wanted()
-		findings = append(findings, examineStatus(status)...)
-		findings = append(findings, c.examineRegistration(status, f.user)...)
-		findings = append(findings, c.examineKeys(status)...)
+	if f.deliver != "" && f.user == "" {
+		return nil, errors.New("--deliver needs --user, whose mailbox the mail goes to")
 	}
+	findings, status := doctor.Caddy(doctor.Admin{Address: c.address, Ask: c.ask, DefaultPath: DefaultPath}, f.user)
+	var want doctor.Wanted
+	instance := ""
+	if status != nil {
+		want, instance = doctor.WantedBy(status), status.Instance
+	}
+	want.User = f.user
 	config, err := f.config(ctx, cmd)
 	switch {
 	case errors.Is(err, doveconf.ErrNotInstalled):
@@ -100,15 +99,20 @@ func (f *doctorFlags) run(cmd *cobra.Command, c *client) ([]doctor.Finding, erro
 			Check: "dovecot", Status: doctor.Skipped, Tried: "doveconf", Got: err.Error(),
 			Fix: "Run it where Dovecot is, or give what \"doveconf -n -P\" prints there with --doveconf.",
 		})
+	case errors.Is(err, doveconf.ErrNotPermitted):
+		findings = append(findings, doctor.Finding{
+			Check: "dovecot", Status: doctor.Skipped, Tried: "doveconf", Got: err.Error(), Fix: "Run the doctor as root: sudo caddy dovecot-push doctor",
+		})
 	case err != nil:
-		return findings, err
+		findings = append(findings, doctor.Finding{
+			Check: "dovecot", Status: doctor.Problem, Tried: "doveconf", Got: err.Error(),
+			Fix: "Mend Dovecot's configuration: it cannot start with it.",
+		})
 	default:
 		findings = append(findings, doctor.Dovecot(config, want)...)
-		drivers, _ := config.Drivers()
-		for _, d := range drivers {
-			if d.URL != "" && (want.Path == "" || strings.Contains(d.URL, want.Path)) {
-				findings = append(findings, doctor.Endpoint(ctx, d.URL, d.CAFile)...)
-			}
+		for _, d := range doctor.Drivers(config, want) {
+			u, _ := d.URL(cmp.Or(f.user, "doctor@example.com"))
+			findings = append(findings, doctor.Endpoint(ctx, doctor.Way{URL: u, TLS: d.Client, Elsewhere: !config.Local, Instance: instance})...)
 		}
 	}
 	if f.url != "" {
@@ -116,7 +120,7 @@ func (f *doctorFlags) run(cmd *cobra.Command, c *client) ([]doctor.Finding, erro
 		if err != nil {
 			return findings, err
 		}
-		findings = append(findings, doctor.Endpoint(ctx, u.String(), f.caFile)...)
+		findings = append(findings, doctor.Endpoint(ctx, doctor.Way{URL: u.String(), TLS: doveconf.Client{CAFile: f.caFile}, Instance: instance})...)
 	}
 	if f.deliver != "" {
 		found, err := f.deliverMail(c)
@@ -140,17 +144,19 @@ func (f *doctorFlags) config(ctx context.Context, cmd *cobra.Command) (*doveconf
 	return doveconf.Parse(text)
 }
 
-// deliverMail sends a mail and follows its notification.
+// deliverMail sends a mail and follows its notification, by whatever name it is
+// reported: with user_from_metadata that is what the METADATA entry says. A
+// script may report no subject: then it is known by the login.
 func (f *doctorFlags) deliverMail(c *client) ([]doctor.Finding, error) {
-	if f.user == "" {
-		return nil, errors.New("--deliver needs --user, whose mailbox the mail goes to")
-	}
-	following, err := c.follow(f.user, f.wait)
+	subject := doctor.TestSubject()
+	following, err := c.follow(f.wait, subject, f.user)
 	if err != nil {
-		return nil, err
+		return []doctor.Finding{{
+			Check: "deliver", Status: doctor.Skipped, Tried: "to follow a notification", Got: err.Error(), Fix: "Mend what is said of Caddy first. No mail was sent.",
+		}}, nil
 	}
 	defer following.close()
-	finding := doctor.Deliver(f.deliver, f.user)
+	finding := doctor.Deliver(f.deliver, f.user, subject)
 	if finding.Status != doctor.OK {
 		return []doctor.Finding{finding}, nil
 	}

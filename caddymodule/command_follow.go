@@ -23,7 +23,8 @@ func sendTestCommand() *cobra.Command {
 		Long: `
 Takes a made-up notification in, as if Dovecot had sent it, and shows each step
 until every target is done with it. It goes to all targets: the devices of the
-user show it. The exit status is 1 if a target did not deliver it in time.`,
+user show it. The exit status is 1 if a target did not deliver it in time, if
+none wants it, and if Dovecot knows no such user, where it can be asked.`,
 		Example: "  caddy dovecot-push send-test alice@example.com",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -31,7 +32,7 @@ user show it. The exit status is 1 if a target did not deliver it in time.`,
 			if err != nil {
 				return err
 			}
-			f, err := c.follow(args[0], wait)
+			f, err := c.follow(wait, "", args[0])
 			if err != nil {
 				return err
 			}
@@ -50,6 +51,9 @@ user show it. The exit status is 1 if a target did not deliver it in time.`,
 // errNotDelivered is what following ends with when a target was not reached.
 var errNotDelivered = errors.New("not every target has delivered it")
 
+// errNobodyWants is what following ends with when all targets skipped it.
+var errNobodyWants = errors.New("no target wants it: nothing is configured for this user, and the user has no device")
+
 // errReloaded is what following ends with when the configuration is replaced.
 var errReloaded = errors.New("the configuration was replaced or Caddy stopped meanwhile: run this again")
 
@@ -60,13 +64,19 @@ type following struct {
 	steps   *json.Decoder
 	start   time.Time
 	targets map[string]bool // whether each has delivered
+	taken   bool            // by one, which did not skip it
 	open    int             // targets that are not done
 }
 
-// follow begins to watch the notifications of a user: what happens after it
-// has returned is not missed.
-func (c *client) follow(user string, wait time.Duration) (*following, error) {
-	path := "follow?" + url.Values{"user": {user}, "time": {wait.String()}}.Encode()
+// follow begins to watch the notifications of a user, and those of the mail with
+// a subject if it is not empty: what happens after it has returned is not
+// missed.
+func (c *client) follow(wait time.Duration, subject, user string) (*following, error) {
+	query := url.Values{"user": {user}, "time": {wait.String()}}
+	if subject != "" {
+		query.Set("subject", subject)
+	}
+	path := "follow?" + query.Encode()
 	resp, err := c.request(http.MethodGet, path, nil) //nolint:bodyclose // following.close does it
 	if err != nil {
 		return nil, err
@@ -116,6 +126,7 @@ func (f *following) show(id string) error {
 		}
 		if step.final() {
 			f.open--
+			f.taken = f.taken || step.What != "skipped"
 			f.targets[step.Target] = step.What != "dead_letter"
 		}
 	}
@@ -152,6 +163,9 @@ func (f *following) end(id string) error {
 		if !delivered {
 			return fmt.Errorf("%w: %s has not (caddy dovecot-push status tells how it is)", errNotDelivered, target)
 		}
+	}
+	if len(f.targets) > 0 && !f.taken {
+		return errNobodyWants
 	}
 	return nil
 }

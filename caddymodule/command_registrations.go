@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
 // usersAtOnce is how many users one request to the admin API names.
@@ -120,7 +122,9 @@ The exit status is 1 if a user is in conflict, failed or not known to Dovecot.`,
 			} else {
 				err = c.printRegistrations(registrations)
 			}
-			failed := slices.ContainsFunc(registrations, func(r Registration) bool { return r.Reason != "" || r.Error != "" })
+			failed := slices.ContainsFunc(registrations, func(r Registration) bool {
+				return r.Error != "" || r.Reason != "" && r.Reason != string(registration.ReasonNeedsLogin)
+			})
 			if err == nil && failed {
 				err = errors.New("some users are not registered as they should be")
 			}

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -146,6 +147,11 @@ func (c *client) printStatus(s *Status) error {
 		}
 		line("%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s", t.Name, state, t.Attempts["delivered"], failed, t.InFlight, t.Waiting, t.Parked, t.DeadLetters, ageText(t.Oldest))
 	}
+	for _, t := range s.Targets {
+		if f := t.LastFailure; f != nil {
+			line("  %s: the last attempt, %s ago, failed: %s", t.Name, ageText(&f.Time), cmp.Or(f.Error, f.Reason))
+		}
+	}
 	return w.Flush()
 }
 
@@ -160,7 +166,7 @@ func ageText(t *time.Time) string {
 func passText(p *RegistrationPass) string {
 	states := make(map[string]uint64, len(p.States))
 	for state, n := range p.States {
-		states[string(state)] = uint64(max(n, 0))
+		states[state] = uint64(max(n, 0))
 	}
 	what := fmt.Sprintf("the last pass looked at %d users in %s", p.Done, p.Ended.Sub(p.Started).Round(time.Millisecond))
 	switch {

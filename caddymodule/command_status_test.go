@@ -15,8 +15,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
 func statusText(t *testing.T, s *Status) string {
@@ -39,7 +37,8 @@ func TestStatusText(t *testing.T) {
 			Requests:  map[string]uint64{"accepted": 5, "duplicate": 1},
 			Queue:     QueueStatus{Up: true, Notifications: 2, Bytes: 1024, MaxBytes: 1 << 30, Oldest: ago(90 * time.Second)},
 			Targets: []TargetStatus{
-				{Name: "middleware", Waiting: 2, Oldest: ago(90 * time.Second), Attempts: map[string]uint64{"delivered": 3, "try_again": 4}},
+				{Name: "middleware", Waiting: 2, Oldest: ago(90 * time.Second), Attempts: map[string]uint64{"delivered": 3, "try_again": 4},
+					LastFailure: &TargetFailure{Time: *ago(3 * time.Second), Reason: "status_401", Error: "the middleware answers 401 Unauthorized"}},
 				{Name: "webpush", Up: true},
 			},
 			DoveAdm: []DoveAdmStatus{{Endpoint: "imap1:8080", Up: true}, {Endpoint: "imap2:8080", Error: "no answer", Since: ago(time.Minute)}},
@@ -47,7 +46,7 @@ func TestStatusText(t *testing.T) {
 				Users: "all", Via: "doveadm", Up: true,
 				Pass: &RegistrationPass{
 					Started: time.Now().Add(-time.Hour), Ended: time.Now().Add(-time.Hour + 3*time.Second), Users: 12, Done: 12,
-					States: map[registration.State]int{registration.Registered: 10, registration.Failed: 2},
+					States: map[string]int{"registered": 10, "failed": 2},
 				},
 			},
 			Devices: &DevicesStatus{Confirmed: 7, Unconfirmed: 1},
@@ -70,6 +69,7 @@ func TestStatusText(t *testing.T) {
 			"target      state  delivered  failed  in flight  waiting  parked  dead letters  oldest",
 			"middleware  DOWN   3          4       0          2        0       0             1m30s",
 			"webpush     up     0          0       0          0        0       0             -",
+			"  middleware: the last attempt, 3s ago, failed: the middleware answers 401 Unauthorized",
 			"",
 		}, "\n"), statusText(t, s))
 

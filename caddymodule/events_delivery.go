@@ -23,6 +23,7 @@ func (a *App) observeAttempt(at delivery.Attempt) {
 		return
 	}
 	observeAttempt(at)
+	a.failures.note(&at)
 	a.activity.attempt(at)
 	if at.Ended() {
 		a.tracing.ended(&at)

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,14 +59,16 @@ type followers struct {
 }
 
 type follower struct {
-	user  string
-	ids   map[notification.Identity]bool
-	steps chan Step
+	users   []string
+	subject string // empty: any
+	ids     map[notification.Identity]bool
+	steps   chan Step
 }
 
-// follow watches the notifications of user until stop is called.
-func (f *followers) follow(user string) (steps <-chan Step, stop func()) {
-	one := &follower{user: user, ids: make(map[notification.Identity]bool), steps: make(chan Step, followerSteps)}
+// follow watches the notifications of users, and of the mail with the subject,
+// until stop is called.
+func (f *followers) follow(users []string, subject string) (steps <-chan Step, stop func()) {
+	one := &follower{users: users, subject: subject, ids: make(map[notification.Identity]bool), steps: make(chan Step, followerSteps)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.all == nil {
@@ -92,7 +95,9 @@ func (f *followers) storing(r *queue.Record) {
 		return
 	}
 	f.each(func(one *follower) {
-		if strings.EqualFold(one.user, n.User) { // Dovecot reports logins in lower case
+		// Dovecot reports logins in lower case.
+		named := slices.ContainsFunc(one.users, func(user string) bool { return strings.EqualFold(user, n.User) })
+		if named || one.subject != "" && one.subject == n.Subject {
 			one.ids[r.ID] = true
 		}
 	})

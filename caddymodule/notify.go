@@ -144,6 +144,7 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 		ReadTimeout:     time.Duration(n.ReadTimeout),
 		Peer:            n.gate.guard.Peer,
 		Logger:          ctx.Slogger(),
+		Instance:        instance,
 		Observe: func(result notify.Result, took time.Duration) {
 			observeNotify(result, took)
 			app.activity.notify(result)

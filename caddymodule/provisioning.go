@@ -115,7 +115,7 @@ func (a *App) UserRegistration(ctx context.Context, user string) (Registration, 
 	answer := newRegistration(reg)
 	value, ours, err := r.Value(ctx, user)
 	switch {
-	case errors.Is(err, ErrUnknownUser):
+	case errors.Is(err, ErrUnknownUser), errors.Is(err, registration.ErrNeedsLogin):
 	case err != nil:
 		answer.Error = err.Error()
 	default:

@@ -51,6 +51,11 @@ func (k *known) Destruct() error {
 	return nil
 }
 
+// Probe implements Prober.
+func (*streams) Probe(context.Context) (asked string, result Result) {
+	return "nothing, it is a part of Caddy", Result{Outcome: Delivered}
+}
+
 // provideStreams makes the app deliver to event streams. It is called while
 // the handlers are provisioned, before the app starts.
 func (a *App) provideStreams() (*streams, error) {

@@ -4,6 +4,8 @@
 package caddymodule
 
 import (
+	"context"
+
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
@@ -18,6 +20,14 @@ const targetNamespace = "dovecot_push.targets"
 type Target interface {
 	// Lane is the name of the target and what delivers to it.
 	Lane() Lane
+}
+
+// Prober is a Target that can be asked how it is without a notification, for the
+// doctor. Others are judged by their last attempt.
+type Prober interface {
+	// Probe asks the receiver something that has no effect there, and returns
+	// what that was, without secrets, and what came of it.
+	Probe(ctx context.Context) (asked string, result Result)
 }
 
 type (

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/middleware"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/doctor"
 )
 
 func init() {
@@ -107,6 +109,12 @@ func (m *Middleware) Lane() delivery.Lane {
 	return delivery.Lane{Name: m.Name, Target: m.target}
 }
 
+// Probe implements Prober: with an event that the middleware ignores.
+func (m *Middleware) Probe(ctx context.Context) (asked string, result Result) {
+	asked = "PUT " + m.Path + " with an event that it ignores"
+	return asked, m.target.Probe(ctx, []byte(doctor.ProbeBody))
+}
+
 // serveProxy gives the handler what a request in Caddy's server has.
 func serveProxy(proxy *reverseproxy.Handler, w http.ResponseWriter, r *http.Request) error {
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
@@ -151,4 +159,5 @@ func bufferRequests(proxy *reverseproxy.Handler) {
 var (
 	_ caddy.Provisioner = (*Middleware)(nil)
 	_ Target            = (*Middleware)(nil)
+	_ Prober            = (*Middleware)(nil)
 )

@@ -4,6 +4,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -263,9 +264,15 @@ func (w *Webhook) Cleanup() error {
 	return nil
 }
 
+// Probe implements Prober. Its URL may be a secret as a whole.
+func (w *Webhook) Probe(ctx context.Context) (asked string, result Result) {
+	return "HEAD of its URL", w.target.Probe(ctx)
+}
+
 // Interface guards.
 var (
 	_ caddy.Provisioner  = (*Webhook)(nil)
 	_ caddy.CleanerUpper = (*Webhook)(nil)
 	_ Target             = (*Webhook)(nil)
+	_ Prober             = (*Webhook)(nil)
 )

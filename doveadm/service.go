@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -83,6 +84,29 @@ func (c *Client) bringBack(e *endpoint) {
 		}
 	}
 }
+
+// Probe asks each endpoint for the list of its commands now, whether or not it is
+// in service, and returns what came of it in the order of [Client.Endpoints]:
+// nil for one that takes the secret. It changes nothing about who is in service.
+func (c *Client) Probe(ctx context.Context) []error {
+	errs := make([]error, len(c.pool.endpoints))
+	var wg sync.WaitGroup
+	for i, e := range c.pool.endpoints {
+		wg.Go(func() {
+			status, _, err := c.exchange(ctx, e, http.MethodGet, nil, bounds{read: c.cfg.ReadTimeout, answer: maxUserAnswer})
+			if err == nil {
+				err = statusError(status, nil)
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+// Reason is the word for what went wrong with a command, as in
+// [Request.Outcome].
+func Reason(err error) string { return outcome(err) }
 
 // probe asks an endpoint for the list of its commands, which it answers with 200
 // if it takes the secret. It tells whether the endpoint is in service now.

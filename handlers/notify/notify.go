@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/credentials"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
@@ -88,6 +89,9 @@ type Handler struct {
 	// at level debug everything else. Nothing of a notification is in it.
 	// Required.
 	Logger *slog.Logger
+	// Instance is told to those who are let in and ask for it, see
+	// [adminapi.InstanceHeader].
+	Instance string
 	// Observe, if set, is told of each request and how long it took.
 	Observe func(Result, time.Duration)
 
@@ -104,6 +108,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w)
 		h.complain(r.Context(), source, refusal)
 	} else {
+		if h.Instance != "" && r.Header.Get(adminapi.ProbeHeader) != "" {
+			w.Header().Set(adminapi.InstanceHeader, h.Instance)
+		}
 		writeSuccess(w)
 		if h.Logger.Enabled(r.Context(), slog.LevelDebug) {
 			h.Logger.DebugContext(r.Context(), "took a notification", "result", string(result), "remote", source, "took", time.Since(start))

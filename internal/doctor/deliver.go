@@ -16,9 +16,13 @@ import (
 // deliverTimeout bounds the delivery of one mail.
 const deliverTimeout = time.Minute
 
-// Deliver sends a mail to a user over LMTP (RFC 2033). address is host:port or
-// the path of a socket.
-func Deliver(address, user string) Finding {
+// TestSubject makes the subject of a mail for [Deliver], by which its notification
+// is known, whatever name it is reported by.
+func TestSubject() string { return "Test of push notifications " + rand.Text()[:8] }
+
+// Deliver sends a mail with a subject to a user over LMTP (RFC 2033). address is
+// host:port or the path of a socket.
+func Deliver(address, user, subject string) Finding {
 	f := Finding{Check: "deliver", Status: Problem, Tried: "a mail by LMTP to " + address}
 	network := "tcp"
 	if strings.HasPrefix(address, "/") {
@@ -33,7 +37,7 @@ func Deliver(address, user string) Finding {
 	conn := textproto.NewConn(raw)
 	defer conn.Close()
 	start := time.Now()
-	if err := lmtp(conn, user); err != nil {
+	if err := lmtp(conn, user, subject); err != nil {
 		f.Got, f.Fix = err.Error(), "Does the user exist? Dovecot's log says more."
 		return f
 	}
@@ -43,7 +47,7 @@ func Deliver(address, user string) Finding {
 
 var errLineBreak = errors.New("a line break is in the name of the user")
 
-func lmtp(conn *textproto.Conn, user string) error {
+func lmtp(conn *textproto.Conn, user, subject string) error {
 	if _, _, err := conn.ReadResponse(220); err != nil {
 		return err
 	}
@@ -72,8 +76,8 @@ func lmtp(conn *textproto.Conn, user string) error {
 	}
 	w := conn.DotWriter()
 	now := time.Now()
-	fmt.Fprintf(w, "From: Caddy <caddy@localhost>\nTo: <%s>\nSubject: Test of push notifications\nDate: %s\nMessage-ID: <%s@caddy.localhost>\n\n"+
-		"This mail tests whether push notifications work. You can delete it.\n", user, now.Format(time.RFC1123Z), rand.Text())
+	fmt.Fprintf(w, "From: Caddy <caddy@localhost>\nTo: <%s>\nSubject: %s\nDate: %s\nMessage-ID: <%s@caddy.localhost>\n\n"+
+		"This mail tests whether push notifications work. You can delete it.\n", user, subject, now.Format(time.RFC1123Z), rand.Text())
 	if err := w.Close(); err != nil {
 		return err
 	}

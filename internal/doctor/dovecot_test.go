@@ -51,14 +51,15 @@ var seeds = map[string]seed{
 	"plugin not loaded":           {in: func(c string) string { return loadedPlugin.ReplaceAllString(c, "\n") }, check: "dovecot-plugins", says: "not loaded"},
 	"plugin without notify, 2.3":  {only: dovecottest.V23, in: replacing("notify push_notification", "push_notification"), check: "dovecot-plugins", says: "without notify"},
 	"plugin without notify, 2.4":  {only: dovecottest.V24, in: replacing("    notify = yes\n", ""), check: "dovecot-plugins", says: "without notify"},
-	"no driver":                   {in: without(`(plugin|push_notification caddy) \{.*?\n\}\n`), check: "dovecot-driver", says: "there is no ox driver"},
+	"no driver":                   {in: without(`(plugin|push_notification caddy) \{.*?\n\}\n`), check: "dovecot-driver", says: "there is no driver"},
 	"gap in the numbers":          {only: dovecottest.V23, in: appending("plugin {\n push_notification_driver3 = ox:url=http://192.0.2.7/\n}"), check: "dovecot-driver", says: "have a gap"},
 	"another path":                {in: replacing(notifyPath, "/wrong"), check: "dovecot-url", says: "no driver reports to"},
 	"URL that is none":            {only: dovecottest.V23, in: replacing("https://", "https:/"), check: "dovecot-url", says: "is not valid"},
 	"user without password":       {in: replacing("dovecot:SECRET@", "dovecot@"), check: "dovecot-credentials", says: "no password"},
 	"single percent":              {only: dovecottest.V23, in: replacing(":SECRET@", ":S%40@"), check: "dovecot-percent", says: "no mail can be delivered"},
-	"no timeouts":                 {only: dovecottest.V24, in: without(`  http_client_[^\n]*\n`), check: "dovecot-timeouts", says: "60 s"},
-	"long timeout":                {only: dovecottest.V24, in: func(c string) string { return longTimeouts.ReplaceAllString(c, "timeout = 1 mins") }, check: "dovecot-timeouts", says: "60 s"},
+	"no timeouts":                 {only: dovecottest.V24, in: without(`  http_client_[^\n]*\n`), check: "dovecot-timeouts", says: "1m0s"},
+	"long timeout":                {only: dovecottest.V24, in: func(c string) string { return longTimeouts.ReplaceAllString(c, "timeout = 1 mins") }, check: "dovecot-timeouts", says: "1m0s"},
+	"long timeout, 2.3":           {only: dovecottest.V23, in: replacing("timeout_msecs=1000", "timeout_msecs=60000"), check: "dovecot-timeouts", says: "2m0s"},
 	"host name":                   {only: dovecottest.V24, in: replacing("192.0.2.1:8009", "push.example.com:8009"), check: "dovecot-lookup", says: "may crash"},
 	"no CA file, 2.3":             {only: dovecottest.V23, in: without(`ssl_client_ca_file = [^\n]*\n`), check: "dovecot-https", says: "not set"},
 	"imap_metadata for everybody": {in: appending("protocol imap {\n imap_metadata = yes\n}"), check: "dovecot-metadata", says: "for everybody"},
@@ -144,10 +145,11 @@ func TestSeededMistakes(t *testing.T) {
 // configOf lets the server's doveconf read a configuration.
 func configOf(t *testing.T, server *dovecottest.Server, config string) *doveconf.Config {
 	t.Helper()
-	text, err := server.DoveconfOf(config)
+	run, err := server.DoveconfOf(config)
 	require.NoError(t, err)
-	c, err := doveconf.Parse(text)
+	c, err := doveconf.Ask(run)
 	require.NoError(t, err)
+	c.Local = false // Dovecot may see other files
 	return c
 }
 

@@ -11,17 +11,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
 
-// probeBody is a request that the endpoint answers like every other, and does
-// not store: an event that nobody has a use for.
-const probeBody = `{"user":"doctor@example.com","event":"doctorProbe","folder":"INBOX","imap-uidvalidity":1,"imap-uid":0}`
+// ProbeBody is a request that the endpoint answers like every other, and does
+// not store: an event that nobody has a use for. Open-Xchange ignores it, too.
+const ProbeBody = `{"user":"doctor@example.com","event":"doctorProbe","folder":"INBOX","imap-uidvalidity":1,"imap-uid":0}`
 
 const (
 	// probeTimeout bounds one request of the doctor.
@@ -34,53 +39,114 @@ const (
 	skew = 30 * time.Second
 )
 
-// Endpoint asks the notify endpoint the way Dovecot would: with the URL of
-// its driver, credentials included, and the CA file that Dovecot trusts.
-func Endpoint(ctx context.Context, driverURL, caFile string) []Finding {
+// Way is how Dovecot gets to the notify endpoint.
+type Way struct {
+	// URL of its driver, with the credentials in it.
+	URL string
+	// TLS is how it talks TLS.
+	TLS doveconf.Client
+	// Elsewhere tells that the files of TLS are on another machine.
+	Elsewhere bool
+	// Instance is that of the Caddy that was asked for its status; empty if none
+	// was.
+	Instance string
+}
+
+// Endpoint asks the notify endpoint the way Dovecot would.
+func Endpoint(ctx context.Context, way Way) []Finding {
 	var r report
-	u, err := url.Parse(driverURL)
+	u, err := url.Parse(way.URL)
 	if err != nil || u.Host == "" {
 		r.problem("endpoint", "the URL of the driver", "it is not valid", "Write it as http(s)://user:password@host:port/path")
 		return r.findings
 	}
-	e := &endpoint{url: u, tried: "PUT " + u.Scheme + "://" + u.Host + u.EscapedPath()}
-	client, err := e.client(caFile)
-	if err != nil {
-		r.problem("endpoint-tls", "the file "+caFile, err.Error(), "Put the CA of the endpoint there: caddy dovecot-push dovecot-config --print-ca")
+	if _, given := u.User.Password(); !given || u.User.Username() == "" {
+		u.User = nil // Dovecot sends no credentials then
+	}
+	e := &endpoint{url: u, tried: "PUT " + u.Scheme + "://" + u.Host + u.EscapedPath(), way: way}
+	config, ok := e.tls(&r)
+	if !ok {
 		return r.findings
 	}
-	defer client.CloseIdleConnections()
+	client := &http.Client{
+		// A connection for each request: whoever shares the port takes part of them.
+		Transport:     &http.Transport{TLSHandshakeTimeout: probeTimeout, TLSClientConfig: config, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	if name := sentName(u); u.Scheme == "https" && name != "" {
+		if got := refusedName(ctx, u, name); got != "" {
+			r.problem("endpoint-tls", e.tried+" with the server name "+name+", as Dovecot sends it", got,
+				"Write a host name into the URL of the driver, and into the site of the Caddyfile.")
+			return r.findings
+		}
+	}
 	e.ask(ctx, client, &r)
 	return r.findings
 }
 
 type endpoint struct {
-	url   *url.URL
-	tried string
+	url       *url.URL
+	tried     string
+	way       Way
+	instances map[string]bool
 }
 
-// client is an HTTP client that trusts whom Dovecot trusts.
-func (e *endpoint) client(caFile string) (*http.Client, error) {
-	transport := &http.Transport{TLSHandshakeTimeout: probeTimeout}
-	if e.url.Scheme == "https" {
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		if caFile != "" {
-			pem, err := os.ReadFile(caFile)
-			if err != nil {
-				return nil, err
-			}
-			transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-			if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, errors.New("there is no certificate in it")
-			}
+// tls is what Dovecot trusts, and shows. ok is false if it has something that
+// cannot work.
+func (e *endpoint) tls(r *report) (config *tls.Config, ok bool) {
+	if e.url.Scheme != "https" {
+		return nil, true
+	}
+	trust := e.way.TLS
+	config = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: trust.Unverified} //nolint:gosec // Dovecot's own setting
+	failed := func(file string, err error, fix string) bool {
+		if e.way.Elsewhere && errors.Is(err, fs.ErrNotExist) {
+			config.InsecureSkipVerify = true
+			r.add("endpoint-tls", Skipped, "the file "+file, "it is on Dovecot's machine: whether Dovecot trusts the endpoint is not seen here", "Run the doctor there.")
+			return true
+		}
+		r.problem("endpoint-tls", "the file "+file, err.Error(), fix)
+		return false
+	}
+	const fix = "Put the CA of the endpoint there: caddy dovecot-push dovecot-config --print-ca"
+	if trust.CAFile != "" || trust.CADir != "" {
+		config.RootCAs = x509.NewCertPool()
+	}
+	if trust.CAFile != "" {
+		if err := addCAs(config.RootCAs, trust.CAFile); err != nil && !failed(trust.CAFile, err, fix) {
+			return nil, false
 		}
 	}
-	return &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	if trust.CADir != "" {
+		entries, err := os.ReadDir(trust.CADir)
+		if err != nil && !failed(trust.CADir, err, fix) {
+			return nil, false
+		}
+		for _, entry := range entries {
+			_ = addCAs(config.RootCAs, filepath.Join(trust.CADir, entry.Name())) // others have other files there
+		}
+	}
+	if trust.CertFile != "" {
+		certificate, err := tls.LoadX509KeyPair(trust.CertFile, trust.KeyFile)
+		if err != nil {
+			return config, failed(trust.CertFile, err, "Put the certificate that Dovecot shows there, and its key.")
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	return config, true
+}
+
+func addCAs(pool *x509.CertPool, file string) error {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return errors.New("there is no certificate in it")
+	}
+	return nil
 }
 
 func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
@@ -93,6 +159,7 @@ func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
 	if a.accepted && e.url.User != nil {
 		e.askAsStranger(ctx, client, r)
 	}
+	e.sharers(ctx, client, r)
 	took := a.took
 	// The first request paid for the connection, which Dovecot keeps, and any
 	// one may have met a busy moment.
@@ -110,6 +177,30 @@ func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
 			r.warning("clock", "the clocks of this machine and of Caddy", fmt.Sprintf("they are %s apart", off.Round(time.Second)), "Let both keep the time (chrony, systemd-timesyncd).")
 		}
 	}
+}
+
+// shared is how often the endpoint is asked to find out who shares its port.
+const shared = 10
+
+// sharers finds other Caddys at the same address: they get a part of the
+// requests, and nobody notices.
+func (e *endpoint) sharers(ctx context.Context, client *http.Client, r *report) {
+	if len(e.instances) == 0 {
+		return // it tells nobody, without credentials or success
+	}
+	for range shared {
+		_, _ = e.put(ctx, client, e.url)
+	}
+	if e.way.Instance != "" {
+		e.instances[e.way.Instance] = true
+	}
+	const check = "endpoint-shared"
+	if len(e.instances) == 1 {
+		r.ok(check, e.tried, "one Caddy answers")
+		return
+	}
+	r.warning(check, e.tried, fmt.Sprintf("%d Caddys answer: each gets a part of what Dovecot reports", len(e.instances)),
+		"Are several meant to be there, behind a load balancer, with one queue (queue nats)? Otherwise end those that are not: \"ss -ltnp\" shows them.")
 }
 
 // askAsStranger asks without the credentials, which the endpoint must not take.
@@ -144,17 +235,24 @@ func (a *answer) text() string { return fmt.Sprintf("%d %s", a.status, http.Stat
 
 // put sends one request.
 func (e *endpoint) put(ctx context.Context, client *http.Client, to *url.URL) (*answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, to.String(), strings.NewReader(probeBody))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, to.String(), strings.NewReader(ProbeBody))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
+	req.Header.Set(adminapi.ProbeHeader, "doctor")
 	start := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	a := &answer{status: resp.StatusCode, date: resp.Header.Get("Date"), took: time.Since(start)}
+	if id := resp.Header.Get(adminapi.InstanceHeader); id != "" {
+		if e.instances == nil {
+			e.instances = make(map[string]bool)
+		}
+		e.instances[id] = true
+	}
 	var body struct{ Success bool }
 	err = json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&body)
 	a.accepted = a.status == http.StatusOK && err == nil && body.Success

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
 
 // endpointOf answers like the notify endpoint of a Caddy.
@@ -44,17 +48,19 @@ func endpointOf(t *testing.T, secure bool, status int) (u, caFile string) {
 	return strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1) + notifyPath, caFile
 }
 
+func way(u, caFile string) Way { return Way{URL: u, TLS: doveconf.Client{CAFile: caFile}} }
+
 func TestEndpoint(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		u, ca := endpointOf(t, secure, http.StatusOK)
-		require.Empty(t, complaints(Endpoint(t.Context(), u, ca)))
-		requireOne(t, Endpoint(t.Context(), strings.Replace(u, "korrekt", "falsch", 1), ca), "endpoint-credentials", "401")
+		require.Empty(t, complaints(Endpoint(t.Context(), way(u, ca))))
+		requireOne(t, Endpoint(t.Context(), way(strings.Replace(u, "korrekt", "falsch", 1), ca)), "endpoint-credentials", "401")
 		for status, check := range map[int]string{
 			http.StatusForbidden: "endpoint-allow", http.StatusNotFound: "endpoint-path", http.StatusTooManyRequests: "endpoint-credentials",
 			http.StatusServiceUnavailable: "queue", http.StatusInternalServerError: "endpoint", http.StatusMovedPermanently: "endpoint",
 		} {
 			u, ca := endpointOf(t, secure, status)
-			requireOne(t, Endpoint(t.Context(), u, ca), check, "")
+			requireOne(t, Endpoint(t.Context(), way(u, ca)), check, "")
 		}
 	}
 }
@@ -64,15 +70,15 @@ func TestEndpoint(t *testing.T) {
 func TestEndpointOpenToStrangers(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"success":true}`) }))
 	defer server.Close()
-	requireOne(t, Endpoint(t.Context(), strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1), ""), "endpoint-stranger", "shows none")
-	require.Empty(t, complaints(Endpoint(t.Context(), server.URL, "")))
+	requireOne(t, Endpoint(t.Context(), way(strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1), "")), "endpoint-stranger", "shows none")
+	require.Empty(t, complaints(Endpoint(t.Context(), way(server.URL, ""))))
 }
 
 // A server that says 200 to everything is not the endpoint.
 func TestAnotherServerThatAnswers(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
-	requireOne(t, Endpoint(t.Context(), strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1), ""), "endpoint-path", "not from the notify endpoint")
+	requireOne(t, Endpoint(t.Context(), way(strings.Replace(server.URL, "://", "://dovecot:korrekt@", 1), "")), "endpoint-path", "not from the notify endpoint")
 }
 
 func TestEndpointThatCannotBeReached(t *testing.T) {
@@ -96,16 +102,16 @@ func TestEndpointThatCannotBeReached(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.crt")
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))
 
-	requireOne(t, Endpoint(t.Context(), secure, ""), "endpoint-tls", "does not trust")
-	requireOne(t, Endpoint(t.Context(), secure, "missing.crt"), "endpoint-tls", "no such file")
-	requireOne(t, Endpoint(t.Context(), secure, empty), "endpoint-tls", "no certificate in it")
-	requireOne(t, Endpoint(t.Context(), strings.Replace(secure, "127.0.0.1", "localhost", 1), ca), "endpoint-tls", "another name than localhost")
-	requireOne(t, Endpoint(t.Context(), strings.Replace(secure, "https", "http", 1), ""), "endpoint-tls", "it talks TLS")
-	requireOne(t, Endpoint(t.Context(), strings.Replace(plain, "http", "https", 1), ""), "endpoint-tls", "does not talk TLS")
-	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@"+dead.Addr().String()+"/n", ""), "endpoint", "nothing listens there")
-	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@"+broken.Addr().String()+"/n", ""), "endpoint", "ended without an answer")
-	requireOne(t, Endpoint(t.Context(), "http://u:korrekt@no-such-host.invalid/n", ""), "endpoint", "cannot be looked up")
-	requireOne(t, Endpoint(t.Context(), "nonsense", ""), "endpoint", "is not valid")
+	requireOne(t, Endpoint(t.Context(), way(secure, "")), "endpoint-tls", "does not trust")
+	requireOne(t, Endpoint(t.Context(), way(secure, "missing.crt")), "endpoint-tls", "no such file")
+	requireOne(t, Endpoint(t.Context(), way(secure, empty)), "endpoint-tls", "no certificate in it")
+	requireOne(t, Endpoint(t.Context(), way(strings.Replace(secure, "127.0.0.1", "localhost", 1), ca)), "endpoint-tls", "another name than localhost")
+	requireOne(t, Endpoint(t.Context(), way(strings.Replace(secure, "https", "http", 1), "")), "endpoint-tls", "it talks TLS")
+	requireOne(t, Endpoint(t.Context(), way(strings.Replace(plain, "http", "https", 1), "")), "endpoint-tls", "does not talk TLS")
+	requireOne(t, Endpoint(t.Context(), way("http://u:korrekt@"+dead.Addr().String()+"/n", "")), "endpoint", "nothing listens there")
+	requireOne(t, Endpoint(t.Context(), way("http://u:korrekt@"+broken.Addr().String()+"/n", "")), "endpoint", "ended without an answer")
+	requireOne(t, Endpoint(t.Context(), way("http://u:korrekt@no-such-host.invalid/n", "")), "endpoint", "cannot be looked up")
+	requireOne(t, Endpoint(t.Context(), way("nonsense", "")), "endpoint", "is not valid")
 }
 
 func TestEndpointWithExpiredCertificate(t *testing.T) {
@@ -114,7 +120,7 @@ func TestEndpointWithExpiredCertificate(t *testing.T) {
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	server.StartTLS()
 	defer server.Close()
-	requireOne(t, Endpoint(t.Context(), server.URL, ca), "endpoint-tls", "expired")
+	requireOne(t, Endpoint(t.Context(), way(server.URL, ca)), "endpoint-tls", "expired")
 }
 
 func TestEndpointSlowAndWithAnotherClock(t *testing.T) {
@@ -124,10 +130,91 @@ func TestEndpointSlowAndWithAnotherClock(t *testing.T) {
 		_, _ = io.WriteString(w, `{"success":true}`)
 	}))
 	defer server.Close()
-	found := complaints(Endpoint(t.Context(), server.URL, ""))
+	found := complaints(Endpoint(t.Context(), way(server.URL, "")))
 	require.Len(t, found, 2)
 	require.Equal(t, "endpoint-latency", found[0].Check)
 	require.Equal(t, "clock", found[1].Check)
+}
+
+// Two that answer at one address are told apart, and one that is not the Caddy
+// that was asked for its status.
+func TestEndpointSharedWithAnother(t *testing.T) {
+	ids := make(chan string, 2*shared)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(adminapi.ProbeHeader) != "" {
+			w.Header().Set(adminapi.InstanceHeader, <-ids)
+		}
+		_, _ = io.WriteString(w, `{"success":true}`)
+	}))
+	defer server.Close()
+	for _, answers := range []struct {
+		ids, asked string
+		shared     bool
+	}{{"A", "A", false}, {"A", "", false}, {"AB", "A", true}, {"B", "A", true}} {
+		for len(ids) > 0 {
+			<-ids
+		}
+		for i := range cap(ids) {
+			ids <- answers.ids[i%len(answers.ids):][:1]
+		}
+		found := Endpoint(t.Context(), Way{URL: server.URL, Instance: answers.asked})
+		if answers.shared {
+			requireOne(t, found, "endpoint-shared", "2 Caddys answer")
+		} else {
+			require.Empty(t, complaints(found))
+		}
+	}
+}
+
+// Dovecot shows no credentials if the URL has no password.
+func TestEndpointWithAUserOnly(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		_, _ = io.WriteString(w, `{"success":true}`)
+	}))
+	defer server.Close()
+	for _, user := range []string{"dovecot@", ":korrekt@"} {
+		require.Empty(t, complaints(Endpoint(t.Context(), Way{URL: strings.Replace(server.URL, "://", "://"+user, 1)})), user)
+	}
+}
+
+// For a URL with an address Dovecot sends the address as server name, which
+// crypto/tls never does.
+func TestHelloWithAnAddress(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	names := make(chan string, 1)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = tls.Server(conn, &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				names <- hello.ServerName
+				return nil, io.ErrUnexpectedEOF
+			}}).HandshakeContext(t.Context())
+			conn.Close()
+		}
+	}()
+	for host, want := range map[string]string{
+		"https://127.0.0.1:8009/n": "127.0.0.1", "https://[::1]:8009/n": "[::1]", "https://[::1]/n": "[::1]", "https://push.example.com/n": "",
+	} {
+		u, err := url.Parse(host)
+		require.NoError(t, err)
+		name := sentName(u)
+		require.Equal(t, want, name, host)
+		if name == "" {
+			continue
+		}
+		u.Host = listener.Addr().String()
+		require.Contains(t, refusedName(t.Context(), u, name), "internal error")
+		require.Equal(t, want, <-names)
+	}
 }
 
 func requireOne(t *testing.T, findings []Finding, check, says string) {

@@ -1,9 +1,10 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package doveconf reads the configuration of a Dovecot on this machine: in
-// goes what `doveconf -n -P` prints, in the syntax of 2.2, 2.3 or 2.4, out
-// comes what it means for push notifications.
+// Package doveconf reads the configuration of a Dovecot: what `doveconf -n -P`
+// prints, in the syntax of 2.2, 2.3 or 2.4, and what it means for push
+// notifications. Settings are those that hold for a protocol: with lmtp and lda
+// mail is delivered.
 package doveconf
 
 import (
@@ -20,7 +21,13 @@ import (
 type Config struct {
 	// Release is its version, such as "2.3.19.1".
 	Release string
-	root    block
+	// Local tells that it is the Dovecot of this machine: its files can be
+	// looked at.
+	Local bool
+	root  block
+	// asked has, by protocol, what Dovecot says that holds for it. Where it was
+	// not asked, that is worked out.
+	asked map[string]*block
 }
 
 // block is a part of the configuration in braces.
@@ -32,29 +39,68 @@ type block struct {
 
 type setting struct{ name, value string }
 
-// ErrNotInstalled means that there is no doveconf on this machine.
-var ErrNotInstalled = errors.New("doveconf is not installed on this machine")
+var (
+	// ErrNotInstalled means that there is no doveconf on this machine.
+	ErrNotInstalled = errors.New("doveconf is not installed on this machine")
+	// ErrNotPermitted means that this user cannot read Dovecot's configuration.
+	ErrNotPermitted = errors.New("this user cannot read Dovecot's configuration")
+)
 
-// Run asks Dovecot for its configuration. file is another than its own, empty
-// for its own. It needs the rights to read it, secrets included; the secrets
-// stay in the Config.
+// Protocols are those with which mail is delivered, and IMAP, whose settings
+// decide who can be registered over it.
+var Protocols = []string{"lmtp", "lda", "imap"}
+
+// Run asks Dovecot for its configuration, and what holds for each of the
+// [Protocols]. file is another than its own, empty for its own. It needs the
+// rights to read it, secrets included; the secrets stay in the Config.
 func Run(ctx context.Context, file string) (*Config, error) {
 	path, err := exec.LookPath("doveconf")
 	if err != nil {
 		return nil, ErrNotInstalled
 	}
-	args := []string{"-n", "-P"}
-	if file != "" {
-		args = append(args, "-c", file)
-	}
-	cmd := exec.CommandContext(ctx, path, args...)
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
+	return Ask(func(args ...string) (string, error) {
+		if file != "" {
+			args = append(args, "-c", file)
+		}
+		cmd := exec.CommandContext(ctx, path, args...)
+		var complaint strings.Builder
+		cmd.Stderr = &complaint
+		out, err := cmd.Output()
+		switch {
+		case err == nil:
+			return string(out), nil
+		case strings.Contains(complaint.String(), "Permission denied"):
+			return "", fmt.Errorf("%w: %s", ErrNotPermitted, strings.TrimSpace(complaint.String()))
+		default:
+			return "", fmt.Errorf("doveconf: %w: %s", err, strings.TrimSpace(complaint.String()))
+		}
+	})
+}
+
+// Ask reads the configuration with run, which runs doveconf with arguments and
+// returns what it prints.
+func Ask(run func(args ...string) (string, error)) (*Config, error) {
+	text, err := run("-n", "-P")
 	if err != nil {
-		return nil, fmt.Errorf("doveconf: %w: %s", err, strings.TrimSpace(complaint.String()))
+		return nil, err
 	}
-	return Parse(string(out))
+	c, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	c.Local, c.asked = true, make(map[string]*block)
+	for _, protocol := range Protocols {
+		text, err := run("-n", "-P", "-f", "protocol="+protocol)
+		if err != nil {
+			return nil, err
+		}
+		effective, err := Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		c.asked[protocol] = &effective.root
+	}
+	return c, nil
 }
 
 var releaseLine = regexp.MustCompile(`^# (\d+\.\d+[^ ]*) \(`)

@@ -11,13 +11,16 @@ import (
 
 // Doveconf returns the server's configuration as doveconf prints it, secrets
 // included: what is not a default.
-func (s *Server) Doveconf() (string, error) {
-	return s.run(nil, "doveconf", "-n", "-P", "-c", s.path("dovecot.conf"))
+func (s *Server) Doveconf() (string, error) { return s.RunDoveconf("-n", "-P") }
+
+// RunDoveconf runs doveconf with the server's configuration.
+func (s *Server) RunDoveconf(args ...string) (string, error) {
+	return s.run(nil, append([]string{"doveconf", "-c", s.path("dovecot.conf")}, args...)...)
 }
 
-// DoveconfOf returns another configuration the same way, whether or not
-// Dovecot could be started with it: a small one, with extra appended to it.
-func (s *Server) DoveconfOf(extra string) (string, error) {
+// DoveconfOf returns what runs doveconf with another configuration, whether or
+// not Dovecot could be started with it: a small one, with extra appended to it.
+func (s *Server) DoveconfOf(extra string) (run func(args ...string) (string, error), err error) {
 	var config bytes.Buffer
 	if s.Version() == V24 {
 		config.WriteString("dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n")
@@ -26,7 +29,9 @@ func (s *Server) DoveconfOf(extra string) (string, error) {
 	config.WriteString(extra)
 	file := filepath.Join(s.hostDir, "other.conf")
 	if err := os.WriteFile(file, config.Bytes(), 0o600); err != nil {
-		return "", err
+		return nil, err
 	}
-	return s.run(nil, "doveconf", "-n", "-P", "-c", s.path("other.conf"))
+	return func(args ...string) (string, error) {
+		return s.run(nil, append([]string{"doveconf", "-c", s.path("other.conf")}, args...)...)
+	}, nil
 }

@@ -7,16 +7,19 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
 )
 
@@ -27,6 +30,14 @@ func examine(t *testing.T, f *front, dovecot *dovecottest.Server, args ...string
 	t.Helper()
 	config, err := dovecot.Doveconf()
 	require.NoError(t, err)
+	findings, out := examineConfig(t, f, config, args...)
+	assert.NotContains(t, out, dovecot.APIKey())
+	return findings
+}
+
+// examineConfig does so with what doveconf has printed.
+func examineConfig(t *testing.T, f *front, config string, args ...string) ([]finding, string) {
+	t.Helper()
 	// Dovecot may see its files in a root directory of its own.
 	if ca := regexp.MustCompile(`ca_file = (\S+)`).FindStringSubmatch(config); ca != nil {
 		config = strings.ReplaceAll(config, ca[1], f.RootCA())
@@ -37,10 +48,10 @@ func examine(t *testing.T, f *front, dovecot *dovecottest.Server, args ...string
 	out, _ := f.Command(args...)
 	var findings []finding
 	require.NoError(t, json.NewDecoder(strings.NewReader(out[strings.Index(out, "["):])).Decode(&findings), out)
-	for _, secret := range []string{notifyPassword, "notify%3Asecret", oxPassword, dovecot.APIKey()} {
+	for _, secret := range []string{notifyPassword, "notify%3Asecret", oxPassword} {
 		assert.NotContains(t, out, secret)
 	}
-	return findings
+	return findings, out
 }
 
 // wrong are the findings that are not in order.
@@ -103,15 +114,34 @@ func TestDoctor(t *testing.T) {
 		})
 		t.Run("target down", func(t *testing.T) {
 			require.NoError(t, f.Reload(strings.ReplaceAll(right, ox.addr, freeAddress(t))))
-			for i := range 4 { // enough to count as down
-				status, _, err := put(http.DefaultClient, f.http, notification(uint32(1000+i)))
-				require.NoError(t, err)
-				require.Equal(t, http.StatusOK, status)
-			}
+			found := wrong(examine(t, f, dovecot))
+			require.Len(t, found, 1)
+			assert.Equal(t, "targets", found[0].Check)
+			assert.Contains(t, found[0].Got, "0 wait for it", "before anything was sent to it")
+		})
+		t.Run("target refuses", func(t *testing.T) {
+			require.NoError(t, f.Reload(strings.ReplaceAll(right, "{env.OX_PASSWORD}", "{env.NOTIFY_PASSWORD}")))
+			found := wrong(examine(t, f, dovecot))
+			require.Len(t, found, 1)
+			assert.Equal(t, "targets", found[0].Check)
+			assert.Contains(t, found[0].Got, "the middleware answers 401 Unauthorized")
+			assert.Contains(t, found[0].Fix, "credentials")
+
+			// The last attempt is told, though one is not enough to count as down.
+			require.NoError(t, f.Reload(right))
+			ox.mu.Lock()
+			ox.status = http.StatusInternalServerError
+			ox.mu.Unlock()
+			status, _, err := put(http.DefaultClient, f.http, notification(1000))
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, status)
 			require.Eventually(t, func() bool {
-				found := wrong(examine(t, f, dovecot))
-				return len(found) == 1 && found[0].Check == "targets" && strings.Contains(found[0].Got, "it is down")
-			}, waitTimeout, waitTimeout/100)
+				out, err := f.Command("dovecot-push", "status", "--address", f.Admin)
+				return err == nil && strings.Contains(out, "failed: the middleware answers 500 Internal Server Error")
+			}, waitTimeout, waitTimeout/300)
+			ox.mu.Lock()
+			ox.status = http.StatusOK
+			ox.mu.Unlock()
 		})
 		t.Run("no Caddy", func(t *testing.T) {
 			f.Stop()
@@ -264,4 +294,88 @@ func TestDoctorOnRegistration(t *testing.T) {
 	found = wrong(examine(t, f, dovecot, "--user", "nobody@example.com"))
 	require.Len(t, found, 1, "%v", found)
 	assert.Equal(t, "registered", found[0].Check)
+	out, err = f.Command("dovecot-push", "send-test", "nobody@example.com", "--address", f.Admin)
+	require.Error(t, err, out)
+	assert.Contains(t, out, "the user is not known to Dovecot")
+
+	// An entry that something else has set is reported by another name.
+	require.NoError(t, dovecot.RegisterValue("user1@example.com", "user=17@4"))
+	assert.Empty(t, wrong(examine(t, f, dovecot, "--user", "user1@example.com", "--deliver", dovecot.LMTPAddr())))
+
+	// What Caddy remembers of Dovecot is not what counts.
+	config, err := dovecot.Doveconf()
+	require.NoError(t, err)
+	require.NoError(t, dovecot.Stop())
+	found, _ = examineConfig(t, f, config, "--user", "user0@example.com")
+	found = wrong(found)
+	checks := make(map[string]string)
+	for _, one := range found {
+		checks[one.Check] = one.Got + " " + one.Fix
+	}
+	assert.Contains(t, checks["doveadm"], "firewall", "%v", found)
+	assert.Contains(t, checks["registered"], "could not be read", "%v", found)
+	assert.NotContains(t, checks["registered"], "there is none")
+	require.NoError(t, dovecot.Restart(t.Context()))
+
+	f.Stop()
+	f.Setenv("DOVEADM_API_SECRET=another")
+	f.start(t)
+	found = wrong(examine(t, f, dovecot))
+	require.Len(t, found, 1, "%v", found)
+	assert.Equal(t, "doveadm", found[0].Check)
+	assert.Contains(t, found[0].Fix, "doveadm_api_key")
+	assert.NotContains(t, found[0].Fix, "firewall")
+}
+
+// The name by which a mail is reported is that of the METADATA entry, if the
+// driver says so.
+func TestDoctorFollowsTheEntry(t *testing.T) {
+	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
+		ox := startMiddleware(t)
+		f := startFront(t, ox.addr)
+		dovecot := dovecottest.Start(t, dovecottest.Config{
+			Version: version, Users: users(1), SSLClientCAFile: f.RootCA(),
+			Drivers: []dovecottest.Driver{{URL: f.url("https"), UserFromMetadata: true, Timeout: 5 * time.Second, MaxAttempts: 2}},
+		})
+		require.NoError(t, dovecot.RegisterValue("user0@example.com", "user=17@4"))
+		assert.Empty(t, wrong(examine(t, f, dovecot, "--user", "user0@example.com", "--deliver", dovecot.LMTPAddr())))
+		assert.Equal(t, "17@4", ox.wait(1)[0].User)
+	})
+}
+
+// For https://[::1] Dovecot sends a server name that Caddy refuses: the doctor
+// sends the same one, and finds out.
+func TestDoctorOnAnIPv6Address(t *testing.T) {
+	f := newFront(t, freeAddress(t))
+	_, port, err := net.SplitHostPort(f.https)
+	require.NoError(t, err)
+	f.config = strings.ReplaceAll(f.config, "https://"+f.https, "https://[::1]:"+port)
+	f.https = "[::1]:" + port
+	require.NoError(t, f.Run(f.config), f.Log())
+	password := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(password, []byte(notifyPassword), 0o600))
+	awaitCertificate(t, f.https)
+	out, err := f.Command("dovecot-push", "doctor", "--address", f.Admin, "--dovecot", "/nowhere.conf",
+		"--url", "https://dovecot@"+f.https+notifyPath, "--password-file", password, "--ca-file", f.RootCA())
+	require.Error(t, err)
+	assert.Regexp(t, `PROBLEM +endpoint-tls: .* with the server name \[::1\], as Dovecot sends it: the server ends the handshake`, out)
+}
+
+// While Caddy starts, it is not said that nothing is configured.
+func TestCommandWhileCaddyStarts(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	require.NoError(t, err)
+	defer silent.Close()
+	c := caddytestkit.New(t)
+	started := make(chan error, 1)
+	go func() {
+		started <- c.Run("{\n\tdovecot_push {\n\t\tqueue nats nats://" + silent.Addr().String() + "\n\t}\n}\n")
+	}()
+	require.Eventually(t, func() bool {
+		out, err := c.Command("dovecot-push", "status", "--address", c.Admin)
+		require.NotContains(t, out, "has no dovecot_push")
+		return err != nil && strings.Contains(out, "Caddy is still starting")
+	}, waitTimeout, waitTimeout/100)
+	c.Kill()
+	<-started
 }

@@ -21,6 +21,9 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-sasl"
 )
 
 // Defaults of a Config.
@@ -130,6 +133,22 @@ func isLoopback(host string) bool {
 // is wrong and [ErrUnavailable] if that could not be found out.
 func (s *Server) Login(ctx context.Context, user, password string) error {
 	return s.Do(ctx, Login{User: user, Password: password}, func(*Session) error { return nil })
+}
+
+// Probe connects, up to the greeting, and looks whether logins would be taken on
+// the connection. The error wraps [ErrUnavailable].
+func (s *Server) Probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	session, err := s.open(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	defer session.close()
+	if !session.client.Caps().Has(goimap.AuthCap(sasl.Plain)) {
+		return connectionError(ctx, errNoPlain)
+	}
+	return nil
 }
 
 // Login is who a session is for.

@@ -56,10 +56,12 @@ func (r *Reconciler) pass(ctx context.Context) error {
 	}
 	users := slices.Sorted(maps.Keys(records))
 	var listing []string
+	r.cannotList.Store(nil)
 	if r.cfg.Policy == All || len(users) >= listFrom {
 		listing, err = r.list(ctx)
 		switch {
 		case errors.Is(err, ErrCannotList) && r.cfg.Policy == All:
+			r.cannotList.Store(&err)
 			r.cfg.Logger.Error("not all users can be registered, but only those that subscribe or are named: "+
 				"with \"register all\" Dovecot must list them", "error", err)
 		case err != nil && !errors.Is(err, ErrCannotList):

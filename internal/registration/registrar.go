@@ -72,6 +72,9 @@ const (
 	ReasonNoValue     Reason = "no_value"
 	ReasonForeign     Reason = "foreign_value"
 	ReasonTemporary   Reason = "temporary"
+	// ReasonCannotList is not one of a user: with the policy All, others than
+	// those that subscribe or are named are not registered.
+	ReasonCannotList Reason = "cannot_list"
 )
 
 func reasonOf(err error) Reason {

@@ -127,6 +127,7 @@ type Reconciler struct {
 	progress                 atomic.Pointer[progress]
 	registered, unregistered atomic.Int64 // users, since New
 	trouble                  trouble
+	cannotList               atomic.Pointer[error] // what keeps the last pass from seeing all users
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup

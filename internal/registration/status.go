@@ -84,6 +84,9 @@ type Status struct {
 func (r *Reconciler) Status() Status {
 	s := Status{Policy: r.cfg.Policy}
 	s.Trouble, s.Err = r.trouble.now()
+	if err := r.cannotList.Load(); err != nil && s.Trouble == "" {
+		s.Trouble, s.Err = ReasonCannotList, *err
+	}
 	if p := r.progress.Load(); p != nil {
 		pass := p.snapshot()
 		s.Pass = &pass

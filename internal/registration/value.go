@@ -77,6 +77,9 @@ func NewTemplate(text string, lookup *Lookup) (*Template, error) {
 	return t, nil
 }
 
+// IsLogin reports whether the user that entries name is the Dovecot login.
+func (t *Template) IsLogin() bool { return slices.Contains(t.fields, "user={user}") }
+
 // value is what a user's entry should be, our mark included.
 func (t *Template) value(user string) (string, error) {
 	local, domain := user, ""

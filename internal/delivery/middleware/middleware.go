@@ -42,6 +42,16 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 	if !isNew(rec.Body) {
 		return delivery.Result{Outcome: delivery.Delivered}
 	}
+	return t.attempt(ctx, rec)
+}
+
+// Probe makes an attempt with a body that the middleware answers like every
+// other and ignores: one of an event that it does not know.
+func (t *Target) Probe(ctx context.Context, body []byte) delivery.Result {
+	return t.attempt(ctx, &queue.Record{Accepted: time.Now(), Body: body})
+}
+
+func (t *Target) attempt(ctx context.Context, rec *queue.Record) delivery.Result {
 	attempt, cancel := context.WithCancel(ctx)
 	r, err := http.NewRequestWithContext(attempt, http.MethodPut, t.URL.String(), bytes.NewReader(rec.Body))
 	if err != nil {

@@ -248,6 +248,29 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 	return result
 }
 
+// Probe asks with HEAD whether somebody answers at the URL. Every answer of a
+// service that is up will do: what it says to a notification is known when it
+// gets one. It is Delivered then.
+func (t *Target) Probe(ctx context.Context) delivery.Result {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := t.newRequest(ctx, notification.Identity{}, nil)
+	r.Method, r.Body, r.GetBody = http.MethodHead, nil, nil
+	resp, err := t.transport.RoundTrip(r) //nolint:bodyclose // Discard does
+	if err != nil {
+		reason, safe := outbound.Failure(err)
+		return delivery.Result{Reason: reason, Err: safe}
+	}
+	outbound.Discard(resp, cancel)
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusGone:
+		result := delivery.ResultOfStatus(resp.StatusCode, resp.Header, t.now())
+		result.Err = fmt.Errorf("the webhook answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+		return result
+	}
+	return delivery.Result{Outcome: delivery.Delivered, Reason: strconv.Itoa(resp.StatusCode)}
+}
+
 func (t *Target) newRequest(ctx context.Context, id notification.Identity, body []byte) *http.Request {
 	r := t.request.WithContext(ctx)
 	r.URL = t.url(id)

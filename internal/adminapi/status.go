@@ -1,0 +1,139 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package adminapi has the types of Caddy's admin API below /dovecot_push/ that
+// the running app and those who ask it share.
+package adminapi
+
+import "time"
+
+// Status is what GET /dovecot_push/status answers: how the running app is.
+type Status struct {
+	// When the process started: the counts begin there.
+	Since time.Time `json:"since"`
+	// The process, by a random word: two that answer at one address are told
+	// apart by it.
+	Instance string `json:"instance"`
+	// The notify endpoints.
+	Endpoints []EndpointStatus `json:"endpoints"`
+	// What came of the requests to them, by result.
+	Requests map[string]uint64 `json:"requests"`
+	// Requests that were refused because of where they came from, by reason.
+	Refused map[string]uint64 `json:"refused"`
+	Queue   QueueStatus       `json:"queue"`
+	Targets []TargetStatus    `json:"targets"`
+	// The endpoints of the DoveAdm connector.
+	DoveAdm []DoveAdmStatus `json:"doveadm,omitempty"`
+	// Nothing where users are not registered from here.
+	Registration *RegistrationStatus `json:"registration,omitempty"`
+	// Nothing without Web Push.
+	Devices *DevicesStatus `json:"devices,omitempty"`
+	// How many event streams are open. Nothing without an API.
+	Streams *int `json:"streams,omitempty"`
+}
+
+// DevicesStatus is how many devices are subscribed.
+type DevicesStatus struct {
+	Confirmed   int `json:"confirmed"`
+	Unconfirmed int `json:"unconfirmed"`
+}
+
+// EndpointStatus is one notify endpoint.
+type EndpointStatus struct {
+	// Where its server listens.
+	Listen []string `json:"listen"`
+	Path   string   `json:"path"`
+	// Whether nobody may come in, because no network is allowed; or everybody
+	// on the Internet, because all are.
+	Nobody    bool `json:"nobody"`
+	Everybody bool `json:"everybody"`
+	// Whether it asks for credentials, a client certificate, or nothing.
+	Credentials       bool   `json:"credentials"`
+	ClientCertificate string `json:"client_certificate,omitempty"`
+}
+
+// QueueStatus is the state of the queue.
+type QueueStatus struct {
+	// Whether notifications can be stored.
+	Up bool `json:"up"`
+	// Why not.
+	Error string `json:"error,omitempty"`
+	// Notifications that some target still has to get, and what they take in
+	// the store, of how much they may take.
+	Notifications uint64 `json:"notifications"`
+	Bytes         uint64 `json:"bytes"`
+	MaxBytes      int64  `json:"max_bytes"`
+	// What the disk has left, where the queue is on one of this machine.
+	DiskFree *uint64 `json:"disk_free,omitempty"`
+	// When the oldest of them was accepted.
+	Oldest *time.Time `json:"oldest,omitempty"`
+}
+
+// TargetStatus is the state of one target.
+type TargetStatus struct {
+	Name string `json:"name"`
+	// Whether the target takes notifications, or counts as down.
+	Up bool `json:"up"`
+	// Why the last attempt failed, if it did. Nothing of a target with many
+	// devices, of which one tells nothing about the others.
+	LastFailure *TargetFailure `json:"last_failure,omitempty"`
+	// Notifications not attempted so far, waiting for another attempt, and
+	// given up.
+	Waiting     uint64 `json:"waiting"`
+	Parked      uint64 `json:"parked"`
+	DeadLetters uint64 `json:"dead_letters"`
+	// Attempts under way.
+	InFlight int `json:"in_flight"`
+	// Attempts since the process started, by outcome.
+	Attempts map[string]uint64 `json:"attempts"`
+	// When the oldest notification that is being worked on was accepted.
+	Oldest *time.Time `json:"oldest,omitempty"`
+}
+
+// TargetFailure is an attempt that failed.
+type TargetFailure struct {
+	Time time.Time `json:"time"`
+	// In a word, as in the metrics, and in a sentence.
+	Reason string `json:"reason"`
+	Error  string `json:"error,omitempty"`
+}
+
+// DoveAdmStatus is one endpoint of the DoveAdm HTTP API.
+type DoveAdmStatus struct {
+	// Host and port.
+	Endpoint string `json:"endpoint"`
+	// Whether commands go to it, and if not, why, and since when.
+	Up    bool       `json:"up"`
+	Error string     `json:"error,omitempty"`
+	Since *time.Time `json:"since,omitempty"`
+}
+
+// RegistrationStatus is how it stands with registration as a whole.
+type RegistrationStatus struct {
+	// on_subscribe, all or off; and doveadm or imap.
+	Users string `json:"users"`
+	Via   string `json:"via"`
+	// Whether users can be registered, and why not.
+	Up     bool   `json:"up"`
+	Reason string `json:"reason,omitempty"`
+	Error  string `json:"error,omitempty"`
+	// The pass over all users that runs, or the last one.
+	Pass *RegistrationPass `json:"pass,omitempty"`
+}
+
+// RegistrationPass is one look at all users.
+type RegistrationPass struct {
+	Started time.Time `json:"started"`
+	// Zero while it runs.
+	Ended time.Time `json:"ended,omitzero"`
+	// How many users there are to look at, and how many were.
+	Users int `json:"users"`
+	Done  int `json:"done"`
+	// How many of them were left in each state.
+	States map[string]int `json:"states"`
+	// How many entries were set and removed.
+	Registered   int64 `json:"registered"`
+	Unregistered int64 `json:"unregistered"`
+	// Why it ended early.
+	Error string `json:"error,omitempty"`
+}

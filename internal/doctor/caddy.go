@@ -1,0 +1,290 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
+)
+
+const (
+	// lowDisk is when the disk of the queue counts as nearly full.
+	lowDisk = 256 << 20
+	// oldWait is when a notification that waits is worth a word.
+	oldWait = 5 * time.Minute
+)
+
+// Admin is the admin API of a running Caddy.
+type Admin struct {
+	// Address of it, to be shown.
+	Address string
+	// Ask sends a request without a body and reads the answer, which is JSON.
+	Ask func(method, path string, answer any) error
+	// DefaultPath of notify endpoints.
+	DefaultPath string
+}
+
+const api = "/dovecot_push/"
+
+// Caddy asks the running Caddy how it is, lets it ask whatever it works with, and
+// looks at its configuration; and at one user, if one is named. status is nil
+// if Caddy cannot be asked.
+func Caddy(a Admin, user string) (findings []Finding, status *adminapi.Status) {
+	c := &caddy{Admin: a, status: new(adminapi.Status)}
+	tried := "the admin API at " + a.Address
+	if err := a.Ask(http.MethodGet, api+"status", c.status); err != nil {
+		fix := "Start Caddy with the global option dovecot_push, or give the address of its admin API with --address."
+		if strings.Contains(err.Error(), adminapi.Starting) {
+			fix = "Wait a moment, then run this again. Caddy's log says what it waits for."
+		}
+		c.problem("caddy", tried, err.Error(), fix)
+		return c.findings, nil
+	}
+	c.ok("caddy", tried, "dovecot_push runs")
+	c.endpoints()
+	c.routes()
+	c.probes()
+	c.queue()
+	c.registration()
+	c.keys()
+	if user != "" {
+		c.user(user)
+	}
+	return c.findings, c.status
+}
+
+// WantedBy is what Dovecot should be configured for.
+func WantedBy(s *adminapi.Status) (want Wanted) {
+	if len(s.Endpoints) > 0 {
+		want.Path = s.Endpoints[0].Path
+	}
+	if r := s.Registration; r != nil {
+		want.DoveAdm, want.IMAP = r.Via == "doveadm", r.Via == "imap"
+		want.AllUsers = r.Users == "all"
+	}
+	return want
+}
+
+type caddy struct {
+	Admin
+	report
+	status *adminapi.Status
+}
+
+func (c *caddy) endpoints() {
+	if len(c.status.Endpoints) == 0 {
+		c.problem("endpoint-configured", "the configuration of Caddy", "no site has dovecot_push_notify",
+			"Add dovecot_push_notify to a site of the Caddyfile.")
+	}
+	for _, e := range c.status.Endpoints {
+		const check, fix = "guard", "Write the addresses of your mail servers into allow."
+		tried := fmt.Sprintf("allow of the endpoint %s", e.Path)
+		switch {
+		case e.Nobody:
+			c.problem(check, tried, "it is empty: nobody may come in", fix)
+		case e.Everybody && !e.Credentials && e.ClientCertificate == "":
+			c.problem(check, tried, "everybody may come in, and nothing is asked for", "Write the addresses of your mail servers into allow, and add credentials.")
+		case e.Everybody:
+			c.warning(check, tried, "everybody may come in", fix)
+		default:
+			c.ok(check, tried, "strangers stay out")
+		}
+	}
+}
+
+// routes looks at the configuration that Caddy runs with.
+func (c *caddy) routes() {
+	var config json.RawMessage
+	err := c.Ask(http.MethodGet, "/config/apps/http", &config)
+	var found []Finding
+	if err == nil {
+		found, err = Routes(config, c.DefaultPath)
+	}
+	if err != nil {
+		c.add("guard-routes", Skipped, "the configuration of Caddy", err.Error(), "")
+	}
+	c.findings = append(c.findings, found...)
+}
+
+// probes lets Caddy ask whatever it works with.
+func (c *caddy) probes() {
+	var probes []adminapi.Probe
+	if err := c.Ask(http.MethodPost, api+"probe", &probes); err != nil {
+		c.problem("probe", "what Caddy works with", err.Error(), "Look at the log of Caddy.")
+		return
+	}
+	if len(c.status.Targets) == 0 && c.status.Queue.Up { // they are not known before the queue is open
+		c.problem("targets", "the configuration of Caddy", "there is no target: notifications go nowhere", "Add a deliver block to dovecot_push.")
+	}
+	for _, p := range probes {
+		switch p.Kind {
+		case "queue":
+			c.probed("queue", p.Asked, p, "Look at the log of Caddy: is the disk full or read-only, or the NATS cluster away?")
+		case "doveadm":
+			c.probed("doveadm", "DoveAdm endpoint "+p.Name+": "+p.Asked, p, doveAdmFixes[p.Reason])
+		case "imap":
+			c.probed("imap", p.Name+": "+p.Asked, p, "Does Dovecot run, does its service imap-login listen there, and does Caddy trust its certificate (ca_file)?")
+		case "users":
+			c.probed("users", p.Name+": "+p.Asked, p, "With register all Dovecot must list its users: give it a userdb that can iterate, or use register on_subscribe.")
+		case "target":
+			c.target(p)
+		}
+	}
+}
+
+// doveAdmFixes are what to do about what an endpoint of DoveAdm answers.
+var doveAdmFixes = map[string]string{
+	"bad_secret":   "Set api_secret to Dovecot's doveadm_api_key, or basic_auth to the user doveadm and its doveadm_password.",
+	"not_served":   "The URL must be that of Dovecot's DoveAdm listener, and end in /doveadm/v1.",
+	"server_error": "Set doveadm_api_key or doveadm_password in Dovecot; its log says more.",
+	"unexpected":   "Something else answers there: give the address of Dovecot's inet_listener http of service doveadm.",
+	"timeout":      "Look at Dovecot's log for what holds it up.",
+	"closed":       "Dovecot's log says why it closes the connection: is allow_nets or ssl in the way?",
+	"unreachable":  "Does Dovecot run, does its service doveadm listen there, and does a firewall let Caddy through?",
+}
+
+// probed adds what a probe found.
+func (c *caddy) probed(check, tried string, p adminapi.Probe, fix string) {
+	switch {
+	case p.Skipped:
+		c.add(check, Skipped, tried, p.Answered, "")
+	case p.OK:
+		c.ok(check, tried, p.Answered)
+	default:
+		c.problem(check, tried, p.Answered, cmp.Or(fix, "Look at the logs of Caddy and Dovecot."))
+	}
+}
+
+// target judges one target by the answer of now, and its last attempt.
+func (c *caddy) target(p adminapi.Probe) {
+	const check = "targets"
+	i := slices.IndexFunc(c.status.Targets, func(t adminapi.TargetStatus) bool { return t.Name == p.Name })
+	if i < 0 {
+		return
+	}
+	t := c.status.Targets[i]
+	tried := "target " + p.Name + ": " + p.Asked
+	last := ""
+	if f := t.LastFailure; f != nil {
+		last = fmt.Sprintf("its last attempt, %s ago, failed: %s", max(time.Since(f.Time), 0).Round(time.Second), cmp.Or(f.Error, f.Reason))
+	}
+	switch {
+	case !p.OK && !p.Skipped:
+		c.problem(check, tried, fmt.Sprintf("%s; %d wait for it", p.Answered, t.Waiting+t.Parked), targetFix(p.Reason))
+	case !t.Up && p.Skipped:
+		c.problem(check, tried, fmt.Sprintf("it is down; %d wait for it; %s", t.Waiting+t.Parked, last), "Look at the log of Caddy.")
+	case !t.Up:
+		c.warning(check, tried, "it answers now, and is left alone for a moment yet: "+last, "Wait half a minute; then see whether it is up: caddy dovecot-push status")
+	case last != "":
+		c.warning(check, tried, cmp.Or(p.Answered, "not asked")+", but "+last, "It is attempted again. If that goes on, look at the receiver's log.")
+	case t.Oldest != nil && time.Since(*t.Oldest) > oldWait:
+		c.warning(check, tried, "the oldest notification waits for "+time.Since(*t.Oldest).Round(time.Second).String(), "Is it slow? Look at delivery_duration_seconds.")
+	default:
+		c.probed(check, tried, p, "")
+	}
+	if t.DeadLetters > 0 {
+		c.warning("dead-letters", "target "+p.Name, fmt.Sprintf("%d dead letters", t.DeadLetters), "caddy dovecot-push dead-letters shows them, replay sends them again.")
+	}
+}
+
+// targetFix is what to do about a target that fails for a reason.
+func targetFix(reason string) string {
+	switch reason {
+	case "status_401", "status_403", "status_407":
+		return "Give the credentials that the receiver knows in its deliver block: those of Dovecot are others."
+	case "status_404", "status_405":
+		return "Nothing takes notifications at that path: is the path right, and has the receiver started?"
+	case "tls":
+		return "Does the receiver talk TLS on that port, and does Caddy trust its certificate?"
+	default:
+		return "Does the receiver run, and does a firewall let Caddy through? Its log says more."
+	}
+}
+
+// queue looks at the room there is.
+func (c *caddy) queue() {
+	q := c.status.Queue
+	if q.MaxBytes > 0 && q.Bytes > uint64(q.MaxBytes)*9/10 {
+		c.warning("queue", "the queue", fmt.Sprintf("it holds %s of %s", humanize.IBytes(q.Bytes), humanize.IBytes(uint64(q.MaxBytes))),
+			"Which target is down? When it is full, Dovecot gets 503. Raise max_bytes if the outage will last.")
+	}
+	if q.DiskFree != nil && *q.DiskFree < lowDisk {
+		c.warning("disk", "the disk of the queue", humanize.IBytes(*q.DiskFree)+" are left", "Make room: on a full disk nothing can be stored.")
+	}
+}
+
+func (c *caddy) registration() {
+	r := c.status.Registration
+	const check = "registration"
+	switch {
+	case r == nil:
+	case !r.Up:
+		c.problem(check, "registration over "+r.Via+", by its last attempt", r.Error, "Mend that, then: caddy dovecot-push register <user>")
+	default:
+		c.ok(check, "registration over "+r.Via+", by its last attempt", "users can be registered")
+	}
+}
+
+// keys looks at the keys of Web Push. Where it is not configured they are not
+// asked for: Caddy logs a 404 of its admin API as an error.
+func (c *caddy) keys() {
+	const check, tried = "webpush-keys", "the keys of Web Push"
+	if !slices.ContainsFunc(c.status.Targets, func(t adminapi.TargetStatus) bool { return t.Name == "webpush" }) {
+		return
+	}
+	var keys struct {
+		Keys []struct{ Devices int }
+	}
+	err := c.Ask(http.MethodGet, api+"vapid", &keys)
+	switch {
+	case err != nil:
+		c.problem(check, tried, err.Error(), "Can Caddy read and write its storage?")
+	case len(keys.Keys) == 0:
+		c.problem(check, tried, "there are none", "Restart Caddy and look at its log: it makes them at its start.")
+	default:
+		c.ok(check, tried, fmt.Sprintf("%d, %d devices use the newest", len(keys.Keys), keys.Keys[0].Devices))
+	}
+}
+
+// user looks at the METADATA entry of a user, as Dovecot has it now.
+func (c *caddy) user(user string) {
+	const check, tried = "registered", "the METADATA entry of the user"
+	if c.status.Registration == nil {
+		c.add(check, Skipped, tried, "nobody registers users here",
+			"Configure doveadm or imap in dovecot_push, or look with doveadm: doveadm mailbox metadata get -u <user> -s \"\" /private/vendor/vendor.dovecot/http-notify")
+		return
+	}
+	var reg struct {
+		State, Reason, Error string
+		Value                *string
+	}
+	err := c.Ask(http.MethodGet, api+"registrations?"+url.Values{"user": {user}}.Encode(), &reg)
+	switch {
+	case err != nil:
+		c.problem(check, tried, err.Error(), "Does Dovecot know the user by this name?")
+	case reg.Value == nil && reg.Error != "":
+		c.problem(check, tried, "it could not be read: "+reg.Error, "Mend that first: whether there is an entry is not known.")
+	case reg.Value == nil && reg.Reason == "needs_login":
+		c.add(check, Skipped, tried, "without a master user it can be read with the user's own login only", "Let the user sign in, or give imap a master_user.")
+	case reg.Value == nil:
+		c.problem(check, tried, "Dovecot knows no user of this name", "Use the name that \"doveadm user\" finds.")
+	case *reg.Value == "":
+		c.problem(check, tried, "there is none ("+reg.State+"): Dovecot reports nothing for them",
+			"caddy dovecot-push register <user>, or let the user subscribe a device.")
+	case !strings.Contains("\t"+*reg.Value, "\tuser="):
+		c.problem(check, tried, "it has no user=…: Dovecot reports nothing for them", "caddy dovecot-push register --takeover <user>")
+	default:
+		c.ok(check, tried, fmt.Sprintf("%q", *reg.Value))
+	}
+}
