@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -124,6 +125,9 @@ func serveProxy(proxy *reverseproxy.Handler, w http.ResponseWriter, r *http.Requ
 	var handler caddyhttp.HandlerError
 	if errors.As(err, &handler) && handler.StatusCode == http.StatusServiceUnavailable { // no answer of a node ends here
 		return middleware.ErrNoNode
+	}
+	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok { // which hides what it wraps
+		return &net.OpError{Op: "dial", Net: "tcp", Err: errors.New(strings.TrimPrefix(dial.Error(), "dial tcp "))}
 	}
 	return err
 }
