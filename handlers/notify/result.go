@@ -48,5 +48,5 @@ const (
 var Results = []Result{
 	Accepted, Duplicate, UnusedEvent,
 	BadJSON, BadField, BodyCut, Unauthorized, NoClientCertificate, Method, BodyTimeout, TooLarge, MediaType, Throttled,
-	QueueFull, QueueUnavailable,
+	Busy, QueueFull, QueueUnavailable,
 }
