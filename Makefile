@@ -6,11 +6,12 @@ GOTESTSUM     = gotest.tools/gotestsum@v1.13.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 GO      ?= go
+GOVULNDB ?= https://vuln.go.dev
 PKG     ?= ./...
 ONLY    ?=
 LDFLAGS ?= -s -w
 
-.PHONY: demo run build test lint vuln bench fuzz clean help
+.PHONY: demo run build test lint vuln attack bench fuzz clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,8 +41,17 @@ test: ## all tests with the race detector, on a real Dovecot
 lint: ## golangci-lint and gofumpt
 	$(GO) run $(GOLANGCI_LINT) run $(PKG)
 
-vuln: ## known vulnerabilities in what is linked in
-	$(GO) run $(GOVULNCHECK) $(PKG)
+vuln: ## known vulnerabilities in what is linked in, where their database can be reached
+	@if curl --silent --fail --max-time 20 --output /dev/null $(GOVULNDB)/index/db.json; then \
+		$(GO) run $(GOVULNCHECK) -db $(GOVULNDB) $(PKG); \
+	else \
+		echo "vuln: $(GOVULNDB) cannot be reached: NOTHING WAS CHECKED" >&2; \
+	fi
+
+attack: ## what attackers try, for a minute each; make test does it for some seconds
+	./internal/dovecottest/install.sh
+	$(GO) build -race -o bin/caddy-race ./cmd/caddy
+	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race $(GO) test -race -count=1 -timeout 60m ./internal/attack -attack 1m
 
 bench: build ## the figures of bench/RESULTS.md; ONLY=accept,lmtp for some of them
 	$(GO) run ./bench -caddy bin/caddy -only "$(ONLY)"

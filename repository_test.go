@@ -31,6 +31,7 @@ var layers = []string{
 	"internal/doctor",
 	"doveadm",
 	"internal/imap",
+	"internal/printable",
 	"internal/proven",
 	"internal/throttle",
 	"internal/admission",

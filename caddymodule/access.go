@@ -20,7 +20,8 @@ import (
 
 // Access tells which peers may come in.
 type Access struct {
-	// Source networks: addresses, CIDRs, `private_ranges`, and the partial
+	// Source networks: addresses, CIDRs, `private_ranges`, `unix` (the peers of
+	// a Unix socket that a server listens on, unless `client_ip` is set), and the partial
 	// forms of Apache (`192.168.0.`, `10.1`). Placeholders are replaced when
 	// the configuration is loaded, and may hold several, separated by blanks.
 	// Nobody comes in who is in neither `allow` nor `allow_sources`.

@@ -16,6 +16,8 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/printable"
 )
 
 func init() {
@@ -64,7 +66,11 @@ type client struct {
 	address string
 	// json tells that the answers are for programs.
 	json bool
-	out  io.Writer
+	// out is what people or programs read: nothing that others chose, such as
+	// the sender of a mail, controls their terminal.
+	out io.Writer
+	// screen is where out leads to if that is a terminal, else nil.
+	screen *os.File
 }
 
 // errNotRunning is what commands end with when there is no Caddy to ask.
@@ -80,7 +86,11 @@ func newClient(cmd *cobra.Command) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the address of the admin API: %w", err)
 	}
-	c := &client{address: address, out: cmd.OutOrStdout()}
+	out := cmd.OutOrStdout()
+	c := &client{address: address, out: printable.NewWriter(out)}
+	if file, ok := out.(*os.File); ok && isTerminal(file) {
+		c.screen = file
+	}
 	c.json, _ = flags.GetBool("json")
 	return c, nil
 }
@@ -165,9 +175,9 @@ func adminRequest(address, method, path string, body io.Reader) (*http.Response,
 		Error string `json:"error"`
 	}
 	if _, text, _ := strings.Cut(answer, ": "); json.Unmarshal([]byte(text), &refusal) == nil && refusal.Error != "" {
-		return nil, errors.New(refusal.Error)
+		return nil, errors.New(printable.Text(refusal.Error))
 	}
-	return nil, fmt.Errorf("the admin API of Caddy at %s answers %s", address, strings.TrimSpace(answer))
+	return nil, fmt.Errorf("the admin API of Caddy at %s answers %s", address, printable.Text(strings.TrimSpace(answer)))
 }
 
 // printJSON prints value for programs.

@@ -12,6 +12,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/printable"
 )
 
 func init() { commands = append(commands, deadLettersCommand, replayCommand) }
@@ -120,7 +122,7 @@ func changeDeadLettersCommand(use, short, method, path, done, example string) *c
 			_, err = fmt.Fprintf(c.out, "%d %s\n", sum.Done, done)
 		}
 		if err == nil && sum.Failed > 0 {
-			err = fmt.Errorf("%d could not be %s: %s", sum.Failed, done, sum.Error)
+			err = fmt.Errorf("%d could not be %s: %s", sum.Failed, done, printable.Text(sum.Error))
 		}
 		return err
 	}

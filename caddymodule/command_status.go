@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -58,11 +57,10 @@ func (c *client) showStatus() error {
 // watchStatus shows the status again and again, until ctx ends. A Caddy that
 // does not answer may be starting: in the place of its status is why.
 func (c *client) watchStatus(ctx context.Context, every time.Duration) error {
-	file, ok := c.out.(*os.File)
-	screen := ok && isTerminal(file) && !c.json
+	screen := c.screen != nil && !c.json
 	for {
 		if screen {
-			fmt.Fprint(c.out, "\x1b[H\x1b[2J")
+			fmt.Fprint(c.screen, "\x1b[H\x1b[2J")
 		}
 		if err := c.showStatus(); err != nil {
 			if err := c.printFailure(err); err != nil {

@@ -371,6 +371,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 			}
 			assert.Less(t, a.status, 500)
 			assert.Equal(t, "nosniff", a.header.Get("X-Content-Type-Options"))
+			assert.Contains(t, a.header.Get("Content-Security-Policy"), "frame-ancestors 'none'")
 		}
 	}
 }

@@ -112,7 +112,7 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// BenchmarkMatchHostile is what 16 KiB can cost at most.
+// BenchmarkMatchHostile is what 8 KiB can cost at most.
 func BenchmarkMatchHostile(b *testing.B) {
 	paths, err := guard.NewPaths("/push/api/v1")
 	if err != nil {

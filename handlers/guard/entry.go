@@ -15,7 +15,7 @@ import (
 
 // networkForms ends the error about an entry.
 const networkForms = "understood are an address (10.0.0.7, 2001:db8::7), a network (10.0.0.0/8, 10.0.0.0/255.0.0.0, 2001:db8::/32), " +
-	"the beginning of IPv4 addresses (10.1.) and private_ranges"
+	"the beginning of IPv4 addresses (10.1.), private_ranges and unix"
 
 // privateRanges is what Caddy replaces private_ranges with.
 var privateRanges = []netip.Prefix{

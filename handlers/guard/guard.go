@@ -28,6 +28,7 @@
 package guard
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -68,6 +69,9 @@ func (g *Guard) Judge(r *http.Request) Verdict {
 	}
 	peer := g.Peer
 	if peer == nil {
+		if g.Allow.Unix() && overUnixSocket(r) {
+			return Allowed
+		}
 		peer = SocketPeer
 	}
 	addr, ok := peer(r)
@@ -96,4 +100,10 @@ func (g *Guard) inSources(r *http.Request, addr netip.Addr) bool {
 func SocketPeer(r *http.Request) (netip.Addr, bool) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	return peer.Addr(), err == nil
+}
+
+// overUnixSocket reports whether the server got r at a Unix socket.
+func overUnixSocket(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && local.Network() == "unix"
 }

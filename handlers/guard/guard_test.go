@@ -4,10 +4,14 @@
 package guard_test
 
 import (
+	"context"
 	"crypto/tls"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -220,5 +224,45 @@ func TestJudgeAllocations(t *testing.T) {
 		require.Zero(t, testing.AllocsPerRun(100, func() { plain.Judge(r) }), remoteAddr)
 		sources.Judge(r) // the second time makes the table
 		require.Zero(t, testing.AllocsPerRun(100, func() { sources.Judge(r) }), remoteAddr)
+	}
+}
+
+// The peers of a Unix socket have no address: they are let in by name, and not
+// where an address is asked for.
+func TestUnixSocket(t *testing.T) {
+	unix, err := guard.ParseNetworks([]string{"unix"})
+	require.NoError(t, err)
+	require.Equal(t, 1, unix.Len())
+	everybody, err := guard.ParseNetworks([]string{"0.0.0.0/0", "::/0"})
+	require.NoError(t, err)
+	client := func(*http.Request) (netip.Addr, bool) { return netip.Addr{}, false }
+	verdicts := make(chan []guard.Verdict, 1)
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		verdicts <- []guard.Verdict{
+			(&guard.Guard{Allow: unix}).Judge(r), (&guard.Guard{Allow: everybody}).Judge(r),
+			(&guard.Guard{Allow: unix, Peer: client}).Judge(r), (&guard.Guard{}).Judge(r),
+		}
+	})
+	for network, want := range map[string][]guard.Verdict{
+		"unix": {guard.Allowed, guard.Forbidden, guard.Forbidden, guard.Forbidden},
+		"tcp":  {guard.Forbidden, guard.Allowed, guard.Forbidden, guard.Forbidden},
+	} {
+		address := "127.0.0.1:0"
+		if network == "unix" {
+			address = filepath.Join(t.TempDir(), "socket")
+		}
+		listener, err := net.Listen(network, address)
+		require.NoError(t, err)
+		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}} //nolint:gosec // for this test
+		server.Start()
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return net.Dial(network, listener.Addr().String())
+		}}
+		resp, err := (&http.Client{Transport: transport}).Get("http://x/")
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, want, <-verdicts, network)
+		transport.CloseIdleConnections()
+		server.Close()
 	}
 }

@@ -16,6 +16,7 @@ import (
 // A nil *Networks and the zero value hold nobody.
 type Networks struct {
 	table bart.Lite
+	unix  bool // the peers of Unix sockets
 }
 
 // ParseNetworks reads a list of networks as an operator writes them. An entry
@@ -28,6 +29,7 @@ type Networks struct {
 //	::ffff:10.0.0.0/104               the IPv4 network that is written so (RFC 4291 section 2.5.5.2)
 //	private_ranges                    what Caddy understands by it: 192.168.0.0/16 172.16.0.0/12
 //	                                  10.0.0.0/8 127.0.0.1/8 fd00::/8 ::1
+//	unix                              the peers of Unix sockets, which have no address
 //
 // Bits of the address behind the length of the network do not count, as with
 // Apache: 10.1.2.3/8 is 10.0.0.0/8. The length 0 is an exception, it goes with
@@ -42,8 +44,12 @@ type Networks struct {
 func ParseNetworks(entries []string) (*Networks, error) {
 	networks := new(Networks)
 	for _, entry := range entries {
-		if entry == "private_ranges" {
+		switch entry {
+		case "private_ranges":
 			networks.insert(privateRanges...)
+			continue
+		case "unix":
+			networks.unix = true
 			continue
 		}
 		prefix, err := parseNetwork(entry)
@@ -78,13 +84,21 @@ func (n *Networks) Contains(addr netip.Addr) bool {
 	return n != nil && n.table.Contains(unmapAddr(addr))
 }
 
-// Len is the number of different networks. One that lies within another counts.
+// Len is the number of different networks. One that lies within another counts,
+// and so does unix.
 func (n *Networks) Len() int {
-	if n == nil {
+	switch {
+	case n == nil:
 		return 0
+	case n.unix:
+		return n.table.Size() + 1
+	default:
+		return n.table.Size()
 	}
-	return n.table.Size()
 }
+
+// Unix reports whether the peers of Unix sockets are among them.
+func (n *Networks) Unix() bool { return n != nil && n.unix }
 
 // unmapAddr gives the form of addr that is looked up.
 func unmapAddr(addr netip.Addr) netip.Addr {

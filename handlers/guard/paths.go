@@ -13,7 +13,7 @@ import (
 
 // maxPath bounds the paths that are read closely, in bytes. No common server
 // takes a longer one (Apache 8190, nginx and Tomcat 8192 by default).
-const maxPath = 16 << 10
+const maxPath = 8 << 10
 
 // maxSegment bounds the segments of guarded paths: a bit for each character and
 // one for the end.
@@ -110,7 +110,7 @@ func newGuarded(pattern string) (guarded, error) {
 // the side of the guard: what only some odd server would take for a guarded
 // path matches, and so does what nobody sends who has nothing to hide: a URL
 // that is not hierarchical (mailto:x), escapes with characters in them that are
-// not ASCII, an odd path of more than 16 KiB.
+// not ASCII, an odd path of more than 8 KiB.
 //
 // The readings are:
 //

@@ -145,5 +145,5 @@ func TestMatchIsBounded(t *testing.T) {
 		require.True(t, paths.anyReading(path+strings.Repeat("x", 16)), name)
 	}
 	require.False(t, paths.anyReading("/"+strings.Repeat("%78", maxPath/3)))
-	require.True(t, paths.anyReading("/"+strings.Repeat("%78", maxPath/3)+"x"))
+	require.True(t, paths.anyReading("/"+strings.Repeat("%78", maxPath/3)+"xxx"))
 }

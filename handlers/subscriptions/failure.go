@@ -77,6 +77,9 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 		p = problem.Problem{Status: http.StatusTooManyRequests, Detail: "You have had too many messages sent."}
 		event = Limited
 	case errors.As(err, &sent):
+		if sent.hidden() {
+			h.Logger.Info("a device's endpoint cannot be used", "reason", sent.result.Reason)
+		}
 		p = sent.problem()
 		event = SendFailed
 	default:
@@ -87,11 +90,18 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 	problem.Write(w, p)
 }
 
+// hidden reports whether the reason is not for the user: that a name does not
+// exist, and that it is one of an address inside, must look the same, or anybody
+// could find out the names of an internal network.
+func (e *notSentError) hidden() bool {
+	return e.result.Reason == "dns" || e.result.Reason == "address_refused"
+}
+
 // problem says why a device did not get a message.
 func (e *notSentError) problem() problem.Problem {
 	switch {
-	case e.result.Reason == "address_refused":
-		return problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not taken: " + e.result.Err.Error() + ".", Field: "endpoint"}
+	case e.hidden():
+		return problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not taken: its host has no address that this server connects to.", Field: "endpoint"}
 	case e.result.Outcome == delivery.Gone:
 		return problem.Problem{Status: http.StatusGone, Detail: "The device has ended its subscription, which is removed."}
 	default:

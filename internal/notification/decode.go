@@ -106,6 +106,9 @@ func (e Events) event(value []byte) Event {
 
 // flags reads an array of flags; whatever is none is left out.
 func flags(value []byte) []string {
+	if len(value) > maxFlagsSize {
+		return nil
+	}
 	var all []string
 	if json.Unmarshal(value, &all) != nil {
 		return nil

@@ -87,3 +87,11 @@ func TestMailboxOfEvents(t *testing.T) {
 	assert.NotEqual(t, of(MessageRead, 1), of(MessageRead, 2))
 	assert.Equal(t, of(MessageRead, 1), of(FlagsSet, 1))
 }
+
+// A body full of flags takes no longer to read than any other of its size.
+func TestManyFlags(t *testing.T) {
+	array := `["f"` + strings.Repeat(`,"f"`, 1<<18-1) + `]`
+	if n := testing.AllocsPerRun(1, func() { require.Empty(t, flags([]byte(array))) }); n > 10 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -31,6 +31,9 @@ const (
 
 	// maxFlag bounds one flag; a longer one is left out.
 	maxFlag = 128
+	// maxFlagsSize bounds the array of flags in the body, in bytes: some twice of
+	// what is kept. Decoding a body full of flags would take a third of a second.
+	maxFlagsSize = 16 << 10
 )
 
 // Notification is one event that Dovecot reported.

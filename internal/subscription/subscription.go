@@ -24,8 +24,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/printable"
 )
 
 const (
@@ -143,8 +144,8 @@ func (s *Subscription) check() error {
 	switch n := utf8.RuneCountInString(s.Name); {
 	case strings.TrimSpace(s.Name) == "" || n > MaxName:
 		return &FieldError{"name", fmt.Sprintf("must be 1 to %d characters", MaxName)}
-	case !utf8.ValidString(s.Name) || strings.ContainsFunc(s.Name, unicode.IsControl):
-		return &FieldError{"name", "must be plain text"}
+	case !utf8.ValidString(s.Name) || strings.ContainsFunc(s.Name, printable.Unsafe):
+		return &FieldError{"name", "must be plain text, without control characters and such as change the order of others"}
 	case len(s.DeviceClientID) > MaxDeviceClientID || strings.ContainsFunc(s.DeviceClientID, unprintable):
 		return &FieldError{"deviceClientId", fmt.Sprintf("must be at most %d printable ASCII characters", MaxDeviceClientID)}
 	case s.Endpoint == "" || len(s.Endpoint) > MaxEndpoint:
