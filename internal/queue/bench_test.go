@@ -62,7 +62,7 @@ func BenchmarkDrain(b *testing.B) {
 					group = appendRecord(group, &records[i])
 				}
 				for range b.N/size + 1 {
-					require.NoError(b, q.write(group, size))
+					require.NoError(b, q.write(&commit{group: group, records: size, began: time.Now()}))
 				}
 				groups := make(chan *Group)
 				var wg sync.WaitGroup
@@ -119,7 +119,7 @@ func fill(b *testing.B, q *Queue, records int) {
 			r := record(uint64(1<<40+stored+i), 300)
 			group = appendRecord(group, &r)
 		}
-		require.NoError(b, q.write(group, maxGroupRecords))
+		require.NoError(b, q.write(&commit{group: group, records: maxGroupRecords, began: time.Now()}))
 	}
 }
 

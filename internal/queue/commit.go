@@ -5,6 +5,7 @@ package queue
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -14,9 +15,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// writeTimeout is how long one write may take before the queue counts as
-// unavailable.
-const writeTimeout = 5 * time.Second
+const (
+	// writeTimeout is how long one write may take before the queue counts as
+	// unavailable.
+	writeTimeout = 5 * time.Second
+	// answerTimeout is how long a NATS server may take to answer a group.
+	// After that the queue looks whether the server answers anything, and
+	// writes the group again.
+	answerTimeout = 750 * time.Millisecond
+	// writePause is how long the next attempt waits at least.
+	writePause = 50 * time.Millisecond
+	// repeatWindow is how long a stream recognises a group that is written
+	// again.
+	repeatWindow = 10 * time.Second
+)
 
 // Accept stores one notification and returns once it is durable.
 //
@@ -49,7 +61,7 @@ func (q *Queue) commitLoop() {
 			return
 		}
 		start := time.Now()
-		err := q.write(c.group, c.records)
+		err := q.write(c)
 		q.observe.commit(c.records, time.Since(start), err)
 		q.gathering.settle(c, err)
 	}
@@ -57,26 +69,53 @@ func (q *Queue) commitLoop() {
 
 // write publishes one group. The count in the subject lets the server say how
 // many notifications wait without anybody reading them.
-func (q *Queue) write(group []byte, count int) error {
+//
+// A store that is away is waited for, as long as those who wait for the group
+// do. To a NATS server the group is written again when the answer does not
+// come; its ID keeps it from being stored twice.
+func (q *Queue) write(c *commit) error {
 	msg := &nats.Msg{
-		Subject: q.names.in + "." + strconv.Itoa(count),
+		Subject: q.names.in + "." + strconv.Itoa(c.records),
 		Header:  nats.Header{jetstream.ExpectedStreamHeader: {q.names.stream}},
-		Data:    group,
+		Data:    c.group,
 	}
-	return q.whileReady(q.ctx, func(ctx context.Context) error { return q.writer.publish(ctx, msg) })
+	timeout := writeTimeout
+	if q.server == nil {
+		timeout = answerTimeout
+		msg.Header[jetstream.MsgIDHeader] = []string{rand.Text()}
+	}
+	hold, cancel := context.WithDeadline(q.ctx, c.began.Add(holdTime))
+	defer cancel()
+	for {
+		q.available.wait(hold)
+		err := q.whileReady(q.ctx, timeout, func(ctx context.Context) error {
+			return q.conn.Load().writer.publish(ctx, msg)
+		})
+		if q.server != nil || !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-hold.Done():
+			return err
+		case <-time.After(writePause):
+		}
+		if q.available.away() > holdAtFirst {
+			return err
+		}
+	}
 }
 
 // publish gives one message to a stream and waits until JetStream has it on
 // disk (with "sync always") or has written it (with an interval).
 func (q *Queue) publish(ctx context.Context, stream string, msg *nats.Msg) error {
-	return q.whileReady(ctx, func(ctx context.Context) error {
-		_, err := q.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(stream), jetstream.WithRetryAttempts(0))
+	return q.whileReady(ctx, writeTimeout, func(ctx context.Context) error {
+		_, err := q.js().PublishMsg(ctx, msg, jetstream.WithExpectStream(stream), jetstream.WithRetryAttempts(0))
 		return err
 	})
 }
 
 // whileReady lets write write, but no longer than the store takes writes.
-func (q *Queue) whileReady(ctx context.Context, write func(context.Context) error) error {
+func (q *Queue) whileReady(ctx context.Context, timeout time.Duration, write func(context.Context) error) error {
 	if !q.isReady() { // at once, also while a repair takes its time
 		return fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)
 	}
@@ -85,12 +124,13 @@ func (q *Queue) whileReady(ctx context.Context, write func(context.Context) erro
 	if !q.isReady() {
 		return fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)
 	}
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	// A store that failed answers nothing: do not wait for it.
-	defer context.AfterFunc(q.up, cancel)()
+	up := q.available.context()
+	defer context.AfterFunc(up, cancel)()
 	err := write(limited)
-	if q.up.Err() != nil && errors.Is(err, context.Canceled) {
+	if up.Err() != nil && errors.Is(err, context.Canceled) {
 		err = errStoreFailed
 	}
 	err = storeError(err)
@@ -99,7 +139,7 @@ func (q *Queue) whileReady(ctx context.Context, write func(context.Context) erro
 		q.full.Store(true)
 		q.wakeKeeper()
 	case errors.Is(err, ErrUnavailable) && ctx.Err() == nil:
-		q.ready.Store(false)
+		q.available.clear()
 		q.wakeKeeper()
 	}
 	return err

@@ -184,8 +184,13 @@ func TestDuplicates(t *testing.T) {
 func TestDuplicateOfFailure(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
-		q.ready.Store(false) // as after a failed write, until the keeper looks
+		q.change.Lock()     // the keeper cannot look
+		q.available.clear() // as after a failed write
+		q.available.mu.Lock()
+		q.available.since = time.Now().Add(-holdAtFirst) // and nobody waits for it any more
+		q.available.mu.Unlock()
 		_, err := q.Accept(t.Context(), numbered(0), time.Minute)
+		q.change.Unlock()
 		require.ErrorIs(t, err, ErrUnavailable)
 		require.Eventually(t, func() bool {
 			duplicate, err := q.Accept(t.Context(), numbered(0), time.Minute)

@@ -72,7 +72,7 @@ func (q *Queue) DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[D
 		if f.Target != "" && !ValidName(f.Target) {
 			return // no target has such a name
 		}
-		stream, err := q.js.Stream(ctx, q.names.deadStream)
+		stream, err := q.js().Stream(ctx, q.names.deadStream)
 		if err != nil {
 			yield(DeadLetter{}, fmt.Errorf("%w: reading the dead letters: %w", ErrUnavailable, err))
 			return
@@ -134,7 +134,7 @@ func (q *Queue) Replay(ctx context.Context, d DeadLetter) error {
 
 // DeleteDeadLetter forgets one. That it is gone already is no error.
 func (q *Queue) DeleteDeadLetter(ctx context.Context, number uint64) error {
-	stream, err := q.js.Stream(ctx, q.names.deadStream)
+	stream, err := q.js().Stream(ctx, q.names.deadStream)
 	if err == nil {
 		err = stream.DeleteMsg(ctx, number)
 	}

@@ -117,7 +117,7 @@ func TestReplayRefuses(t *testing.T) {
 		require.Len(t, deadLetters(t, q, DeadLetterFilter{}), 1, "it is still there")
 
 		use(t, q, "a")
-		_, err := q.js.PublishMsg(t.Context(), &nats.Msg{Subject: q.names.dead + ".a", Data: []byte("damaged")},
+		_, err := q.js().PublishMsg(t.Context(), &nats.Msg{Subject: q.names.dead + ".a", Data: []byte("damaged")},
 			jetstream.WithExpectStream(q.names.deadStream))
 		require.NoError(t, err)
 		damaged := deadLetters(t, q, DeadLetterFilter{})[1]

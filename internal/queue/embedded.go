@@ -188,21 +188,12 @@ func (e *embeddedServer) probe() (err error) {
 	return f.Sync()
 }
 
-func (e *embeddedServer) connect() (*nats.Conn, error) {
-	return nats.Connect("",
+func (e *embeddedServer) connect(opts ...nats.Option) (*nats.Conn, error) {
+	return nats.Connect("", append(opts,
 		nats.InProcessServer(e),
-		nats.Name("dovecot_push"),
-		nats.MaxReconnects(-1),
 		nats.ReconnectWait(10*time.Millisecond),
 		nats.ReconnectJitter(0, 0),
-		nats.WriteBufferSize(directWrite),
-		// Fail at once instead of buffering: nobody is told "stored" for
-		// something that only waits in memory.
-		nats.ReconnectBufSize(-1),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			e.log.Error("the store of the queue reports an error", "error", err)
-		}),
-	)
+	)...)
 }
 
 // InProcessConn lets the client reconnect to the server that replaced the one

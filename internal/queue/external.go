@@ -6,12 +6,25 @@ package queue
 import (
 	"crypto/tls"
 	"errors"
-	"log/slog"
+	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+)
+
+const (
+	// connectTimeout is how long a server may take to accept a connection, and
+	// as long again to answer on it.
+	connectTimeout = time.Second
+	// stallTimeout is how long a server may leave what is written to it in the
+	// network before the connection is given up.
+	stallTimeout = time.Second
+	// A server that does not answer so many pings is given up.
+	pingInterval = time.Second
+	maxPings     = 2
 )
 
 // External is a store on a NATS server or cluster with JetStream (NATS 2.11
@@ -31,21 +44,17 @@ type External struct {
 	Replicas int
 }
 
-func (e *External) connect(log *slog.Logger, opts ...nats.Option) (*nats.Conn, error) {
+func (e *External) connect(d *dialer, opts ...nats.Option) (*nats.Conn, error) {
 	opts = append(opts,
-		nats.Name("dovecot_push"),
 		nats.RetryOnFailedConnect(true),
-		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // the server may get its users later
 		nats.ReconnectWait(500*time.Millisecond),
-		nats.WriteBufferSize(directWrite),
-		nats.ReconnectBufSize(-1), // see embeddedServer.connect
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info("connected to the NATS server of the queue again", "server", nc.ConnectedServerName())
-		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Error("the NATS server of the queue reports an error", "error", err)
-		}),
+		nats.Timeout(connectTimeout),
+		nats.SetCustomDialer(d),
+		nats.SkipHostLookup(), // which has no deadline; the dialer does it
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPings),
+		nats.FlusherTimeout(stallTimeout),
 	)
 	if e.CredentialsFile != "" {
 		opts = append(opts, nats.UserCredentials(e.CredentialsFile))
@@ -64,4 +73,51 @@ func (e *External) connect(log *slog.Logger, opts ...nats.Option) (*nats.Conn, e
 		err = bad.Err // without the URL, which may hold a password
 	}
 	return nc, err
+}
+
+// dialer makes connections that end when they take nothing more, and can be
+// ended without a lock of nats.go, which is held while somebody writes.
+type dialer struct {
+	current atomic.Pointer[conn]
+}
+
+// Dial is what nats.go calls to connect to a server.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	raw, err := (&net.Dialer{Timeout: connectTimeout}).Dial(network, address) //nolint:noctx // nats.go has none
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: raw, since: time.Now()}
+	d.current.Store(c)
+	return c, nil
+}
+
+// since is when the present connection was made.
+func (d *dialer) since() time.Time {
+	if c := d.current.Load(); c != nil {
+		return c.since
+	}
+	return time.Time{}
+}
+
+// cut ends the present connection: nats.go connects to the next server.
+func (d *dialer) cut() {
+	if c := d.current.Load(); c != nil {
+		_ = c.Close()
+	}
+}
+
+type conn struct {
+	net.Conn
+	since time.Time
+}
+
+// Write ends the connection if it fails: nats.go would go on with it.
+func (c *conn) Write(b []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(stallTimeout))
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		_ = c.Close()
+	}
+	return n, err
 }

@@ -68,7 +68,7 @@ func TestServerComesLater(t *testing.T) {
 	require.NoError(t, server.start())
 	acceptSoon(t, q, numbered(0))
 	requireRange(t, drain(t, q, "a"), 0, 1)
-	stream, err := q.js.Stream(t.Context(), q.names.stream)
+	stream, err := q.js().Stream(t.Context(), q.names.stream)
 	require.NoError(t, err)
 	require.EqualValues(t, 16<<20, stream.CachedInfo().Config.MaxBytes)
 }
@@ -110,7 +110,7 @@ func TestClusterLosesServer(t *testing.T) {
 	s.config.External.Replicas = 3
 	q := s.open(t, "slow", "fast")
 	acceptSoon(t, q, numbered(0))
-	stream, err := q.js.Stream(t.Context(), q.names.stream)
+	stream, err := q.js().Stream(t.Context(), q.names.stream)
 	require.NoError(t, err)
 	info := stream.CachedInfo()
 	require.Equal(t, 3, info.Config.Replicas)
@@ -234,7 +234,7 @@ func TestUserComesLater(t *testing.T) {
 	s.config.External.User, s.config.External.Password = "push", "secret"
 	q := s.open(t, "a")
 	time.Sleep(1500 * time.Millisecond) // three attempts
-	require.False(t, q.nc.IsClosed())
+	require.False(t, q.nc().IsClosed())
 	server.kill()
 	server.options = []string{"--user", "push", "--pass", "secret"}
 	require.NoError(t, server.start())

@@ -30,6 +30,7 @@ const (
 type commit struct {
 	group   []byte // in the form in which it is stored
 	records int
+	began   time.Time // when the first record came
 	// ids are the entries of the window that are settled with it.
 	ids []notification.Identity
 	// done is closed once err is final: for all at once, because each waking
@@ -113,7 +114,7 @@ func (g *gathering) open(size, limit int) *commit {
 	if n := len(g.spares); n > 0 {
 		buffer, g.spares = g.spares[n-1], g.spares[:n-1]
 	}
-	c := &commit{group: append(buffer[:0], groupVersion), done: make(chan struct{})}
+	c := &commit{group: append(buffer[:0], groupVersion), began: time.Now(), done: make(chan struct{})}
 	g.groups = append(g.groups, c)
 	g.arrived.Signal()
 	return c

@@ -58,21 +58,21 @@ func (g *Group) Settle() error {
 	g.q.change.RLock()
 	defer g.q.change.RUnlock()
 	defer g.q.settled.Store(true)
-	ctx, cancel := context.WithTimeout(g.q.up, settleTimeout)
+	ctx, cancel := context.WithTimeout(g.q.available.context(), settleTimeout)
 	defer cancel()
-	_, err := g.q.nc.RequestWithContext(ctx, g.msg.Reply, ackDone)
+	_, err := g.q.nc().RequestWithContext(ctx, g.msg.Reply, ackDone)
 	return err
 }
 
 // Keep tells the queue that the group is still being worked on.
-func (g *Group) Keep() error { return g.q.nc.Publish(g.msg.Reply, ackProgress) }
+func (g *Group) Keep() error { return g.q.nc().Publish(g.msg.Reply, ackProgress) }
 
 // Postpone gives the group back to the queue, to be taken again after d.
 func (g *Group) Postpone(d time.Duration) error {
 	if !g.WasParked {
 		g.q.trimming.note(position{g.target, g.Sequence})
 	}
-	return g.q.nc.Publish(g.msg.Reply, nakAfter(d))
+	return g.q.nc().Publish(g.msg.Reply, nakAfter(d))
 }
 
 // Return gives the group back to the queue, to be taken again at once.

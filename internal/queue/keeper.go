@@ -13,6 +13,7 @@ import (
 
 const (
 	keepInterval  = time.Second
+	retryInterval = 100 * time.Millisecond // while a NATS server is away
 	sweepInterval = time.Minute
 	flushTimeout  = time.Second
 )
@@ -24,6 +25,7 @@ func (q *Queue) keep() {
 	defer tick.Stop()
 	sweep := time.NewTicker(sweepInterval)
 	defer sweep.Stop()
+	soon := make(<-chan time.Time)
 	wasReady, told := q.isReady(), false
 	for {
 		select {
@@ -32,24 +34,32 @@ func (q *Queue) keep() {
 		case <-sweep.C:
 			q.sweep(false)
 		case <-tick.C:
+		case <-soon:
 		case <-q.wake:
 			if q.full.Swap(false) {
 				q.sweep(true)
 				_ = q.trim(q.ctx)
 			}
 		}
+		soon = nil
 		if q.usable() {
+			q.verify()
 			continue
 		}
 		err := q.reopen()
 		switch {
 		case q.ctx.Err() != nil:
 			return
-		case err != nil && !told:
-			q.log.Error("the queue cannot store: notifications are answered with 503 until it can", "error", err)
-			told = true
-		case err == nil:
-			if wasReady || told {
+		case err != nil:
+			if q.server == nil {
+				soon = time.After(retryInterval)
+			}
+			if !told && (wasReady || q.available.away() > holdTime) {
+				q.log.Error("the queue cannot store: notifications are answered with 503 until it can", "error", err)
+				told = true
+			}
+		default:
+			if told {
 				q.log.Info("the queue can store again")
 			}
 			wasReady, told = true, false
@@ -62,8 +72,8 @@ func (q *Queue) keep() {
 func (q *Queue) usable() bool {
 	q.change.RLock() // while settings change the store may be closed for a moment
 	defer q.change.RUnlock()
-	if q.server != nil && !q.healthy() {
-		q.fail()
+	if q.server != nil && !q.healthy() || q.nc().IsClosed() {
+		q.available.fail()
 	}
 	return q.isReady()
 }
@@ -87,22 +97,16 @@ func (q *Queue) lookAfter(stream string) {
 	}
 }
 
-// fail ends the writes that are under way, and lets all further ones fail
-// until the store is prepared again.
-func (q *Queue) fail() {
-	q.ready.Store(false)
-	if end := q.down.Load(); end != nil {
-		(*end)()
-	}
-}
-
 func (q *Queue) reopen() error {
-	if q.server == nil && !q.nc.IsConnected() {
-		return q.notConnected() // nobody need wait for this
+	if q.server == nil {
+		return q.resume()
 	}
 	q.change.Lock()
 	defer q.change.Unlock()
-	if q.server != nil && !q.healthy() {
+	if err := q.reconnect(); err != nil {
+		return err
+	}
+	if !q.healthy() {
 		if err := q.server.probe(); err != nil {
 			return err
 		}
@@ -115,18 +119,19 @@ func (q *Queue) reopen() error {
 
 // restart opens the embedded store anew. q.change is held.
 func (q *Queue) restart(ctx context.Context, cfg Embedded) error {
-	_ = q.nc.FlushTimeout(flushTimeout) // acknowledgements on their way
-	if end := q.down.Load(); end != nil {
-		(*end)() // those who watch a table begin anew
-	}
+	_ = q.nc().FlushTimeout(flushTimeout) // acknowledgements on their way
+	q.available.interrupt() // those who watch a table begin again
 	if err := q.server.restart(cfg); err != nil {
 		return err
 	}
+	if q.nc().IsClosed() {
+		return q.connect()
+	}
 	// The connection may not have noticed yet that its server is gone.
-	if err := q.nc.ForceReconnect(); err != nil {
+	if err := q.nc().ForceReconnect(); err != nil {
 		return err
 	}
-	for !q.nc.IsConnected() {
+	for !q.nc().IsConnected() {
 		select {
 		case <-ctx.Done():
 			return q.notConnected()

@@ -69,9 +69,9 @@ func (l *Log) Append(ctx context.Context, data []byte) error {
 	}
 	write, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	defer context.AfterFunc(l.q.up, cancel)()
+	defer context.AfterFunc(l.q.available.context(), cancel)()
 	msg := &nats.Msg{Subject: l.subject, Data: data}
-	_, err := l.q.js.PublishMsg(write, msg, jetstream.WithExpectStream(l.stream), jetstream.WithRetryAttempts(0))
+	_, err := l.q.js().PublishMsg(write, msg, jetstream.WithExpectStream(l.stream), jetstream.WithRetryAttempts(0))
 	if err != nil {
 		l.forget() // whoever removed it meanwhile: it is made anew
 	}
@@ -92,7 +92,7 @@ func (l *Log) Follow(ctx context.Context, from func(LogState) (after uint64), se
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l.q.change.RLock()
-	up := l.q.up
+	up := l.q.available.context()
 	l.q.change.RUnlock()
 	defer context.AfterFunc(up, cancel)()
 	if caughtUp {
@@ -125,7 +125,7 @@ func (l *Log) read(ctx context.Context, from func(LogState) uint64) (iter jetstr
 	if err := l.open(ctx); err != nil {
 		return nil, false, err
 	}
-	stream, err := l.q.js.Stream(ctx, l.stream)
+	stream, err := l.q.js().Stream(ctx, l.stream)
 	if err != nil {
 		l.forget()
 		return nil, false, storeError(err)

@@ -165,7 +165,7 @@ func TestLogIsMadeAnew(t *testing.T) {
 		go before.follow(ctx, log)
 		before.wait(t, "old")
 		cancel()
-		require.NoError(t, q.js.DeleteStream(t.Context(), log.stream))
+		require.NoError(t, q.js().DeleteStream(t.Context(), log.stream))
 		require.Eventually(t, func() bool { return log.Append(t.Context(), []byte("new")) == nil }, time.Minute, time.Millisecond)
 		after := new(follower)
 		after.start(t, log)

@@ -152,7 +152,7 @@ func TestReopen(t *testing.T) {
 func TestDamagedMessages(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
-		require.NoError(t, q.write([]byte("\x63 from the future"), 1))
+		require.NoError(t, q.write(&commit{group: []byte("\x63 from the future"), records: 1, began: time.Now()}))
 		accept(t, q, numbered(0))
 		r := q.NewReader("a")
 		_, err := take(t.Context(), r)
@@ -161,7 +161,7 @@ func TestDamagedMessages(t *testing.T) {
 		require.Equal(t, identity(0), g.Records[0].ID)
 		require.NoError(t, g.Settle())
 
-		_, err = q.js.Publish(t.Context(), q.names.park+".a.1", []byte("not a record"), jetstream.WithExpectStream(q.names.parkedStream))
+		_, err = q.js().Publish(t.Context(), q.names.park+".a.1", []byte("not a record"), jetstream.WithExpectStream(q.names.parkedStream))
 		require.NoError(t, err)
 		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(1)}}))
 		parked := q.NewParkedReader("a")

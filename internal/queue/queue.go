@@ -42,9 +42,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // What Accept, Park and Bury fail with.
@@ -66,6 +63,7 @@ var (
 var (
 	errNotReady    = errors.New("the store is not ready")
 	errStoreFailed = errors.New("the store failed")
+	errSilent      = errors.New("the NATS server does not answer")
 )
 
 // DefaultPrefix starts the names of streams and subjects.
@@ -104,10 +102,8 @@ type Queue struct {
 
 	gathering *gathering
 
-	nc *nats.Conn
-	js jetstream.JetStream
-	// writer is for commitLoop alone.
-	writer *writer
+	// conn is replaced when nats.go has given it up.
+	conn atomic.Pointer[connection]
 	// server is nil where the store is external.
 	server *embeddedServer
 	// connectErr is why an external one could not be connected to.
@@ -117,14 +113,18 @@ type Queue struct {
 	// store is opened anew.
 	change   sync.RWMutex
 	settings Config
-	targets  map[string]int  // how often each is in use
-	up       context.Context // ends when the store fails; guarded by change
-	down     atomic.Pointer[context.CancelFunc]
-	ready    atomic.Bool
-	full     atomic.Bool // a write was refused for lack of room
-	settled  atomic.Bool // there may be something that all targets have
-	trimming trimming
-	wake     chan struct{}
+	// available is whether the store takes writes.
+	available *availability
+	targets   map[string]int // how often each is in use
+	// prepared is false until the streams, and the consumers of the targets in
+	// use, were seen once.
+	prepared atomic.Bool
+	// unverified is whether some of them may have been lost since then.
+	unverified atomic.Bool
+	full       atomic.Bool // a write was refused for lack of room
+	settled    atomic.Bool // there may be something that all targets have
+	trimming   trimming
+	wake       chan struct{}
 
 	// others are the streams of tables and logs in use.
 	others struct {
@@ -193,10 +193,8 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		wake:      make(chan struct{}, 1),
 	}
 	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	up, down := context.WithCancel(q.ctx)
-	q.up = up
-	q.down.Store(&down)
-	if err := q.connect(ctx); err != nil {
+	q.available = newAvailability(q.ctx)
+	if err := q.open(ctx); err != nil {
 		q.cancel()
 		return nil, errors.Join(err, q.disconnect())
 	}
@@ -210,35 +208,15 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	return q, nil
 }
 
-func (q *Queue) connect(ctx context.Context) error {
-	var err error
+// open opens the embedded store, or begins to connect to the external one.
+func (q *Queue) open(ctx context.Context) (err error) {
 	if cfg := q.settings.Embedded; cfg != nil {
 		if q.server, err = startEmbedded(*cfg, q.log); err != nil {
 			return err
 		}
-		q.nc, err = q.server.connect()
-	} else {
-		q.nc, err = q.settings.External.connect(q.log,
-			nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { q.connectErr.Store(&err) }),
-			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-				q.fail() // whether what was under way is stored nobody knows
-				if err != nil {
-					q.connectErr.Store(&err)
-					q.log.Error("lost the connection to the NATS server of the queue", "error", err)
-				}
-			}))
 	}
-	if err != nil {
-		return fmt.Errorf("connecting to the store of the queue: %w", err)
-	}
-	if q.js, err = jetstream.New(q.nc, jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
-		return fmt.Errorf("opening JetStream: %w", err)
-	}
-	if q.writer, err = newWriter(q.nc); err != nil {
-		return fmt.Errorf("listening for the answers of the store: %w", err)
-	}
-	if q.server == nil {
-		return nil
+	if err := q.connect(); err != nil || q.server == nil {
+		return err
 	}
 	return q.prepare(ctx)
 }
@@ -251,18 +229,6 @@ func (q *Queue) Close() error {
 	}
 	q.wg.Wait()
 	return q.disconnect()
-}
-
-func (q *Queue) disconnect() error {
-	if q.nc != nil {
-		// Acknowledgements may still be in the buffer.
-		_ = q.nc.FlushTimeout(flushTimeout)
-		q.nc.Close()
-	}
-	if q.server != nil {
-		return q.server.close()
-	}
-	return nil
 }
 
 // Reconcile applies the settings of a new configuration to the open queue:
@@ -284,7 +250,10 @@ func (q *Queue) Reconcile(ctx context.Context, cfg Config) error {
 			return fmt.Errorf("opening the queue with its new settings: %w", err)
 		}
 	}
-	if q.server == nil && !q.nc.IsConnected() {
+	if err := q.reconnect(); err != nil {
+		return fmt.Errorf("opening the queue with its new settings: %w", err)
+	}
+	if q.server == nil && !q.nc().IsConnected() {
 		return nil // the keeper applies it when the cluster can be reached
 	}
 	return q.prepare(ctx)
@@ -293,11 +262,11 @@ func (q *Queue) Reconcile(ctx context.Context, cfg Config) error {
 // maxRecord is the size of the largest group the store takes, in bytes.
 func (q *Queue) maxRecord() int {
 	const headroom = 1 << 10 // subject and headers count for NATS as well
-	size := q.nc.MaxPayload()
-	if size <= 0 { // never connected so far
+	size := q.conn.Load().maxPayload.Load()
+	if size <= 0 { // never connected yet
 		size = embeddedMaxPayload
 	}
 	return int(size) - headroom
 }
 
-func (q *Queue) isReady() bool { return q.ready.Load() }
+func (q *Queue) isReady() bool { return q.available.is.Load() }

@@ -105,7 +105,7 @@ func (r *Reader) fetch(ctx context.Context, most int) ([]*nats.Msg, error) {
 		if r.parked {
 			stream = r.q.names.parkedStream
 		}
-		if r.pull, err = newPuller(r.q.nc, stream, r.target); err != nil {
+		if r.pull, err = newPuller(r.q.nc(), stream, r.target); err != nil {
 			return nil, err
 		}
 	}
@@ -152,5 +152,5 @@ func (r *Reader) setAside(ctx context.Context, msg *nats.Msg, damage error) erro
 	if err := r.q.publish(ctx, r.q.names.deadStream, letter); err != nil {
 		return errors.Join(damage, err)
 	}
-	return errors.Join(damage, r.q.nc.Publish(msg.Reply, ackTerm))
+	return errors.Join(damage, r.q.nc().Publish(msg.Reply, ackTerm))
 }

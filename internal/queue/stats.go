@@ -45,7 +45,7 @@ func (q *Queue) Stats(ctx context.Context, targets []string) (Stats, error) {
 	if err := q.trim(ctx); err != nil { // what nobody waits for any more does not count
 		return st, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	stream, err := q.js.Stream(ctx, q.names.stream)
+	stream, err := q.js().Stream(ctx, q.names.stream)
 	if err != nil {
 		return st, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -95,7 +95,7 @@ func (q *Queue) Stats(ctx context.Context, targets []string) (Stats, error) {
 // subjectCounts counts the records of a stream by target. Where a message can
 // hold several, their number is the last part of its subject.
 func (q *Queue) subjectCounts(ctx context.Context, stream, prefix string) (map[string]uint64, error) {
-	s, err := q.js.Stream(ctx, stream)
+	s, err := q.js().Stream(ctx, stream)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

@@ -228,11 +228,11 @@ func impatient(t testing.TB, r *Reader) *Reader {
 		}
 		cfg := cons.CachedInfo().Config
 		cfg.AckWait = 100 * time.Millisecond
-		_, err = r.q.js.UpdateConsumer(ctx, stream, cfg)
+		_, err = r.q.js().UpdateConsumer(ctx, stream, cfg)
 		assert.NoError(c, err)
 	}, patience, 100*time.Millisecond)
 	var err error
-	r.pull, err = newPuller(r.q.nc, stream, r.target)
+	r.pull, err = newPuller(r.q.nc(), stream, r.target)
 	require.NoError(t, err)
 	return r
 }

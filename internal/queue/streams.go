@@ -60,6 +60,9 @@ func (q *Queue) prepare(ctx context.Context) error {
 		cfg.MaxBytes = q.settings.MaxBytes
 		cfg.Replicas = q.replicas()
 		cfg.Duplicates = 100 * time.Millisecond // no message has an ID to compare
+		if cfg.Name == q.names.stream && q.server == nil {
+			cfg.Duplicates = repeatWindow
+		}
 		if err := q.ensureStream(ctx, cfg); err != nil {
 			return fmt.Errorf("preparing the stream %s: %w", cfg.Name, err)
 		}
@@ -71,12 +74,8 @@ func (q *Queue) prepare(ctx context.Context) error {
 			}
 		}
 	}
-	if q.up.Err() != nil {
-		up, end := context.WithCancel(q.ctx)
-		q.up = up
-		q.down.Store(&end)
-	}
-	q.ready.Store(true)
+	q.prepared.Store(true)
+	q.available.set(q.ctx)
 	return nil
 }
 
@@ -89,9 +88,9 @@ func (q *Queue) replicas() int {
 }
 
 func (q *Queue) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {
-	stream, err := q.js.Stream(ctx, cfg.Name)
+	stream, err := q.js().Stream(ctx, cfg.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		_, err = q.js.CreateStream(ctx, cfg)
+		_, err = q.js().CreateStream(ctx, cfg)
 		return err
 	}
 	if err != nil {
@@ -106,7 +105,7 @@ func (q *Queue) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) er
 	if reflect.DeepEqual(want, is) {
 		return nil
 	}
-	_, err = q.js.UpdateStream(ctx, want)
+	_, err = q.js().UpdateStream(ctx, want)
 	return err
 }
 
@@ -130,10 +129,10 @@ func (q *Queue) ensureConsumer(ctx context.Context, target string, parked bool) 
 		cfg.FilterSubject = q.names.park + "." + target + ".*"
 		cfg.MaxAckPending = maxHeldParked
 	}
-	cons, err := q.js.Consumer(ctx, stream, target)
+	cons, err := q.js().Consumer(ctx, stream, target)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		cons, err = q.js.CreateConsumer(ctx, stream, cfg)
+		cons, err = q.js().CreateConsumer(ctx, stream, cfg)
 	case err == nil:
 		is := cons.CachedInfo().Config
 		want := is
@@ -144,7 +143,7 @@ func (q *Queue) ensureConsumer(ctx context.Context, target string, parked bool) 
 			delete(want.Metadata, unusedSince)
 		}
 		if !reflect.DeepEqual(want, is) {
-			cons, err = q.js.UpdateConsumer(ctx, stream, want)
+			cons, err = q.js().UpdateConsumer(ctx, stream, want)
 		}
 	}
 	if err != nil {

@@ -42,7 +42,7 @@ func (q *Queue) dropUnused(ctx context.Context, full bool) error {
 	if len(q.targets) == 0 {
 		return nil // between two configurations
 	}
-	stream, err := q.js.Stream(ctx, q.names.stream)
+	stream, err := q.js().Stream(ctx, q.names.stream)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (q *Queue) sweepTarget(ctx context.Context, stream jetstream.Stream, info *
 		}
 		return nil
 	}
-	parked, err := q.js.Consumer(ctx, q.names.parkedStream, info.Name)
+	parked, err := q.js().Consumer(ctx, q.names.parkedStream, info.Name)
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return err
 	}
@@ -100,7 +100,7 @@ func unacknowledged(info *jetstream.ConsumerInfo) uint64 {
 }
 
 func (q *Queue) drop(ctx context.Context, stream jetstream.Stream, target string) error {
-	parked, err := q.js.Stream(ctx, q.names.parkedStream)
+	parked, err := q.js().Stream(ctx, q.names.parkedStream)
 	if err != nil {
 		return err
 	}

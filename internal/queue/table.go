@@ -41,8 +41,9 @@ type Table struct {
 	q      *Queue
 	bucket string
 
-	mu sync.Mutex
-	kv jetstream.KeyValue
+	mu   sync.Mutex
+	kv   jetstream.KeyValue
+	conn *connection // of kv
 }
 
 // Key names an entry: its parts go from the general to the particular, such as
@@ -166,7 +167,7 @@ func (t *Table) Watch(ctx context.Context, prefix Key, seen func(Entry), current
 		_ = watcher.Stop()
 	}()
 	t.q.change.RLock()
-	up := t.q.up
+	up := t.q.available.context()
 	t.q.change.RUnlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -236,22 +237,23 @@ func (t *Table) do(ctx context.Context, operation func(jetstream.KeyValue) error
 func (t *Table) open(ctx context.Context) (jetstream.KeyValue, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.kv != nil {
+	conn := t.q.conn.Load()
+	if t.kv != nil && t.conn == conn {
 		return t.kv, nil
 	}
-	kv, err := t.q.js.KeyValue(ctx, t.bucket)
+	kv, err := conn.js.KeyValue(ctx, t.bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = t.q.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+		kv, err = conn.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: t.bucket, Storage: jetstream.FileStorage, Replicas: t.q.replicas(), LimitMarkerTTL: markerAge,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) { // another one was faster
-			kv, err = t.q.js.KeyValue(ctx, t.bucket)
+			kv, err = conn.js.KeyValue(ctx, t.bucket)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	t.kv = kv
+	t.kv, t.conn = kv, conn
 	t.q.lookAfter("KV_" + t.bucket)
 	return kv, nil
 }

@@ -29,15 +29,16 @@ func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err 
 	}
 	// Where the cluster is away the keeper does it later, and until then the
 	// queue takes nothing in.
-	if q.server != nil || q.nc.IsConnected() {
+	if err = q.reconnect(); err == nil && (q.server != nil || q.nc().IsConnected()) {
 		err = q.prepare(ctx)
-	} else {
+	} else if err == nil {
 		err = q.notConnected()
 	}
 	switch {
 	case err == nil:
 	case q.server == nil:
-		q.ready.Store(false)
+		q.prepared.Store(false)
+		q.available.clear()
 	default:
 		q.unuse(targets)
 		return nil, err

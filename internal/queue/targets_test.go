@@ -48,12 +48,12 @@ func TestJoin(t *testing.T) {
 // age makes it look as if a target was without a user for that long.
 func age(t *testing.T, q *Queue, target string, by time.Duration) {
 	t.Helper()
-	cons, err := q.js.Consumer(t.Context(), q.names.stream, target)
+	cons, err := q.js().Consumer(t.Context(), q.names.stream, target)
 	require.NoError(t, err)
 	cfg := cons.CachedInfo().Config
 	require.Contains(t, cfg.Metadata, unusedSince)
 	cfg.Metadata[unusedSince] = time.Now().Add(-by).UTC().Format(time.RFC3339)
-	_, err = q.js.UpdateConsumer(t.Context(), q.names.stream, cfg)
+	_, err = q.js().UpdateConsumer(t.Context(), q.names.stream, cfg)
 	require.NoError(t, err)
 }
 
@@ -162,7 +162,7 @@ func TestSweepTwoQueues(t *testing.T) {
 	ours.sweep(false)
 	age(t, ours, "theirs", 11*time.Minute) // and nobody takes the mark away
 	ours.sweep(true)
-	_, err := ours.js.Consumer(t.Context(), ours.names.stream, "theirs")
+	_, err := ours.js().Consumer(t.Context(), ours.names.stream, "theirs")
 	require.Error(t, err)
 }
 
@@ -180,7 +180,7 @@ func TestStats(t *testing.T) {
 				r := numbered(10*n + i)
 				group = appendRecord(group, &r)
 			}
-			require.NoError(t, q.write(group, 10))
+			require.NoError(t, q.write(&commit{group: group, records: 10, began: time.Now()}))
 		}
 		st, err = q.Stats(t.Context(), []string{"a"})
 		require.NoError(t, err)

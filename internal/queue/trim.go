@@ -106,7 +106,7 @@ func (q *Queue) trim(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // of names that were not read to their end
-	stream, err := q.js.Stream(ctx, q.names.stream)
+	stream, err := q.js().Stream(ctx, q.names.stream)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 func streamState(t *testing.T, q *Queue) jetstream.StreamState {
 	t.Helper()
-	stream, err := q.js.Stream(t.Context(), q.names.stream)
+	stream, err := q.js().Stream(t.Context(), q.names.stream)
 	require.NoError(t, err)
 	return stream.CachedInfo().State
 }

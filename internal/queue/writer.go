@@ -7,8 +7,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,6 +24,9 @@ const (
 	// lateReplies is how many answers to writes that were given up on may
 	// come before somebody looks at them.
 	lateReplies = 64
+	// codeStillBeingStored means that an earlier attempt has not been answered
+	// yet: it will be.
+	codeStillBeingStored jetstream.ErrorCode = 10158
 )
 
 // writer publishes one group after the other. It is what
@@ -44,17 +49,24 @@ func newWriter(nc *nats.Conn) (*writer, error) {
 
 // publish sends msg to a stream and waits for the stream's answer.
 func (w *writer) publish(ctx context.Context, msg *nats.Msg) error {
-	w.sent++
-	msg.Reply = w.inbox + strconv.FormatUint(w.sent, 10)
+	if !strings.HasPrefix(msg.Reply, w.inbox) { // the answer to an earlier attempt is as good
+		w.sent++
+		msg.Reply = w.inbox + strconv.FormatUint(w.sent, 10)
+	}
 	if err := w.nc.PublishMsg(msg); err != nil {
 		return err
 	}
 	for {
 		select {
 		case reply := <-w.replies:
-			if reply.Subject == msg.Reply { // and not to one that was given up on
-				return ackOf(reply)
+			if reply.Subject != msg.Reply { // to one that was given up on
+				continue
 			}
+			err := ackOf(reply)
+			if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeStillBeingStored {
+				continue
+			}
+			return err
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -80,7 +80,7 @@ func TestUsualAnswer(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
 		r := numbered(1)
-		answer, err := q.nc.Request(q.names.in+".1", appendRecord([]byte{groupVersion}, &r), requestTimeout)
+		answer, err := q.nc().Request(q.names.in+".1", appendRecord([]byte{groupVersion}, &r), requestTimeout)
 		require.NoError(t, err)
 		require.True(t, saysStored(answer.Data), "%s", answer.Data)
 	})
