@@ -38,7 +38,7 @@ type known struct {
 // follow makes it go by the settings of a.
 func (k *known) follow(a *App) {
 	k.logger.to.Store(a.log)
-	k.log.SetFollow(a.streamsChanged)
+	k.log.SetReport(a.streamsChanged)
 }
 
 // knowns holds them, by the identity of the queue they are kept in.

@@ -4,15 +4,15 @@
 // Package events streams a user's new mails as they come: Server-Sent Events
 // (WHATWG HTML, section 9.2).
 //
-// In come requests of users who have signed in, with the position they were at
-// in the header Last-Event-ID or the parameter last-event-id; out goes a
-// response that does not end by itself. Who does not read fast enough is cut
-// off, never waited for, and goes on where he was when he comes again.
+// A request of a user who has signed in carries the client's last position in
+// the header Last-Event-ID or the parameter last-event-id. The response stays
+// open. A client that does not read fast enough is disconnected, never waited
+// for, and resumes at its position when it reconnects.
 //
 // An idle stream costs next to nothing: a stream over HTTP/1.1 gives back what
 // the server holds for a request (the goroutine with its stack, the buffers,
-// the request) and keeps the connection alone; goroutines write when there is
-// something to write.
+// the request) and keeps only the connection. Goroutines exist only while there
+// is something to write.
 package events
 
 import (
@@ -32,11 +32,11 @@ import (
 type Config struct {
 	// Open begins a stream (see [eventlog.Log.Open]).
 	Open func(ctx context.Context, user, lastID string, wake func()) (*eventlog.Stream, eventlog.Start, error)
-	// Observe is told what happens.
+	// Observe is notified of what happens.
 	Observe Observer
 }
 
-// Observer is told what happens. What is nil is not called.
+// Observer is notified of what happens. A nil function is not called.
 type Observer struct {
 	// Opened and Ended are called for each stream.
 	Opened func()
@@ -54,7 +54,7 @@ const (
 	Lifetime  End = "lifetime"   // it lasted as long as one may
 	Stopping  End = "stopping"   // the configuration is replaced, or Caddy ends
 	Slow      End = "slow"       // the client did not read fast enough
-	SignedOut End = "signed_out" // what the user had signed in with does not hold any more
+	SignedOut End = "signed_out" // the user's session is no longer valid
 	Lost      End = "lost"       // the history was lost
 )
 
@@ -69,9 +69,9 @@ var defaultTiming = timing{
 	heartbeat: 25 * time.Second, lifetime: 30 * time.Minute, write: 10 * time.Second, open: 10 * time.Second, stop: time.Second,
 }
 
-// again is when a client may come again, spread so that after a reload not all
-// come at once.
-const again = 2 * time.Second
+// retryAfter is when a client may reconnect, spread so that after a reload not
+// all return at once.
+const retryAfter = 2 * time.Second
 
 // Handler streams. See [New].
 type Handler struct {
@@ -118,7 +118,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusTooManyRequests, "there are too many streams for this user already")
 		return
 	case err != nil:
-		refuse(w, http.StatusServiceUnavailable, "streams cannot be opened right now; come again later")
+		refuse(w, http.StatusServiceUnavailable, "streams cannot be opened right now; try again later")
 		return
 	}
 	h.cfg.Observe.Opened()
@@ -143,8 +143,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// lastID is where the client was. A browser says that in the header when it
-// connects again by itself, whatever is in the URL since the first time.
+// lastID is the client's last position. A browser that reconnects
+// automatically sends it in the header; the URL still has the older one.
 func lastID(r *http.Request) string {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		return id
@@ -190,8 +190,8 @@ func (h *Handler) leave(s *stream) {
 	}
 }
 
-// Stop ends all streams, and each that comes later as soon as it has begun, so
-// that its client comes again. It waits for them to end, a second at most.
+// Stop ends all streams, and each later one as soon as it has begun, so that
+// its client reconnects. It waits for them to end, for one second at most.
 func (h *Handler) Stop() {
 	h.mu.Lock()
 	if h.stopped {
@@ -218,7 +218,7 @@ func (h *Handler) Stop() {
 	}
 }
 
-// spread is d, up to half of it more or less.
+// spread returns d, plus or minus up to half of it.
 func spread(d time.Duration) time.Duration {
 	return d/2 + time.Duration(rand.Int64N(int64(d))) //nolint:gosec // not a secret
 }

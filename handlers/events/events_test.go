@@ -36,7 +36,7 @@ func TestStream(t *testing.T) {
 		start := c.position()
 		retry, err := strconv.Atoi(c.retry)
 		require.NoError(t, err)
-		require.InDelta(t, again.Milliseconds(), retry, float64(again.Milliseconds()/2))
+		require.InDelta(t, retryAfter.Milliseconds(), retry, float64(retryAfter.Milliseconds()/2))
 		for i := range 10 {
 			s.offer(t, alice, i, fmt.Sprint(i))
 		}
@@ -76,7 +76,8 @@ func TestReset(t *testing.T) {
 	require.Equal(t, []string{"1"}, c.want(1))
 	c.hangUp()
 
-	// A page that connects anew can say it in the URL; the header is younger.
+	// A page that makes a new EventSource sends the position in the URL. The
+	// header is more recent.
 	for header, want := range map[string]string{"": "mail", "of another time": "reset"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"?last-event-id="+last, nil)
@@ -93,7 +94,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// A stream where nothing happens says so, and tells its position.
+// An idle stream sends heartbeats, with its position.
 func TestHeartbeat(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, configure func(*httptest.Server)) {
 		s := newSite(t, func(timing *timing) {
@@ -139,7 +140,7 @@ func TestStopping(t *testing.T) {
 		require.Equal(t, 20, s.endings(Stopping))
 		s.handler.Stop() // again
 
-		// Who comes while it stops is sent away, to come again.
+		// A client that connects while it stops is told to reconnect.
 		c := s.connect(t, alice, "")
 		_, ok := c.next()
 		require.False(t, ok)
@@ -193,8 +194,8 @@ func TestSignedOutMeanwhile(t *testing.T) {
 	require.Equal(t, 1, s.endings(SignedOut))
 }
 
-// A client that does not read is cut off, and misses nothing when it comes
-// again within what is kept.
+// A client that does not read is disconnected, and misses nothing if it
+// reconnects while its events are kept.
 func TestSlowClient(t *testing.T) {
 	s := newSite(t, func(timing *timing) { timing.write = 200 * time.Millisecond }, func(s *httptest.Server) {
 		s.Listener = narrow{s.Listener}

@@ -15,7 +15,7 @@ import (
 // appendStart begins a stream at the position id.
 func appendStart(b []byte, start eventlog.Start, id string) []byte {
 	b = append(b, "retry: "...)
-	b = strconv.AppendInt(b, spread(again).Milliseconds(), 10)
+	b = strconv.AppendInt(b, spread(retryAfter).Milliseconds(), 10)
 	b = append(b, "\n\n"...)
 	if start == eventlog.Reset {
 		b = appendEvent(b, id, "reset", []byte(`{"@type":"Reset"}`))

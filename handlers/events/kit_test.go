@@ -188,7 +188,7 @@ func (s *source) want(n int) []string {
 	return got
 }
 
-// position reads until the server has told where the client is.
+// position reads until the server has sent a position.
 func (s *source) position() string {
 	s.t.Helper()
 	for {

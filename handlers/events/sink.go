@@ -13,13 +13,13 @@ import (
 
 // sink is where a stream is written to.
 type sink interface {
-	// send writes b within a time that does not go on after that.
+	// send writes b within the given time, which does not limit later sends.
 	send(b []byte, within time.Duration) error
 	// watch calls gone, at most once, when the client has gone away.
 	watch(gone func())
-	// hurry gives a send that is under way only so much more time.
-	hurry(within time.Duration)
-	// close ends the response; broken tells that there is nobody to tell so.
+	// shortenDeadline gives a send that is under way only that much more time.
+	shortenDeadline(within time.Duration)
+	// close ends the response; broken says that the client is gone.
 	close(broken bool, within time.Duration)
 }
 
@@ -70,7 +70,7 @@ func (c *connection) watch(gone func()) {
 	}()
 }
 
-func (c *connection) hurry(within time.Duration) {
+func (c *connection) shortenDeadline(within time.Duration) {
 	_ = c.conn.SetWriteDeadline(time.Now().Add(within))
 }
 
@@ -104,9 +104,9 @@ func (r *response) send(b []byte, within time.Duration) error {
 	return nil
 }
 
-func (*response) watch(func()) {} // the request's context tells
+func (*response) watch(func()) {} // the request's context ends
 
-func (r *response) hurry(within time.Duration) {
+func (r *response) shortenDeadline(within time.Duration) {
 	_ = r.control.SetWriteDeadline(time.Now().Add(within))
 }
 

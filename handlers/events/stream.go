@@ -12,9 +12,9 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
 )
 
-// stream is one stream to one client. While nothing happens it has no
-// goroutine that writes; the first thing to write starts one, which ends when
-// there is nothing more.
+// stream is one stream to one client. An idle stream has no writing goroutine.
+// The first thing to write starts one, which ends when there is nothing left to
+// write.
 type stream struct {
 	handler *Handler
 	log     *eventlog.Stream
@@ -23,11 +23,11 @@ type stream struct {
 	ends    time.Time
 	timer   *time.Timer // of the next heartbeat
 
-	mu      sync.Mutex
-	running bool // somebody writes, or is about to
-	more    bool // and has to look again after that
-	beat    bool // a heartbeat is due
-	ended   End  // not empty: nothing more is to be written
+	mu           sync.Mutex
+	running      bool // a goroutine writes, or is about to
+	more         bool // it must check again before it ends
+	heartbeatDue bool
+	ended        End // not empty: nothing more may be written
 }
 
 // begin writes how the stream starts, then goes on in the background.
@@ -50,15 +50,15 @@ func (s *stream) begin(start eventlog.Start) {
 }
 
 // wake is called when there may be something to write.
-func (s *stream) wake() { s.poke(false) }
+func (s *stream) wake() { s.wakeWriter(false) }
 
-func (s *stream) heartbeat() { s.poke(true) }
+func (s *stream) heartbeat() { s.wakeWriter(true) }
 
-// poke makes somebody write. It does not wait for that.
-func (s *stream) poke(beat bool) {
+// wakeWriter starts the writing goroutine if it does not run. It does not wait.
+func (s *stream) wakeWriter(heartbeat bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beat = s.beat || beat
+	s.heartbeatDue = s.heartbeatDue || heartbeat
 	switch {
 	case s.ended != "":
 	case s.running:
@@ -69,23 +69,23 @@ func (s *stream) poke(beat bool) {
 	}
 }
 
-// run writes for as long as there is something to write.
+// run writes as long as there is something to write.
 func (s *stream) run() {
 	for {
 		s.mu.Lock()
-		end, more, beat := s.ended, s.more, s.beat
-		s.more, s.beat = false, false
+		end, more, heartbeat := s.ended, s.more, s.heartbeatDue
+		s.more, s.heartbeatDue = false, false
 		if end == "" && !more {
 			s.running = false
 			s.mu.Unlock()
 			return
 		}
 		s.mu.Unlock()
-		if end == "" && beat {
-			end = s.due()
+		if end == "" && heartbeat {
+			end = s.check()
 		}
 		if end == "" {
-			end = s.write(nil, beat)
+			end = s.write(nil, heartbeat)
 		}
 		if end != "" {
 			s.finish(end)
@@ -94,8 +94,9 @@ func (s *stream) run() {
 	}
 }
 
-// due is what has to be looked at from time to time.
-func (s *stream) due() End {
+// check is made at each heartbeat: it reports whether the stream has to end, and
+// schedules the next heartbeat.
+func (s *stream) check() End {
 	switch {
 	case time.Now().After(s.ends):
 		return Lifetime
@@ -108,7 +109,7 @@ func (s *stream) due() End {
 	return ""
 }
 
-// end ends the stream from outside, soon.
+// end ends the stream from another goroutine, soon.
 func (s *stream) end(why End) {
 	s.mu.Lock()
 	first := s.ended == ""
@@ -116,18 +117,18 @@ func (s *stream) end(why End) {
 		s.ended = why
 	}
 	running := s.running
-	s.running = true // nobody begins to write any more
+	s.running = true // no other goroutine may start to write
 	s.mu.Unlock()
 	switch {
 	case !first:
 	case running:
-		s.sink.hurry(s.handler.timing.stop)
+		s.sink.shortenDeadline(s.handler.timing.stop)
 	default:
 		s.finish(why)
 	}
 }
 
-// finish ends the stream. Whoever runs calls it, once.
+// finish ends the stream. The running goroutine calls it, once.
 func (s *stream) finish(why End) {
 	s.mu.Lock()
 	if s.ended == "" {
@@ -146,10 +147,10 @@ func (s *stream) finish(why End) {
 	s.handler.leave(s)
 }
 
-// write writes what begin appends, if anything, then the events that have come.
-// A beat is written in any case. The result is not empty if the stream has to
+// write writes what begin appends, if it is not nil, then the new events. A
+// heartbeat is always written. The result is not empty if the stream has to
 // end.
-func (s *stream) write(begin func([]byte) []byte, beat bool) End {
+func (s *stream) write(begin func([]byte) []byte, heartbeat bool) End {
 	events, id, err := s.log.Next()
 	switch {
 	case errors.Is(err, eventlog.ErrSlow):
@@ -158,7 +159,7 @@ func (s *stream) write(begin func([]byte) []byte, beat bool) End {
 		return Lost
 	case err != nil:
 		return Stopping
-	case len(events) == 0 && begin == nil && !beat:
+	case len(events) == 0 && begin == nil && !heartbeat:
 		return ""
 	}
 	if err := s.writeEvents(begin, events, id); err != nil {
@@ -173,8 +174,9 @@ func (s *stream) write(begin func([]byte) []byte, beat bool) End {
 	return ""
 }
 
-// enough bytes are written at once: each such part has its own deadline.
-const enough = 16 << 10
+// flushSize is about how many bytes are written at once. Each write has its own
+// deadline.
+const flushSize = 16 << 10
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
@@ -186,15 +188,15 @@ func (s *stream) writeEvents(begin func([]byte) []byte, events []*eventlog.Event
 		b = begin(b)
 	}
 	for _, e := range events {
-		if b = appendEvent(b, e.ID, e.Kind, e.Data); len(b) >= enough {
+		if b = appendEvent(b, e.ID, e.Kind, e.Data); len(b) >= flushSize {
 			if err := s.sink.send(b, s.handler.timing.write); err != nil {
 				return err
 			}
 			b = b[:0]
 		}
 	}
-	// The position after them, also where there are none: without it a quiet
-	// stream could not be resumed for longer than the history.
+	// The position after them, even if there are none: without it a stream that
+	// was idle for longer than the history could not be resumed.
 	b = appendPosition(b, id)
 	*buffer = b[:0]
 	return s.sink.send(b, s.handler.timing.write)

@@ -33,8 +33,8 @@ type pending struct {
 }
 
 // Offer stores the event with the given identity for the streams of user, if
-// there are any or have been within the history; it returns when that is done.
-// data is called if it is needed, and returns what kind of event it is.
+// there are any or were any within the history. It returns when that is done.
+// data is called only if the event is stored, and returns its kind and content.
 func (l *Log) Offer(ctx context.Context, user string, id notification.Identity, data func() (kind string, data []byte)) error {
 	if err := l.wait(ctx, l.leasesRead); err != nil {
 		return err
@@ -45,7 +45,7 @@ func (l *Log) Offer(ctx context.Context, user string, id notification.Identity, 
 	if !l.cfg.Shared {
 		return nil
 	}
-	// A stream may have begun elsewhere, and we do not know of it so far.
+	// A stream may have been opened elsewhere, and we do not know of it yet.
 	o := offerOf(user, id, data)
 	l.mu.Lock()
 	wanted := l.holds(user)
@@ -65,7 +65,7 @@ func offerOf(user string, id notification.Identity, data func() (string, []byte)
 	return o
 }
 
-// Idle tells that no user has a lease, so that there is nothing to offer.
+// Idle reports whether no user has a lease, so that there is nothing to offer.
 func (l *Log) Idle() bool {
 	select {
 	case <-l.leasesRead.done:
@@ -96,7 +96,7 @@ func (l *Log) append(ctx context.Context, o offer) error {
 	}
 }
 
-// appendLoop writes what waits, as much as there is with one fsync.
+// appendLoop writes the events that wait, all of them with one fsync.
 func (l *Log) appendLoop() {
 	var batch []*pending
 	var buffer []byte

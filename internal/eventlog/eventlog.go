@@ -1,20 +1,20 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package eventlog is what the event streams of users are made of: a history of
-// the last hour, in which a stream goes on where another one broke off.
+// Package eventlog keeps the events of the last hour for the event streams of
+// users, so that a stream can be resumed where another one was interrupted.
 //
-// In come events, each for one user ([Log.Offer]), and streams that want those
-// of one user ([Log.Open]). Out go the events of each stream in one order, with
-// positions that mean the same on every Caddy that shares the store of the
-// queue, or the word that some are lost ([ErrSlow], [ErrLost], [Reset]).
+// [Log.Offer] stores an event for one user. [Log.Open] opens a stream of the
+// events of one user. Each stream gets its events in one order, with positions
+// that mean the same on every Caddy that shares the store of the queue, or an
+// indication that events are lost ([ErrSlow], [ErrLost], [Reset]).
 //
-// Only what somebody may want is written. A stream takes a lease for its user,
-// which is kept in a table of the queue and lasts for the history after the
-// last stream has ended; without one an event is not stored. What is written
-// goes into a log of the queue, many events with one fsync. Every Caddy reads
-// that log and keeps what it says in memory, so that streams cost the store
-// nothing, also when thousands come at once after a reload.
+// Events are stored only for users who may need them. A stream takes a lease
+// for its user in a table of the queue. The lease lasts until the history has
+// passed since the last stream ended. Without a lease no event is stored. Events
+// are written to a log of the queue, many with one fsync. Every Caddy reads
+// that log and keeps its content in memory, so that streams cost the store
+// nothing, even if thousands reconnect at once after a reload.
 package eventlog
 
 import (
@@ -29,12 +29,12 @@ import (
 
 // Bounds of the history.
 const (
-	// History is how long after it broke off a stream can be resumed.
+	// History is how long after its end a stream can be resumed.
 	History = time.Hour
 	// maxBytes bounds the history on disk, and in the memory of each Caddy.
 	maxBytes = 32 << 20
-	// maxEvents bounds how many events of one user are kept. A stream that is
-	// further behind is lost.
+	// maxEvents bounds how many events of one user are kept. A stream that falls
+	// further behind ends with ErrSlow.
 	maxEvents = 256
 	// MaxStreams bounds how many streams one user has at each Caddy.
 	MaxStreams = 100
@@ -42,8 +42,7 @@ const (
 
 // The errors of a [Log].
 var (
-	// ErrSlow means that more events came than are kept before the stream got
-	// the first of them.
+	// ErrSlow means that events were dropped before the stream read them.
 	ErrSlow = errors.New("the stream does not keep up")
 	// ErrLost means that the history was lost with its store.
 	ErrLost = errors.New("the history of the stream is lost")
@@ -53,10 +52,10 @@ var (
 	ErrClosed = errors.New("the event log is closed")
 )
 
-// Config tells where a log is kept.
+// Config of a [Log].
 type Config struct {
 	Queue *queue.Queue
-	// Shared tells that others use the same store at the same time.
+	// Shared says that other processes use the same store at the same time.
 	Shared bool
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
@@ -68,18 +67,18 @@ type Log struct {
 	store   *queue.Log
 	leases  *queue.Table
 	appends chan *pending
-	kick    chan struct{} // wakes maintain
+	wake    chan struct{} // wakes maintain
 	timing  timing
 
 	historyRead, leasesRead once // closed when what is stored is known
 
-	mu      sync.Mutex
-	topics  map[string]*topic
-	leased  int // topics with a lease that holds, or held at the last look
-	history history
-	recent  recent
-	follow  Follow
-	unheard map[string]struct{} // users whose streams follow was not told of
+	mu         sync.Mutex
+	topics     map[string]*topic
+	leased     int // topics with a lease that holds, or held when maintain last ran
+	history    history
+	recent     recent
+	report     Report
+	unreported map[string]struct{} // users whose streams have not been reported
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -97,12 +96,12 @@ var defaultTiming = timing{
 	history: History, lease: History + 30*time.Minute, renew: History + 5*time.Minute, tick: time.Minute, retry: time.Second,
 }
 
-// Follow is told when the first stream of a user has come (streaming), and when
-// there has been none for the time of the history. It may be told the same
-// again. After an error it is told again later.
-type Follow func(ctx context.Context, user string, streaming bool) error
+// Report is called when the first stream of a user was opened (streaming), and
+// when there has been none for the time of the history. It may be called with
+// the same values again. After an error it is called again later.
+type Report func(ctx context.Context, user string, streaming bool) error
 
-// topic is what concerns one user.
+// topic holds the lease, events and streams of one user.
 type topic struct {
 	user     string
 	lease    time.Time // until when it is known to hold
@@ -112,8 +111,8 @@ type topic struct {
 	streams  []*Stream
 }
 
-// Open opens the log. What is stored is read in the background, for as long as
-// which [Log.Open] and [Log.Offer] wait.
+// Open opens the log. The stored events and leases are read in the background.
+// [Log.Open] and [Log.Offer] wait for that.
 func Open(cfg Config) *Log { return open(cfg, defaultTiming) }
 
 func open(cfg Config, timing timing) *Log {
@@ -122,12 +121,12 @@ func open(cfg Config, timing timing) *Log {
 		store:       cfg.Queue.Log("events", queue.LogLimits{Age: timing.history, Bytes: maxBytes}),
 		leases:      cfg.Queue.Table(leaseTable),
 		appends:     make(chan *pending, maxBatch),
-		kick:        make(chan struct{}, 1),
+		wake:        make(chan struct{}, 1),
 		timing:      timing,
 		historyRead: newOnce(),
 		leasesRead:  newOnce(),
 		topics:      make(map[string]*topic),
-		unheard:     make(map[string]struct{}),
+		unreported:  make(map[string]struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.wg.Go(l.appendLoop)
@@ -137,11 +136,11 @@ func open(cfg Config, timing timing) *Log {
 	return l
 }
 
-// SetFollow sets who is told of the users that have streams.
-func (l *Log) SetFollow(f Follow) {
+// SetReport sets the function that the users who have streams are reported to.
+func (l *Log) SetReport(r Report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.follow = f
+	l.report = r
 }
 
 // Close ends everything. The queue must still be open.
@@ -155,9 +154,9 @@ func (l *Log) Close() {
 	}
 }
 
-// keep reads something until the log is closed, again and again.
+// keep calls read again whenever it returns, until the log is closed.
 func (l *Log) keep(what string, read func(context.Context) error) {
-	told := false
+	logged := false
 	for l.ctx.Err() == nil {
 		start := time.Now()
 		err := read(l.ctx)
@@ -165,10 +164,10 @@ func (l *Log) keep(what string, read func(context.Context) error) {
 			return
 		}
 		if time.Since(start) > l.timing.tick {
-			told = false
+			logged = false
 		}
-		if !told {
-			told = true
+		if !logged {
+			logged = true
 			l.cfg.Logger.Warn("the event streams wait for the store", "what", what, "error", err)
 		}
 		select {

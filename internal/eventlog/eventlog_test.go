@@ -131,7 +131,7 @@ func TestReset(t *testing.T) {
 	bobs.hangUp()
 }
 
-// A stream that does not keep up is told so, and resets.
+// A stream that does not keep up gets an error, and resets.
 func TestSlowStream(t *testing.T) {
 	l := newLog(t)
 	slow, quick := newClient(t, l, alice), newClient(t, l, alice)
@@ -274,8 +274,8 @@ func TestStoreAway(t *testing.T) {
 	require.False(t, l.Idle(), "nobody knows")
 }
 
-// While the store is opened anew nothing is lost, and nothing comes twice.
-func TestStoreOpenedAnew(t *testing.T) {
+// While the store is reopened nothing is lost, and nothing comes twice.
+func TestStoreReopened(t *testing.T) {
 	dir := t.TempDir()
 	q := openQueue(t, dir)
 	l := openLog(t, q, quick)

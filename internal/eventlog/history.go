@@ -15,8 +15,8 @@ import (
 const (
 	// eventOverhead is about what an event takes in memory besides its data.
 	eventOverhead = 200
-	// orderOverhead is what of it is left of an event that was dropped before
-	// its turn: the place in the order.
+	// orderOverhead is the part of it that stays when an event is dropped before
+	// its turn: its place in the order.
 	orderOverhead = 64
 )
 
@@ -32,7 +32,7 @@ type Event struct {
 	identity notification.Identity
 }
 
-// history is what is known of the log in the store. Log.mu guards it.
+// history is the content of the log in the store. Log.mu guards it.
 type history struct {
 	made  time.Time // of the log in the store
 	last  uint64    // the last entry that was read
@@ -54,8 +54,8 @@ func (l *Log) followStore(ctx context.Context) error {
 	return l.store.Follow(ctx, l.begin, l.read, l.historyRead.happen)
 }
 
-// begin looks at the log before it is read on. What is no longer there, or
-// belongs to a log that was lost, is forgotten.
+// begin is called before the log is read. Events that are no longer there, or
+// belong to a log that was lost, are forgotten.
 func (l *Log) begin(state queue.LogState) (after uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,7 +84,7 @@ func (l *Log) begin(state queue.LogState) (after uint64) {
 	return h.last
 }
 
-// read takes an entry of the log in.
+// read adds an entry of the log.
 func (l *Log) read(entry queue.LogEntry) {
 	batch, err := decodeBatch(entry.Data)
 	l.mu.Lock()
@@ -92,13 +92,13 @@ func (l *Log) read(entry queue.LogEntry) {
 	h := &l.history
 	h.last = entry.Seq
 	if err != nil {
-		l.cfg.Logger.Error("leaving out events that cannot be read", "error", err)
+		l.cfg.Logger.Error("events that cannot be read are left out", "error", err)
 	}
 	h.head = position(entry.Seq, maxPlace)
 	for place, o := range batch {
 		p := position(entry.Seq, place)
 		if place == len(batch)-1 {
-			p = h.head // after the last one there is nothing more to come
+			p = h.head // nothing can follow the last one
 		}
 		l.add(l.topic(o.user), &Event{
 			ID: encodeID(h.made, p, entry.Stored), Kind: o.kind, Data: o.data, position: p, identity: o.id,
@@ -107,7 +107,7 @@ func (l *Log) read(entry queue.LogEntry) {
 	l.evict(time.Now())
 }
 
-// add appends an event, unless it is there already: a notification may be
+// add appends an event unless it is already there: a notification may be
 // delivered again after a crash.
 func (l *Log) add(t *topic, e *Event, at time.Time) {
 	if slices.ContainsFunc(t.events, func(other *Event) bool { return other.identity == e.identity }) {
@@ -133,7 +133,7 @@ func (l *Log) drop(t *topic) {
 	l.history.bytes -= len(oldest.Data) + eventOverhead - orderOverhead
 }
 
-// evict drops what is too old or too much.
+// evict drops events that are too old, or too many.
 func (l *Log) evict(now time.Time) {
 	h := &l.history
 	for h.first < len(h.order) {

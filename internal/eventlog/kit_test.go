@@ -131,28 +131,28 @@ func (c *client) wait(n int) []string {
 // hangUp closes the stream.
 func (c *client) hangUp() { c.stream.Close() }
 
-// follows remembers what it was told.
-type follows struct {
+// reports records the calls of its method report.
+type reports struct {
 	mu    sync.Mutex
-	told  []string
+	calls []string
 	fails int
 }
 
-func (f *follows) follow(_ context.Context, user string, streaming bool) error {
+func (f *reports) report(_ context.Context, user string, streaming bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fails > 0 {
 		f.fails--
 		return queue.ErrUnavailable
 	}
-	f.told = append(f.told, fmt.Sprint(user, " ", streaming))
+	f.calls = append(f.calls, fmt.Sprint(user, " ", streaming))
 	return nil
 }
 
-func (f *follows) list() []string {
+func (f *reports) list() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]string(nil), f.told...)
+	return append([]string(nil), f.calls...)
 }
 
 func numbers(from, to int) []string {

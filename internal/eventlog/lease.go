@@ -16,8 +16,8 @@ import (
 // time in milliseconds until which events for the user are stored.
 const leaseTable = "streams"
 
-// Users returns those who have streams at any Caddy that shares the queue's
-// store, or had one within the time of the history. No [Log] need be open.
+// Users returns the users who have streams at any Caddy that shares the queue's
+// store, or had one within the time of the history. No [Log] needs to be open.
 func Users(ctx context.Context, q *queue.Queue) ([]string, error) {
 	now := time.Now().UnixMilli()
 	var users []string
@@ -37,7 +37,7 @@ func (l *Log) followLeases(ctx context.Context) error {
 	return l.leases.Watch(ctx, nil, l.seeLease, l.leasesRead.happen)
 }
 
-// seeLease learns of a lease, ours or that of another Caddy.
+// seeLease takes note of a lease, ours or that of another Caddy.
 func (l *Log) seeLease(entry queue.Entry) {
 	millis, err := strconv.ParseInt(string(entry.Value), 10, 64)
 	if len(entry.Key) != 1 || err != nil && !entry.Deleted {
@@ -70,20 +70,20 @@ func (l *Log) seeLease(entry queue.Entry) {
 	})
 }
 
-// Wants tells whether events for user are stored.
+// Wants reports whether events for user are stored.
 func (l *Log) Wants(user string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.holds(user)
 }
 
-// holds tells the same. l.mu is held.
+// holds reports the same. l.mu is held.
 func (l *Log) holds(user string) bool {
 	t := l.topics[user]
 	return t != nil && time.Now().Before(t.lease)
 }
 
-// extend makes the lease hold until then. l.mu is held.
+// extend makes the lease last until the given time. l.mu is held.
 func (l *Log) extend(t *topic, until time.Time) {
 	if t.lease.IsZero() {
 		l.leased++
@@ -102,7 +102,7 @@ func (l *Log) takeLease(ctx context.Context, user string) error {
 	until := time.Now().Add(l.timing.lease)
 	if !known {
 		l.extend(t, until)
-		l.unheard[user] = struct{}{}
+		l.unreported[user] = struct{}{}
 	}
 	l.mu.Unlock()
 	if known {
@@ -113,7 +113,7 @@ func (l *Log) takeLease(ctx context.Context, user string) error {
 		return err
 	}
 	select {
-	case l.kick <- struct{}{}: // somebody is to be told
+	case l.wake <- struct{}{}: // there is a user to report
 	default:
 	}
 	return nil
@@ -128,15 +128,15 @@ func (l *Log) maintain() {
 		select {
 		case <-l.ctx.Done():
 			return
-		case <-l.kick:
-			l.tell()
+		case <-l.wake:
+			l.reportAll()
 			continue
 		case <-tick.C:
 		}
 		if l.wait(l.ctx, l.leasesRead) != nil {
 			return
 		}
-		renew, end := l.look(time.Now())
+		renew, end := l.plan(time.Now())
 		for _, user := range renew {
 			if err := l.takeLease(l.ctx, user); err != nil && l.ctx.Err() == nil {
 				l.cfg.Logger.Warn("the lease of a stream could not be renewed; it will be tried again", "error", err)
@@ -148,12 +148,13 @@ func (l *Log) maintain() {
 				l.endLease(user, revision)
 			}
 		}
-		l.tell()
+		l.reportAll()
 	}
 }
 
-// look finds what is to be done, and forgets users of whom nothing is left.
-func (l *Log) look(now time.Time) (renew []string, end map[string]uint64) {
+// plan returns the leases to renew and to end, and forgets users with neither
+// events nor lease.
+func (l *Log) plan(now time.Time) (renew []string, end map[string]uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.evict(now)
@@ -180,48 +181,48 @@ func (l *Log) look(now time.Time) (renew []string, end map[string]uint64) {
 	return renew, end
 }
 
-// endLease tells that the user has no streams any more, then takes the lease
-// out of the table. Should a stream have come meanwhile, anywhere, the table
-// knows.
+// endLease reports that the user has no streams any more, then deletes the
+// lease from the table. If a stream was opened in the meantime, anywhere, the
+// lease has changed, and stays.
 func (l *Log) endLease(user string, revision uint64) {
-	if err := l.tellOf(user, false); err != nil {
-		return // told again later
+	if err := l.reportUser(user, false); err != nil {
+		return // it is reported again later
 	}
 	err := l.leases.Delete(l.ctx, queue.Key{user}, revision)
 	if errors.Is(err, queue.ErrChanged) {
 		l.mu.Lock()
-		l.unheard[user] = struct{}{}
+		l.unreported[user] = struct{}{}
 		l.mu.Unlock()
 	}
 }
 
-// tell tells of users with new streams.
-func (l *Log) tell() {
+// reportAll reports the users with new streams.
+func (l *Log) reportAll() {
 	l.mu.Lock()
-	users := make([]string, 0, len(l.unheard))
-	for user := range l.unheard {
+	users := make([]string, 0, len(l.unreported))
+	for user := range l.unreported {
 		users = append(users, user)
 	}
 	l.mu.Unlock()
 	for _, user := range users {
-		if l.tellOf(user, true) == nil {
+		if l.reportUser(user, true) == nil {
 			l.mu.Lock()
-			delete(l.unheard, user)
+			delete(l.unreported, user)
 			l.mu.Unlock()
 		}
 	}
 }
 
-func (l *Log) tellOf(user string, streaming bool) error {
+func (l *Log) reportUser(user string, streaming bool) error {
 	l.mu.Lock()
-	follow := l.follow
+	report := l.report
 	l.mu.Unlock()
-	if follow == nil {
+	if report == nil {
 		return nil
 	}
-	err := follow(l.ctx, user, streaming)
+	err := report(l.ctx, user, streaming)
 	if err != nil && l.ctx.Err() == nil {
-		l.cfg.Logger.Warn("the registration of a user could not follow the streams; it will be tried again", "error", err)
+		l.cfg.Logger.Warn("the registration of a user with streams could not be updated; it will be tried again", "error", err)
 	}
 	return err
 }

@@ -18,8 +18,8 @@ func TestLeaseEnds(t *testing.T) {
 	t.Parallel()
 	q := openQueue(t, t.TempDir())
 	l := openLog(t, q, brief)
-	f := new(follows)
-	l.SetFollow(f.follow)
+	f := new(reports)
+	l.SetReport(f.report)
 	c := newClient(t, l, alice)
 	require.Eventually(t, func() bool { return slices.Equal([]string{alice + " true"}, f.list()) }, patience, time.Millisecond)
 	time.Sleep(2 * brief.lease)
@@ -46,11 +46,11 @@ func TestLeaseEnds(t *testing.T) {
 	require.Eventually(t, func() bool { return l.Wants(alice) && f.list()[len(f.list())-1] == alice+" true" }, patience, time.Millisecond)
 }
 
-func TestFollowIsToldAgainAfterAnError(t *testing.T) {
+func TestReportIsRepeatedAfterAnError(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, openQueue(t, t.TempDir()), brief)
-	f := &follows{fails: 3}
-	l.SetFollow(f.follow)
+	f := &reports{fails: 3}
+	l.SetReport(f.report)
 	c := newClient(t, l, alice)
 	require.Eventually(t, func() bool { return slices.Equal([]string{alice + " true"}, f.list()) }, patience, time.Millisecond)
 	f.mu.Lock()
@@ -70,7 +70,7 @@ func TestLeaseEndsOverRestart(t *testing.T) {
 	})
 	time.Sleep(brief.lease)
 	l := openLog(t, openQueue(t, dir), brief)
-	f := new(follows)
-	l.SetFollow(f.follow)
+	f := new(reports)
+	l.SetReport(f.report)
 	require.Eventually(t, func() bool { return slices.Equal([]string{alice + " false"}, f.list()) }, patience, time.Millisecond)
 }

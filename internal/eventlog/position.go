@@ -12,9 +12,9 @@ import (
 // A position numbers the events of one log: the number of the entry in the
 // store, and the place in it.
 //
-// What a client gets of it is an ID that says which log it belongs to and when
-// it was given out, because it is good for the time of the history only: what
-// came for a user without a lease was not stored.
+// Clients get an ID that also names the log and when it was issued. It is valid
+// for the time of the history only, because events for a user without a lease
+// are not stored.
 const (
 	placeBits = 10
 	maxPlace  = 1<<placeBits - 1
@@ -33,8 +33,8 @@ func encodeID(made time.Time, position uint64, issued time.Time) string {
 	return string(b)
 }
 
-// decodeID returns what id says of the log that was made then; ok is false for
-// one of another log, or none that was ever given out.
+// decodeID returns the position that id has in the log made at the given time.
+// ok is false if id is of another log, or was never issued.
 func decodeID(id string, made time.Time) (position uint64, issued time.Time, ok bool) {
 	parts := strings.Split(id, "-")
 	if len(id) > 64 || len(parts) != 3 {

@@ -13,9 +13,9 @@ const (
 	recentAge = 5 * time.Second
 )
 
-// recent remembers, for a moment, events that nobody wanted. Where several
-// Caddys share a store, one learns of a stream at another a moment late: what
-// came in between is found here.
+// recent keeps, for a few seconds, events that were not stored. If several
+// Caddys share a store, each learns of a stream at another one a moment late.
+// The events in between are found here.
 type recent struct {
 	ring [maxRecent]*remembered
 	next int
@@ -31,7 +31,7 @@ func (r *recent) add(o offer) {
 	r.next = (r.next + 1) % maxRecent
 }
 
-// of returns what came for user within the last moments, oldest first.
+// of returns the recent events for user, oldest first.
 func (r *recent) of(user string) []offer {
 	var found []offer
 	now := time.Now()

@@ -25,26 +25,26 @@ type Start uint8
 
 // Where streams begin.
 const (
-	// Now: with what comes next, as nothing else was asked for.
+	// Now: with the next event, as no position was given.
 	Now Start = iota
-	// Resumed: after the position that was asked for.
+	// Resumed: after the given position.
 	Resumed
-	// Reset: with what comes next, because it is not known what came after the
-	// position that was asked for.
+	// Reset: with the next event, because the events after the given position
+	// are not known any more.
 	Reset
 )
 
-// Open begins a stream of the events of user, after the position lastID if it
-// is not empty. It makes sure that from now on they are stored. wake is called
-// whenever there may be something for [Stream.Next]; it must return at once,
-// and call nothing of the log. Errors: [ErrTooMany], [ErrClosed],
+// Open opens a stream of the events of user, after the position lastID if it is
+// not empty, and makes sure that these events are stored from now on. wake is
+// called whenever there may be something for [Stream.Next]. It must return at
+// once and must not call the log. Errors: [ErrTooMany], [ErrClosed],
 // queue.ErrUnavailable. The stream must be closed.
 func (l *Log) Open(ctx context.Context, user, lastID string, wake func()) (*Stream, Start, error) {
 	if err := l.wait(ctx, l.leasesRead, l.historyRead); err != nil {
 		return nil, Now, err
 	}
 	l.mu.Lock()
-	head := l.history.head // what comes while the lease is written is the stream's
+	head := l.history.head // events that arrive while the lease is written belong to the stream
 	l.mu.Unlock()
 	if err := l.takeLease(ctx, user); err != nil {
 		return nil, Now, err
@@ -64,7 +64,7 @@ func (l *Log) Open(ctx context.Context, user, lastID string, wake func()) (*Stre
 	return s, start, nil
 }
 
-// start finds the position that lastID is.
+// start sets cursor to the position lastID, if it is still known.
 func (l *Log) start(t *topic, lastID string, cursor *uint64) Start {
 	if lastID == "" {
 		return Now
@@ -90,8 +90,8 @@ func (s *Stream) ID() string {
 	return encodeID(l.history.made, s.cursor, time.Now())
 }
 
-// Next returns the events that have come since the last call, and the ID of the
-// position after them. An error is final.
+// Next returns the events since the last call, and the ID of the position after
+// them. An error is final.
 func (s *Stream) Next() (events []*Event, id string, err error) {
 	l := s.log
 	l.mu.Lock()
@@ -111,7 +111,7 @@ func (s *Stream) Next() (events []*Event, id string, err error) {
 	return events, encodeID(l.history.made, s.cursor, time.Now()), nil
 }
 
-// Close ends the stream. Its lease goes on for the time of the history.
+// Close ends the stream. Its lease lasts for the time of the history.
 func (s *Stream) Close() {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
