@@ -51,3 +51,14 @@ const (
 	Refused       = delivery.Refused
 	Misconfigured = delivery.Misconfigured
 )
+
+// Fault is what caused an attempt to fail.
+type Fault = delivery.Fault
+
+// The faults.
+const (
+	FaultUnknown   = delivery.FaultUnknown
+	FaultOfItem    = delivery.FaultOfItem
+	FaultOfService = delivery.FaultOfService
+	FaultOfOurs    = delivery.FaultOfOurs
+)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
 // Attempt is what Observe gets: an attempt, or what came of a notification
@@ -43,17 +44,17 @@ func (l *lane) work(stop, attempts context.Context, j *job) {
 		l.bury(j, Result{Reason: reasonExpired}, 0)
 		return
 	}
-	probe, ok := l.enter(stop, j)
+	p, ok := l.enter(stop, j)
 	if !ok {
 		return
 	}
 	if l.expired(j) { // while it waited
-		l.abandon(j, probe)
+		l.abandon(j, p)
 		l.bury(j, Result{Reason: reasonExpired}, 0)
 		return
 	}
 	if l.late.overtakes(j) {
-		l.abandon(j, probe)
+		l.abandon(j, p)
 		l.line.done(j, false)
 		l.coalesced(j)
 		return
@@ -66,11 +67,11 @@ func (l *lane) work(stop, attempts context.Context, j *job) {
 	l.inFlight.Add(-1)
 	ended := result.Outcome == Delivered || result.Outcome == Gone
 	if attempts.Err() != nil && !ended { // we ended it, the target is not to blame
-		l.abandon(j, probe)
+		l.abandon(j, p)
 		l.laterOn(j)
 		return
 	}
-	l.leave(j, probe, result)
+	blamed := l.leave(j, p, result)
 	took := max(time.Since(start), 1)
 	j.record.Attempts++
 	switch {
@@ -84,47 +85,42 @@ func (l *lane) work(stop, attempts context.Context, j *job) {
 	case result.Outcome == Refused:
 		l.bury(j, result, took)
 	default:
-		l.failed(j, result, took)
+		l.failed(j, result, took, blamed)
 	}
 }
 
 // enter waits until the attempt for j may be made. If it may not, j has ended.
-func (l *lane) enter(stop context.Context, j *job) (probe, ok bool) {
+func (l *lane) enter(stop context.Context, j *job) (p pass, ok bool) {
 	if j.service == "" {
-		probe, err := l.gate.enter(stop)
+		p, err := l.gate.enter(stop, itemOf(j))
 		if err != nil {
 			l.laterOn(j)
 		}
-		return probe, err == nil
+		return p, err == nil
 	}
-	probe, wait := l.services.enter(j.service, l.now())
-	if wait > 0 {
-		all := append([]*job{j}, l.line.failed(j)...)
-		l.park(all, l.now().Add(max(wait, jitter(step(1)))), reasonServiceDown)
+	p, in := l.services.enter(j, l.now())
+	if in.wait > 0 {
+		l.parkBehind(append([]*job{j}, l.line.failed(j)...), in)
 	}
-	return probe, wait == 0
+	return p, in.wait == 0
 }
 
-func (l *lane) abandon(j *job, probe bool) {
+func (l *lane) abandon(j *job, p pass) {
 	if j.service == "" {
-		l.gate.abandon(probe)
+		l.gate.abandon(p)
 	} else {
-		l.services.abandon(j.service, probe)
+		l.services.abandon(j, p)
 	}
 }
 
 // leave notes how the attempt for j ended, and says when a target goes down or
-// comes back.
-func (l *lane) leave(j *job, probe bool, r Result) {
+// comes back. blamed is what made it fail, if it is more than j.
+func (l *lane) leave(j *job, p pass, r Result) (blamed string) {
 	if j.service != "" {
-		change, _ := l.services.leave(j.service, probe, r.Outcome, l.now())
-		if change == wentDown && r.Outcome == Misconfigured {
-			l.log.Warn("a service refuses us: deliveries to it wait, nothing is lost",
-				"service", j.service, "reason", r.Reason, "error", r.Err)
-		}
-		return
+		return l.leaveService(j, p, r)
 	}
-	switch change, down := l.gate.leave(probe, r.Outcome); {
+	change, down, isBlamed := l.gate.leave(p, itemOf(j), r)
+	switch {
 	case change == wentDown && r.Outcome == Misconfigured:
 		l.log.Error("the target refuses us: delivery is paused until that is mended, nothing is lost",
 			"reason", r.Reason, "error", r.Err)
@@ -137,17 +133,43 @@ func (l *lane) leave(j *job, probe bool, r Result) {
 		l.holdings.wake()
 		l.paused(l.Name, false, r)
 	}
+	if r.answered() {
+		l.recovery.works(forTarget, change == cameBack, l.now())
+	}
+	if isBlamed {
+		return forTarget
+	}
+	return ""
+}
+
+func (l *lane) leaveService(j *job, p pass, r Result) (blamed string) {
+	change, isBlamed := l.services.leave(j, p, r, l.now())
+	if change == wentDown && r.Outcome == Misconfigured {
+		l.log.Warn("a service refuses us: deliveries to it wait, nothing is lost",
+			"service", j.service, "reason", r.Reason, "error", r.Err)
+	}
+	if r.answered() {
+		l.recovery.works(forService(j), change == cameBack, l.now())
+	}
+	if r.Outcome == Delivered {
+		l.recovery.works(forDestination(j), false, l.now())
+	}
+	if isBlamed {
+		return forService(j)
+	}
+	return ""
 }
 
 // failed parks j for its next attempt, and with it what waited behind it. In a
 // lane that coalesces the newer one takes its place. Where the target is down
-// as a whole, what waited behind it waits on where it is.
-func (l *lane) failed(j *job, r Result, took time.Duration) {
+// as a whole, what waited behind it waits on where it is. blamed is what j
+// need not wait for any longer than that is down.
+func (l *lane) failed(j *job, r Result, took time.Duration, blamed string) {
 	l.tell(j, Attempt{Result: r, Took: took})
-	due := l.now().Add(nextAttempt(j.record.Attempts, r.After))
+	p := queue.Parked{Due: l.now().Add(nextAttempt(j.record.Attempts, r.After)), Reason: r.Reason, WaitsFor: blamed}
 	if j.service == "" && l.gate.isDown() {
 		l.line.done(j, false)
-		l.park([]*job{j}, due, r.Reason)
+		l.park([]*job{j}, p)
 		return
 	}
 	behind := l.line.failed(j)
@@ -155,10 +177,10 @@ func (l *lane) failed(j *job, r Result, took time.Duration) {
 		newer := behind[0]
 		newer.record.Attempts = max(newer.record.Attempts, j.record.Attempts)
 		l.coalesced(j)
-		l.park(behind, due, r.Reason)
+		l.park(behind, p)
 		return
 	}
-	l.park(append([]*job{j}, behind...), due, r.Reason)
+	l.park(append([]*job{j}, behind...), p)
 }
 
 // coalesced ends j: a newer one is delivered in its place.

@@ -4,6 +4,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -48,11 +49,13 @@ func (c *crowd) thinOut(ctx context.Context, groups []*queue.Group) []*queue.Gro
 			left = append(left, g)
 		}
 	}
-	slices.SortFunc(far, func(a, b *queue.Group) int { return a.Due.Compare(b.Due) })
+	slices.SortFunc(far, func(a, b *queue.Group) int {
+		return cmp.Or(cmp.Compare(a.WaitsFor, b.WaitsFor), a.Due.Compare(b.Due))
+	})
 	for len(far) > 0 {
 		end := 1
 		limit := c.untilDue(far[0].Due) * 5 / 4
-		for end < len(far) && c.untilDue(far[end].Due) <= limit {
+		for end < len(far) && c.untilDue(far[end].Due) <= limit && far[end].WaitsFor == far[0].WaitsFor {
 			end++
 		}
 		if end == 1 || !c.merge(ctx, far[:end]) {
@@ -75,8 +78,11 @@ func (c *crowd) crowded(ctx context.Context, groups []*queue.Group) bool {
 
 // merge parks groups, sorted by their due time, together.
 func (c *crowd) merge(ctx context.Context, groups []*queue.Group) bool {
-	p := queue.Parked{Due: groups[len(groups)-1].Due, Reason: groups[0].Reason}
+	p := queue.Parked{Due: groups[len(groups)-1].Due, Reason: groups[0].Reason, WaitsFor: groups[0].WaitsFor}
 	for _, g := range groups {
+		if g.At.After(p.At) {
+			p.At = g.At
+		}
 		p.Records = append(p.Records, g.Records...)
 	}
 	if err := c.queue.Park(ctx, c.Name, p); err != nil {
@@ -84,6 +90,7 @@ func (c *crowd) merge(ctx context.Context, groups []*queue.Group) bool {
 		return false
 	}
 	for _, g := range groups {
+		c.recovery.taken(g)
 		if err := g.Settle(); err != nil {
 			c.log.Debug("an acknowledgement was lost", "error", err)
 		}

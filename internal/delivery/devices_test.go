@@ -183,24 +183,54 @@ func TestFailingDevice(t *testing.T) {
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
 }
 
-// One device that is refused does not keep the others of its push service from
-// getting anything; when all are refused, the service is left alone.
-func TestRefusedDevices(t *testing.T) {
-	s, now := newServices(), time.Now()
-	for range 5 {
-		change, _ := s.leave("push.example", false, Misconfigured, now)
-		assert.Equal(t, unchanged, change)
-		_, wait := s.enter("push.example", now)
-		assert.Zero(t, wait)
-		s.leave("push.example", false, Delivered, now)
+// A service is left alone when different devices fail one after the other, and
+// nobody knows why. What is one device's own fault says nothing about it.
+func TestServiceGoesDown(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		result Result
+		same   bool // device
+		down   bool
+	}{
+		"nobody knows why":       {Result{Reason: "status_500"}, false, true},
+		"always the same device": {Result{Reason: "status_500"}, true, false},
+		"refused":                {Result{Outcome: Misconfigured, Reason: "status_403"}, false, true},
+		"its own fault":          {Result{Outcome: Misconfigured, Fault: FaultOfItem}, false, false},
+		"no request":             {Result{Fault: FaultOfOurs}, false, false},
+		"no connection":          {Result{Fault: FaultOfService}, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, others := newServices(newHealth()), deviceJob(1, 1, "another", "push.example")
+			for n := range downAfter {
+				change, _ := s.leave(others, passFree, Result{Outcome: Delivered}, now)
+				require.Equal(t, unchanged, change)
+				change, _ = s.leave(deviceJob(1, 1, fmt.Sprint("first", n), "push.example"), passFree, c.result, now)
+				require.Equal(t, unchanged, change, "one in a row")
+			}
+			s.leave(others, passFree, Result{Outcome: Delivered}, now)
+			var change transition
+			for n := range downAfter {
+				device := "phone"
+				if !c.same {
+					device = fmt.Sprint("phone", n)
+				}
+				change, _ = s.leave(deviceJob(1, 1, device, "push.example"), passFree, c.result, now)
+			}
+			require.Equal(t, c.down, change == wentDown)
+			if c.down && !c.same {
+				require.NotZero(t, s.obstacle(deviceJob(1, 1, "phone0", "push.example"), now).wait)
+			}
+			for range trialBurst {
+				require.Zero(t, s.obstacle(others, now).wait, "one that works may be tried")
+				require.Zero(t, s.obstacle(deviceJob(1, 1, "stranger", "push.example"), now).wait)
+				for _, device := range []string{"another", "stranger"} {
+					p, _ := s.enter(deviceJob(1, 1, device, "push.example"), now)
+					require.Equal(t, c.down, p == passTrial)
+				}
+			}
+			require.Equal(t, c.down, s.obstacle(others, now).wait > 0, "but not without end")
+		})
 	}
-	var change transition
-	for range downAfter {
-		change, _ = s.leave("push.example", false, Misconfigured, now)
-	}
-	assert.Equal(t, wentDown, change)
-	_, wait := s.enter("push.example", now)
-	assert.NotZero(t, wait)
 }
 
 // A service that hangs does not take the workers from the others, and is left

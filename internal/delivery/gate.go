@@ -12,26 +12,34 @@ import (
 // gate is in front of every attempt at a target with one destination. While
 // its circuit is open everything but the single attempts waits where it is.
 type gate struct {
+	health *health
+
 	mu      sync.Mutex
 	circuit circuit
 	changed chan struct{} // closed and replaced when waiters should look again
 }
 
-func newGate() *gate { return &gate{changed: make(chan struct{})} }
+func newGate(h *health) *gate {
+	return &gate{health: h, circuit: circuit{lonely: true}, changed: make(chan struct{})}
+}
 
-// enter waits until an attempt may be made, and tells whether it is the single
-// one that a target gets while it is down. Each enter without an error is
-// followed by one leave or abandon.
-func (g *gate) enter(ctx context.Context) (probe bool, err error) {
+// enter waits until an attempt at an item may be made, and tells why it may.
+// Each enter without an error is followed by one leave or abandon.
+func (g *gate) enter(ctx context.Context, i item) (pass, error) {
 	for {
 		if err := ctx.Err(); err != nil {
-			return false, err
+			return passFree, err
 		}
+		now := time.Now()
 		g.mu.Lock()
-		probe, wait := g.circuit.enter(time.Now())
+		of := stranger
+		if g.circuit.down {
+			of = g.health.of(i).class(g.circuit.last, now)
+		}
+		p, wait := g.circuit.enter(now, of)
 		if wait == 0 {
 			g.mu.Unlock()
-			return probe, nil
+			return p, nil
 		}
 		changed := g.changed
 		g.mu.Unlock()
@@ -40,7 +48,7 @@ func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return false, ctx.Err()
+			return passFree, ctx.Err()
 		case <-changed:
 			timer.Stop()
 		case <-timer.C:
@@ -48,25 +56,30 @@ func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 	}
 }
 
-// leave notes how the attempt ended, see [circuit.leave].
-func (g *gate) leave(probe bool, o Outcome) (transition, time.Duration) {
+// leave notes how the attempt ended, see [circuit.leave]. blamed tells that it
+// failed because the target is down.
+func (g *gate) leave(p pass, i item, r Result) (change transition, down time.Duration, blamed bool) {
+	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	change, down := g.circuit.leave(probe, o, time.Now())
-	if probe || change == cameBack {
+	was := g.health.of(i)
+	wasIll := was.class(g.circuit.last, now) == ill && g.circuit.heard.After(was.failed)
+	change, down = g.circuit.leave(p, i, wasIll, r, now)
+	g.health.note(i, r, now)
+	if p == passProbe || change == cameBack {
 		g.wake()
 	}
-	return change, down
+	return change, down, g.circuit.blamed(wasIll, r)
 }
 
 // abandon ends an attempt that was never made.
-func (g *gate) abandon(probe bool) {
-	if !probe {
+func (g *gate) abandon(p pass) {
+	if p != passProbe {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.circuit.abandon(probe)
+	g.circuit.abandon(p)
 	g.wake()
 }
 

@@ -17,22 +17,35 @@ func inBubble(t *testing.T, test func(t *testing.T, g *gate)) {
 	old := probes
 	probes = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
 	t.Cleanup(func() { probes = old })
-	synctest.Test(t, func(t *testing.T) { test(t, newGate()) })
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(newHealth())
+		sicken(g)
+		test(t, g)
+	})
+}
+
+// sick is an item that the gate lets pass only when it lets everything pass.
+const sick = item(1)
+
+// sicken makes it so, after an outage of everybody as well.
+func sicken(g *gate) {
+	g.health.note(sick, Result{}, time.Now().Add(1))
 }
 
 // attempt passes the gate, and says how long that took.
 func attempt(t *testing.T, g *gate, o Outcome) (probe bool, waited time.Duration, change transition) {
 	t.Helper()
-	start := time.Now()
-	probe, err := g.enter(t.Context())
+	start, i := time.Now(), sick
+	p, err := g.enter(t.Context(), i)
 	require.NoError(t, err)
 	waited = time.Since(start)
-	change, _ = g.leave(probe, o)
-	return probe, waited, change
+	change, _, _ = g.leave(p, i, Result{Outcome: o, Fault: FaultOfService})
+	return p == passProbe, waited, change
 }
 
 func bringDown(t *testing.T, g *gate) {
 	t.Helper()
+	sicken(g)
 	for i := range downAfter {
 		require.False(t, g.isDown())
 		probe, waited, change := attempt(t, g, TryAgain)
@@ -74,9 +87,9 @@ func TestGateDistancesGrow(t *testing.T) {
 				require.Equal(t, unchanged, change)
 				require.True(t, g.isDown())
 			}
-			probe, err := g.enter(t.Context())
+			probe, err := g.enter(t.Context(), sick)
 			require.NoError(t, err)
-			change, lasted := g.leave(probe, Delivered)
+			change, lasted, _ := g.leave(probe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
 			require.Equal(t, cameBack, change)
 			require.Equal(t, time.Since(down), lasted)
 			require.False(t, g.isDown())
@@ -112,30 +125,30 @@ func TestGateMisconfiguredClosesAtOnce(t *testing.T) {
 func TestGateSingleProbe(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *gate) {
 		bringDown(t, g)
-		entered := make(chan bool, 20)
+		entered := make(chan pass, 20)
 		for range cap(entered) {
 			go func() {
-				probe, err := g.enter(t.Context())
+				probe, err := g.enter(t.Context(), sick)
 				if err == nil {
 					entered <- probe
 				}
 			}()
 		}
 		for range 3 {
-			require.True(t, <-entered)
+			require.Equal(t, passProbe, <-entered)
 			time.Sleep(time.Minute) // the attempt takes its time
 			synctest.Wait()
 			require.Empty(t, entered)
-			g.leave(true, TryAgain)
+			g.leave(passProbe, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
 			synctest.Wait()
 			require.Empty(t, entered, "not at once")
 		}
-		require.True(t, <-entered)
-		g.leave(true, Delivered)
+		require.Equal(t, passProbe, <-entered)
+		g.leave(passProbe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
 		synctest.Wait()
 		require.Len(t, entered, cap(entered)-4)
 		for range cap(entered) - 4 {
-			require.False(t, <-entered)
+			require.Equal(t, passFree, <-entered)
 		}
 	})
 }
@@ -144,30 +157,30 @@ func TestGateSingleProbe(t *testing.T) {
 func TestGateStragglers(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *gate) {
 		for range 5 {
-			_, err := g.enter(t.Context())
+			_, err := g.enter(t.Context(), sick)
 			require.NoError(t, err)
 		}
 		bringDown(t, g)
 		time.Sleep(900 * time.Millisecond)
 		for range 3 { // failures are no news, and put nothing off
-			change, _ := g.leave(false, TryAgain)
+			change, _, _ := g.leave(passFree, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
 			require.Equal(t, unchanged, change)
 		}
-		change, _ := g.leave(false, Misconfigured)
+		change, _, _ := g.leave(passFree, sick, Result{Outcome: Misconfigured, Fault: FaultOfService})
 		require.Equal(t, unchanged, change)
 		start := time.Now()
-		probe, err := g.enter(t.Context())
+		probe, err := g.enter(t.Context(), sick)
 		require.NoError(t, err)
-		require.True(t, probe)
+		require.Equal(t, passProbe, probe)
 		require.LessOrEqual(t, time.Since(start), 300*time.Millisecond)
 
 		// A success is: the target works, although a probe is still out.
-		change, _ = g.leave(false, Delivered)
+		change, _, _ = g.leave(passFree, sick, Result{Outcome: Delivered, Fault: FaultOfService})
 		require.Equal(t, cameBack, change)
 		free, waited, _ := attempt(t, g, Delivered)
 		require.False(t, free)
 		require.Zero(t, waited)
-		change, _ = g.leave(probe, TryAgain)
+		change, _, _ = g.leave(probe, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
 		require.Equal(t, unchanged, change)
 		require.False(t, g.isDown(), "one failure is the fault of one notification")
 
@@ -176,8 +189,8 @@ func TestGateStragglers(t *testing.T) {
 		require.Equal(t, unchanged, change)
 		bringDown(t, g)
 		for _, want := range []time.Duration{time.Second, 2 * time.Second} {
-			probe, waited, _ = attempt(t, g, TryAgain)
-			require.True(t, probe)
+			isProbe, waited, _ := attempt(t, g, TryAgain)
+			require.True(t, isProbe)
 			requireWaited(t, want, waited)
 		}
 	})
@@ -186,22 +199,22 @@ func TestGateStragglers(t *testing.T) {
 // A probe that ends nothing lets the next one go at once.
 func TestGateAbandon(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *gate) {
-		g.abandon(false)
+		g.abandon(passFree)
 		bringDown(t, g)
-		probe, err := g.enter(t.Context())
+		probe, err := g.enter(t.Context(), sick)
 		require.NoError(t, err)
-		require.True(t, probe)
-		next := make(chan bool)
+		require.Equal(t, passProbe, probe)
+		next := make(chan pass)
 		go func() {
-			probe, _ := g.enter(t.Context())
+			probe, _ := g.enter(t.Context(), sick)
 			next <- probe
 		}()
 		synctest.Wait()
 		start := time.Now()
 		g.abandon(probe)
-		require.True(t, <-next)
+		require.Equal(t, passProbe, <-next)
 		require.Zero(t, time.Since(start))
-		g.abandon(true)
+		g.abandon(passProbe)
 		require.True(t, g.isDown())
 	})
 }
@@ -212,28 +225,28 @@ func TestGateContext(t *testing.T) {
 		defer cancel()
 		bringDown(t, g)
 		start := time.Now()
-		_, err := g.enter(ctx) // waits for the next probe
+		_, err := g.enter(ctx, sick) // waits for the next probe
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 100*time.Millisecond, time.Since(start))
 
 		time.Sleep(time.Minute) // a probe is due
-		_, err = g.enter(ctx)
+		_, err = g.enter(ctx, sick)
 		require.ErrorIs(t, err, context.DeadlineExceeded, "nothing begins after the end")
 
-		probe, err := g.enter(t.Context())
+		probe, err := g.enter(t.Context(), sick)
 		require.NoError(t, err)
-		require.True(t, probe)
+		require.Equal(t, passProbe, probe)
 		ctx, cancel = context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() {
-			_, err := g.enter(ctx) // waits for the end of the probe
+			_, err := g.enter(ctx, sick) // waits for the end of the probe
 			ended <- err
 		}()
 		synctest.Wait()
 		cancel()
 		require.ErrorIs(t, <-ended, context.Canceled)
-		g.leave(probe, Delivered)
-		_, err = g.enter(ctx)
+		g.leave(probe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
+		_, err = g.enter(ctx, sick)
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }

@@ -98,10 +98,11 @@ func (hs *holdings) free() int {
 	return hs.limit - hs.size
 }
 
-func (hs *holdings) empty() bool {
+// count is how many groups are held.
+func (hs *holdings) count() int {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	return len(hs.held) == 0
+	return len(hs.held)
 }
 
 // wait returns what is closed when there may be room again.

@@ -32,6 +32,7 @@ type lane struct {
 
 	gate     *gate     // of a target with one destination
 	services *services // of the others
+	recovery *recovery
 	line     *line
 	late     *late // of a lane that coalesces
 	holdings *holdings
@@ -46,12 +47,14 @@ func newLane(l Lane, cfg Config, memory int) *lane {
 	if l.Coalesce > 0 {
 		remembers = newLate()
 	}
+	remembered := newHealth()
 	return &lane{
 		late: remembers,
 		Lane: l, queue: cfg.Queue, maxAge: cfg.MaxAge, observe: cfg.Observe, paused: cfg.Paused, now: time.Now,
 		log:      cfg.Logger.With("target", l.Name),
-		gate:     newGate(),
-		services: newServices(),
+		gate:     newGate(remembered),
+		services: newServices(remembered),
+		recovery: newRecovery(),
 		line:     newLine(max(l.Workers/2, 1), l.Coalesce),
 		holdings: newHoldings(memory),
 	}
@@ -115,7 +118,7 @@ func (l *lane) giveBack(back []*job) {
 			l.holdings.release(h)
 		}
 	}
-	l.park(rest, l.now(), reasonInterrupted)
+	l.park(rest, queue.Parked{Due: l.now(), Reason: reasonInterrupted})
 }
 
 // settle ends j, see [holdings.settle].
@@ -127,25 +130,26 @@ func (l *lane) settle(j *job, settled bool) {
 
 // Reasons for which notifications are parked or die without an attempt.
 const (
-	reasonInterrupted  = "interrupted"  // the engine stopped
-	reasonOverflow     = "overflow"     // too many wait for one mailbox
-	reasonServiceDown  = "service_down" // the destination's service is left alone
-	reasonExpired      = "expired"      // older than max_age
-	reasonDestinations = "destinations" // it could not be found out where to
+	reasonInterrupted     = "interrupted"      // the engine stopped
+	reasonOverflow        = "overflow"         // too many wait for one mailbox
+	reasonServiceDown     = "service_down"     // the destination's service is left alone
+	reasonDestinationDown = "destination_down" // the destination itself is
+	reasonExpired         = "expired"          // older than max_age
+	reasonDestinations    = "destinations"     // it could not be found out where to
 )
 
 // park stores jobs for later, together, and settles them. Where the queue cannot take
 // them they stay unsettled: it gives them out again.
-func (l *lane) park(all []*job, due time.Time, reason string) {
+func (l *lane) park(all []*job, p queue.Parked) {
 	if len(all) == 0 {
 		return
 	}
-	records := make([]queue.Record, len(all))
+	p.At = l.now()
+	p.Records = make([]queue.Record, len(all))
 	for i, j := range all {
-		records[i] = *j.record
+		p.Records[i] = *j.record
 		l.late.seen(j)
 	}
-	p := queue.Parked{Records: records, Due: due, Reason: reason}
 	err := l.queue.Park(context.Background(), l.Name, p) // which takes a few seconds at most
 	if err != nil {
 		l.log.Error("the queue cannot park notifications: they will be attempted again", "error", err)
@@ -153,4 +157,12 @@ func (l *lane) park(all []*job, due time.Time, reason string) {
 	for _, j := range all {
 		l.settle(j, err == nil)
 	}
+}
+
+// parkBehind parks what cannot be attempted because of an obstacle.
+func (l *lane) parkBehind(all []*job, in obstacle) {
+	if in.of == ill {
+		in.wait = max(in.wait, jitter(step(1)))
+	}
+	l.park(all, queue.Parked{Due: l.now().Add(in.wait), Reason: in.reason, WaitsFor: in.waitsFor})
 }

@@ -27,6 +27,9 @@ func TestResultOfStatus(t *testing.T) {
 			want = Result{Outcome: Delivered}
 		case status/100 == 5 || slices.Contains(tryAgain, status):
 			want.Outcome, want.After = TryAgain, 7*time.Second
+			if status == 503 {
+				want.Fault = FaultOfService
+			}
 		case status/100 == 1 || status/100 == 3 || slices.Contains(misconfigured, status):
 			want.Outcome = Misconfigured
 		default:

@@ -48,12 +48,12 @@ func (l *lane) read(ctx context.Context, reader *queue.Reader) {
 }
 
 // awaitRoom waits until more may be taken from the queue. While the target is
-// down that is no more than the single attempts need: the rest stays where it
-// is.
+// down that is as much as finds something that is known to work for the single
+// attempts: the rest stays where it is.
 func (l *lane) awaitRoom(ctx context.Context) bool {
 	for {
 		room := l.holdings.wait()
-		if l.holdings.free() > 0 && (!l.gate.isDown() || l.holdings.empty()) {
+		if l.holdings.free() > 0 && (!l.gate.isDown() || l.holdings.count() < l.Workers/2) {
 			return ctx.Err() == nil
 		}
 		select {
@@ -78,13 +78,19 @@ func (l *lane) pause(ctx context.Context, err error) {
 
 // dispatch makes jobs of a group. It returns its size in bytes.
 func (l *lane) dispatch(ctx context.Context, g *queue.Group) int {
-	if wait := l.untilDue(g.Due); g.WasParked && wait > 0 {
+	if wait := l.untilDue(g.Due); g.WasParked && wait > 0 && !l.recovery.due(g) {
 		if overtaken := l.late.putsOff(g); overtaken != nil {
 			l.coalescedLate(g, overtaken)
-		} else {
-			l.postpone(g, wait)
+			return 0
+		}
+		l.postpone(g, wait)
+		if l.recovery.putOff(g) {
+			_ = g.Return()
 		}
 		return 0
+	}
+	if g.WasParked {
+		l.recovery.taken(g)
 	}
 	h := &holding{group: g, id: groupID{g.WasParked, g.Sequence}}
 	var held bool
@@ -98,8 +104,11 @@ func (l *lane) dispatch(ctx context.Context, g *queue.Group) int {
 		}
 		return 0
 	}
-	if wait := l.mustWait(h); g.WasParked && wait > 0 {
-		l.postpone(g, wait)
+	if in := l.mustWait(h); g.WasParked && in.wait > 0 {
+		l.postpone(g, in.wait)
+		if in.waitsFor != "" {
+			l.recovery.blocked(in.waitsFor, g)
+		}
 		return 0
 	}
 	size := h.size // of what may have ended when this function does
@@ -165,28 +174,40 @@ func (l *lane) fanOut(ctx context.Context, g *queue.Group, h *holding) {
 	}
 }
 
-// mustWait is how long no job of h can be attempted at least; 0 if one can.
-func (l *lane) mustWait(h *holding) (wait time.Duration) {
+// mustWait is what all jobs of h have to wait for at least; nothing if one can
+// be attempted.
+func (l *lane) mustWait(h *holding) (least obstacle) {
 	for i := range h.jobs {
 		j := &h.jobs[i]
-		w := l.services.wait(j.service, l.now())
-		if l.line.full(j) {
-			w = max(w, overflowWait)
+		in := l.obstacle(j)
+		if l.line.full(j) && in.wait < overflowWait {
+			in = obstacle{wait: overflowWait}
 		}
-		if w == 0 || l.expired(j) {
-			return 0
+		if in.wait == 0 || l.expired(j) {
+			return obstacle{}
 		}
-		if wait == 0 || w < wait {
-			wait = w
+		if least.wait == 0 || in.wait < least.wait {
+			least = in
 		}
 	}
-	return wait
+	return least
+}
+
+// obstacle is what the next attempt for j has to wait for, if it is sure that
+// it would be in vain.
+func (l *lane) obstacle(j *job) obstacle {
+	if j.service == "" {
+		return obstacle{}
+	}
+	return l.services.obstacle(j, l.now())
 }
 
 // enqueue lets the jobs of h wait for a worker. Those that nobody will come
 // for soon are parked, together.
 func (l *lane) enqueue(h *holding) {
-	var overflow, down []*job
+	var overflow []*job
+	down := make(map[string][]*job) // by what they wait for
+	var obstacles []obstacle
 	for i := range h.jobs {
 		j := &h.jobs[i]
 		if j.nowhere != nil {
@@ -195,11 +216,14 @@ func (l *lane) enqueue(h *holding) {
 				l.giveUp(j, Result{Outcome: Refused, Reason: reasonDestinations, Err: j.nowhere}, 0)
 				continue
 			}
-			l.failed(j, Result{Reason: reasonDestinations, Err: j.nowhere}, 0)
+			l.failed(j, Result{Reason: reasonDestinations, Err: j.nowhere}, 0, "")
 			continue
 		}
-		if l.services.wait(j.service, l.now()) > 0 && !l.expired(j) {
-			down = append(down, j)
+		if in := l.obstacle(j); in.wait > 0 && !l.expired(j) {
+			if down[in.waitsFor] == nil {
+				obstacles = append(obstacles, in)
+			}
+			down[in.waitsFor] = append(down[in.waitsFor], j)
 			continue
 		}
 		instead, full := l.line.add(j)
@@ -210,6 +234,8 @@ func (l *lane) enqueue(h *holding) {
 			l.coalesced(instead)
 		}
 	}
-	l.park(overflow, l.now().Add(overflowWait), reasonOverflow)
-	l.park(down, l.now().Add(jitter(step(1))), reasonServiceDown)
+	l.park(overflow, queue.Parked{Due: l.now().Add(overflowWait), Reason: reasonOverflow})
+	for _, in := range obstacles {
+		l.parkBehind(down[in.waitsFor], in)
+	}
 }

@@ -13,62 +13,86 @@ import (
 const maxServices = 10_000
 
 // services are the circuits of a lane with several destinations, by the name
-// of the service. Only those that failed the last time have one.
+// of the service. Only those that failed recently have one.
 type services struct {
+	health *health
+
 	mu       sync.Mutex
 	circuits map[string]*circuit
 }
 
-func newServices() *services { return &services{circuits: make(map[string]*circuit)} }
-
-// enter is [circuit.enter] of the named service.
-func (s *services) enter(name string, now time.Time) (probe bool, wait time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.circuits[name]; c != nil {
-		return c.enter(now)
-	}
-	return false, 0
+func newServices(h *health) *services {
+	return &services{health: h, circuits: make(map[string]*circuit)}
 }
 
-// wait is [circuit.wait] of the named service.
-func (s *services) wait(name string, now time.Time) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.circuits[name]; c != nil {
-		return c.wait(now)
-	}
-	return 0
+// obstacle is what an attempt has to wait for.
+type obstacle struct {
+	wait     time.Duration // at least; 0: the attempt may be made
+	waitsFor string        // see [queue.Parked]
+	reason   string
+	of       class // of the destination
 }
 
-// leave is [circuit.leave] of the named service. What refuses us may be one
-// device's fault, such as a subscription that belongs to another server's key:
-// a service is judged by several in a row, whatever they end with.
-func (s *services) leave(name string, probe bool, o Outcome, now time.Time) (transition, time.Duration) {
+// enter is [circuit.enter] for a job.
+func (s *services) enter(j *job, now time.Time) (pass, obstacle) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.circuits[name]
+	c := s.circuits[j.service]
+	o := s.look(c, j, now)
+	if c == nil || o.wait > 0 {
+		return passFree, o
+	}
+	p, _ := c.enter(now, o.of)
+	return p, o
+}
+
+// obstacle is what the next attempt for a job has to wait for.
+func (s *services) obstacle(j *job, now time.Time) obstacle {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.look(s.circuits[j.service], j, now)
+}
+
+// look finds what is in the way of j: its destination, which is left alone for
+// a while, or the service. s.mu is held.
+func (s *services) look(c *circuit, j *job, now time.Time) obstacle {
 	if c == nil {
 		c = new(circuit)
 	}
-	if o == Misconfigured {
-		o = TryAgain
+	is := s.health.of(itemOf(j))
+	if wait := is.wait(c.last, now); wait > 0 {
+		return obstacle{wait, forDestination(j), reasonDestinationDown, ill}
 	}
-	change, down := c.leave(probe, o, now)
-	switch {
-	case c.failures == 0 && !c.down && !c.probing:
-		delete(s.circuits, name)
-	case len(s.circuits) < maxServices:
-		s.circuits[name] = c
-	}
-	return change, down
+	of := is.class(c.last, now)
+	return obstacle{c.wait(now, of), forService(j), reasonServiceDown, of}
 }
 
-// abandon is [circuit.abandon] of the named service.
-func (s *services) abandon(name string, probe bool) {
+// leave is [circuit.leave] for a job. blamed tells that the attempt failed
+// because the service is down.
+func (s *services) leave(j *job, p pass, r Result, now time.Time) (change transition, blamed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.circuits[name]; c != nil {
-		c.abandon(probe)
+	i, c := itemOf(j), s.circuits[j.service]
+	if c == nil {
+		c = &circuit{heard: now} // one device that is refused is no sign
+	}
+	wasIll := s.health.of(i).class(c.last, now) == ill
+	change, _ = c.leave(p, i, wasIll, r, now)
+	s.health.note(i, r, now)
+	switch {
+	case c.forgettable(now):
+		delete(s.circuits, j.service)
+	case len(s.circuits) < maxServices:
+		s.circuits[j.service] = c
+	}
+	return change, c.blamed(wasIll, r)
+}
+
+// abandon is [circuit.abandon] for a job.
+func (s *services) abandon(j *job, p pass) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.circuits[j.service]; c != nil {
+		c.abandon(p)
 	}
 }

@@ -14,8 +14,10 @@ import (
 
 // The headers of parked and buried records.
 const (
-	headerDue    = "Dovecot-Push-Due"
-	headerReason = "Dovecot-Push-Reason"
+	headerDue      = "Dovecot-Push-Due"
+	headerReason   = "Dovecot-Push-Reason"
+	headerWaitsFor = "Dovecot-Push-Waits-For"
+	headerParked   = "Dovecot-Push-Parked"
 )
 
 // Parked are records that wait together for their next attempt at one target.
@@ -25,6 +27,11 @@ type Parked struct {
 	Due time.Time
 	// Reason is why the last one failed: one of a bounded set of words.
 	Reason string
+	// WaitsFor names what was down when the records were parked, and At is
+	// when that was, to the millisecond. Once it works again they need not
+	// wait until Due. Empty: they wait for their time alone.
+	WaitsFor string
+	At       time.Time
 }
 
 // Park stores p for a later attempt at target. When it returns without an
@@ -34,6 +41,10 @@ func (q *Queue) Park(ctx context.Context, target string, p Parked) error {
 	header := nats.Header{
 		headerDue:    {strconv.FormatInt(p.Due.UnixMilli(), 10)},
 		headerReason: {p.Reason},
+	}
+	if p.WaitsFor != "" {
+		header.Set(headerWaitsFor, p.WaitsFor)
+		header.Set(headerParked, strconv.FormatInt(p.At.UnixMilli(), 10))
 	}
 	limit := min(maxGroupBytes, q.maxRecord())
 	for records := p.Records; len(records) > 0; {
@@ -62,5 +73,13 @@ func parseParked(msg *nats.Msg) (p Parked, err error) {
 		return p, fmt.Errorf("%w: due time: %w", errCorruptGroup, err)
 	}
 	p.Due = time.UnixMilli(due)
+	if p.WaitsFor = msg.Header.Get(headerWaitsFor); p.WaitsFor == "" {
+		return p, nil
+	}
+	at, err := strconv.ParseInt(msg.Header.Get(headerParked), 10, 64)
+	if err != nil {
+		return p, fmt.Errorf("%w: time of parking: %w", errCorruptGroup, err)
+	}
+	p.At = time.UnixMilli(at)
 	return p, nil
 }

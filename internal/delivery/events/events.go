@@ -59,7 +59,7 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 		return kind, data
 	})
 	if err != nil {
-		return delivery.Result{Reason: "store", Err: fmt.Errorf("the event log: %w", err)}
+		return delivery.Result{Reason: "store", Fault: delivery.FaultOfService, Err: fmt.Errorf("the event log: %w", err)}
 	}
 	return delivery.Result{Outcome: delivery.Delivered}
 }

@@ -57,6 +57,7 @@ func (kit Kit) noAnswers(t *testing.T) {
 			r := kit.deliver(t, serve)
 			requireOutcome(t, delivery.TryAgain, r)
 			assert.NotEqual(t, "timeout", r.Reason)
+			assert.Equal(t, serve == nil, r.Fault == delivery.FaultOfService, "one notification may make a receiver break off, but not be gone")
 		})
 	}
 	for name, serve := range map[string]serveFunc{
@@ -69,6 +70,7 @@ func (kit Kit) noAnswers(t *testing.T) {
 			r := kit.deliverWithin(t, brief, serve)
 			requireOutcome(t, delivery.TryAgain, r)
 			assert.Equal(t, "timeout", r.Reason)
+			assert.Equal(t, delivery.FaultUnknown, r.Fault, "one notification may make a receiver hang")
 		})
 	}
 	t.Run("endless information", func(t *testing.T) { // some give up early, some do not
@@ -78,6 +80,7 @@ func (kit Kit) noAnswers(t *testing.T) {
 	t.Run("unknown host", func(t *testing.T) {
 		r := kit.attempt(t, t.Context(), kit.New(t, "http://no-such-host.invalid/"+Token, nil))
 		requireOutcome(t, delivery.TryAgain, r)
+		assert.Equal(t, delivery.FaultOfService, r.Fault)
 	})
 	t.Run("interrupted", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -234,8 +234,7 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 	defer cancel()
 	resp, err := t.transport.RoundTrip(t.newRequest(ctx, rec.ID, body)) //nolint:bodyclose // Discard does
 	if err != nil {
-		reason, safe := outbound.Failure(err)
-		return delivery.Result{Reason: reason, Err: safe}
+		return delivery.ResultOfFailure(err)
 	}
 	outbound.Discard(resp, cancel)
 	result := delivery.ResultOfStatus(resp.StatusCode, resp.Header, t.now())

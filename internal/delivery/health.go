@@ -1,0 +1,132 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package delivery
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+const (
+	// maxHealth bounds of how many items a target remembers how they are, in
+	// each of two generations.
+	maxHealth = 32_768
+	// relapse is how long after a failure an item that works again is not yet
+	// taken for a healthy one.
+	relapse = 10 * time.Minute
+)
+
+// item is what can be ill alone: a destination, or a mailbox where a target has
+// no destinations.
+type item uint64
+
+var itemSeed = maphash.MakeSeed()
+
+// itemOf returns the item that an attempt for j is made at.
+func itemOf(j *job) item {
+	switch {
+	case j.record.Destination != "":
+		return item(maphash.String(itemSeed, j.record.Destination))
+	case j.record.Mailbox != 0:
+		return item(j.record.Mailbox)
+	default:
+		return item(binary.BigEndian.Uint64(j.record.ID[:]))
+	}
+}
+
+// health remembers how the last attempts at the items of a target ended. An
+// item that fails while others work is ill: it says nothing about what it
+// shares with them, and a destination waits for a time of its own.
+//
+// It is kept in two generations, so that forgetting costs nothing.
+type health struct {
+	mu         sync.Mutex
+	young, old map[item]condition
+}
+
+// condition of one item. The zero value is that of an unknown one.
+type condition struct {
+	failures int       // in a row
+	failed   time.Time // the last time; zero if that is not remembered
+	due      time.Time // no attempt before; zero if it need not wait
+	works    bool      // it did at the last attempt
+}
+
+// outage is when a service was down the last time. What failed then is not to
+// blame.
+type outage struct{ from, to time.Time }
+
+func (o outage) excuses(failed time.Time) bool {
+	return !failed.Before(o.from) && failed.Before(o.to)
+}
+
+// class is what is known of an item.
+type class uint8
+
+const (
+	stranger class = iota // nothing, or that it worked after it failed
+	well                  // it works: a failure would be strong evidence against the service
+	ill                   // the last attempt failed, while others worked
+	classes
+)
+
+func (c condition) class(last outage, now time.Time) class {
+	excused := c.failed.IsZero() || last.excuses(c.failed)
+	switch {
+	case c.failures > 0 && !excused:
+		return ill
+	case c.works && (excused || now.Sub(c.failed) > relapse):
+		return well
+	default:
+		return stranger
+	}
+}
+
+// wait is how long the item is left alone.
+func (c condition) wait(last outage, now time.Time) time.Duration {
+	if c.due.IsZero() || last.excuses(c.failed) {
+		return 0
+	}
+	// A clock that was set back makes nobody wait for longer.
+	return min(max(c.due.Sub(now), 0), 2*schedule[len(schedule)-1])
+}
+
+func newHealth() *health { return &health{young: make(map[item]condition)} }
+
+func (h *health) of(i item) condition {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.find(i)
+}
+
+// find is of while h.mu is held.
+func (h *health) find(i item) condition {
+	if c, ok := h.young[i]; ok {
+		return c
+	}
+	return h.old[i]
+}
+
+// note keeps how an attempt ended. after is how long the item is left alone
+// once it has failed downAfter times in a row, and in vain.
+func (h *health) note(i item, r Result, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.find(i)
+	if r.Outcome == Delivered || r.Outcome == Refused || r.Outcome == Gone {
+		c.failures, c.due, c.works = 0, time.Time{}, true
+	} else {
+		c.failures++
+		c.failed, c.works = now, false
+		if c.failures >= downAfter && r.Fault != FaultOfService {
+			c.due = now.Add(nextAttempt(c.failures-downAfter+1, r.After))
+		}
+	}
+	if len(h.young) >= maxHealth {
+		h.old, h.young = h.young, make(map[item]condition)
+	}
+	h.young[i] = c
+}
