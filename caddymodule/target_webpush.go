@@ -9,9 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/mail"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -56,7 +53,7 @@ type Webpush struct {
 	// Whom push services write to if this server does them harm: an address
 	// such as mailto:postmaster@example.com, or an https:// URL. Placeholders
 	// are replaced. Required, because some push services refuse messages
-	// without it.
+	// without it, or with one whose host is not in the Internet.
 	Contact string `json:"contact"`
 
 	// How much of a mail a device is told: `thin` (folder, UID, number of
@@ -104,7 +101,7 @@ func (w *Webpush) Provision(ctx caddy.Context) error {
 	if w.Contact, err = replace(w.Contact); err != nil {
 		return fmt.Errorf("contact: %w", err)
 	}
-	if w.Contact, err = contactURL(w.Contact); err != nil {
+	if w.Contact, err = webpush.ParseContact(w.Contact); err != nil {
 		return err
 	}
 	if w.Content == "" {
@@ -132,22 +129,6 @@ func (w *Webpush) Provision(ctx caddy.Context) error {
 	w.keys = &vapidKeys{storage: ctx.Storage()}
 	w.sender = webpush.NewSender(webpush.Config{Client: w.client, Contact: w.Contact, Keys: w.keys.ring})
 	return nil
-}
-
-// contactURL is the contact as a URL (RFC 8292, section 2.1). A bare address
-// is taken as one of mail.
-func contactURL(contact string) (string, error) {
-	if contact == "" {
-		return "", errors.New("contact is missing: some push services refuse messages of servers that do not say whom to write to, such as: contact mailto:postmaster@example.com")
-	}
-	if u, err := url.Parse(contact); err == nil && u.Scheme == "https" && u.Host != "" {
-		return contact, nil
-	}
-	address := strings.TrimPrefix(contact, "mailto:")
-	if parsed, err := mail.ParseAddress(address); err != nil || parsed.Address != address {
-		return "", errors.New("contact must be mailto: with a mail address, or an https:// URL")
-	}
-	return "mailto:" + address, nil
 }
 
 // start implements resident.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,21 +147,5 @@ func TestVAPIDFileThatIsDamaged(t *testing.T) {
 		left, err := storage.Load(t.Context(), vapidFile)
 		require.NoError(t, err)
 		assert.Equal(t, text, string(left))
-	}
-}
-
-func TestContact(t *testing.T) {
-	for contact, want := range map[string]string{
-		"mailto:postmaster@example.com": "mailto:postmaster@example.com",
-		"postmaster@example.com":        "mailto:postmaster@example.com",
-		"https://example.com/contact":   "https://example.com/contact",
-	} {
-		got, err := contactURL(contact)
-		require.NoError(t, err)
-		assert.Equal(t, want, got)
-	}
-	for _, contact := range []string{"", "http://example.com", "https://", "tel:+1", "mailto:", "mailto:x", "a <a@example.com>", strings.Repeat("x", 100)} {
-		_, err := contactURL(contact)
-		assert.Error(t, err, contact)
 	}
 }

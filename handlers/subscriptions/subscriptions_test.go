@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -108,9 +109,24 @@ func TestRenewal(t *testing.T) {
 	assert.Empty(t, a.call(alice, http.MethodGet, "/subscriptions", "").Subscriptions)
 }
 
-// A page that was opened before a rotation subscribes with the key before.
+// A page that was opened before a rotation subscribes with the key before,
+// however the push service says that another one is wrong.
 func TestSubscribedWithAnOlderKey(t *testing.T) {
-	a := newAPI(t)
+	for name, answer := range map[string]*pushtest.Answer{
+		"403": nil,
+		"401": {Status: 401, Body: `{"errno":109}`},
+		"400": {Status: 400, Body: `{"reason":"VapidPkHashMismatch"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAPI(t)
+			a.service.Speak(pushtest.Dialect{OtherKey: answer})
+			subscribedWithAnOlderKey(t, a, "status_"+name)
+		})
+	}
+}
+
+func subscribedWithAnOlderKey(t *testing.T, a *api, refusal string) {
+	t.Helper()
 	device := a.service.Subscribe(t, a.key())
 	old, oldID := a.confirmed(alice)
 	a.rotate()
@@ -127,7 +143,7 @@ func TestSubscribedWithAnOlderKey(t *testing.T) {
 	stranger := a.service.Subscribe(t, "another server's key")
 	got = a.call(alice, http.MethodPost, "/subscriptions", stranger.JSON(map[string]any{"name": "Phone"}))
 	assert.Equal(t, http.StatusBadGateway, got.status)
-	assert.Contains(t, got.Detail, "status_403")
+	assert.Contains(t, got.Detail, refusal)
 	assert.Len(t, a.call(alice, http.MethodGet, "/subscriptions", "").Subscriptions, 3, "it is not kept")
 }
 

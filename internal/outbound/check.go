@@ -64,17 +64,17 @@ func (p *Policy) checkHost(host string) error {
 		}
 		return p.address(addr)
 	}
-	if !publicName(strings.ToLower(host)) {
+	if !PublicName(strings.ToLower(host)) {
 		return refuse(Name)
 	}
 	return nil
 }
 
-// publicName tells whether a host name could be one of the public DNS: letters,
+// PublicName tells whether a host name could be one of the public DNS: letters,
 // digits and hyphens (other scripts as xn--…), at least two labels, and the
 // last one with a letter that makes it no number, because resolvers of the
 // operating system read 127.1, 0x7f.1 and 2130706433 as addresses.
-func publicName(name string) bool {
+func PublicName(name string) bool {
 	labels := strings.Split(name, ".")
 	last := labels[len(labels)-1]
 	if len(name) > 253 || len(labels) < 2 || strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x") {

@@ -41,6 +41,7 @@ type Service struct {
 	mu      sync.Mutex
 	devices map[string]*Device // by path
 	answer  http.HandlerFunc   // in place of the service, if not nil
+	dialect *Dialect
 	posts   int
 }
 
@@ -95,6 +96,29 @@ func (s *Service) Answer(h http.HandlerFunc) {
 	s.answer = h
 }
 
+// Dialect is how the services of one vendor say what they do not like. What is
+// not set is said as the RFCs have it.
+type Dialect struct {
+	// MaxBody is the longest message that is taken, in bytes.
+	MaxBody int
+	// OtherKey answers a message that is signed with another key than that of
+	// the subscription, Contact one whose contact is not in the Internet.
+	OtherKey, Contact *Answer
+}
+
+// Answer is one of a push service.
+type Answer struct {
+	Status int
+	Body   string
+}
+
+// Speak makes the service speak a dialect.
+func (s *Service) Speak(d Dialect) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialect = &d
+}
+
 // Posts is how many requests have come.
 func (s *Service) Posts() int {
 	s.mu.Lock()
@@ -125,11 +149,24 @@ func (s *Service) NewDevice(serverKey string) (*Device, error) {
 	return d, nil
 }
 
+func (a *Answer) or(status int) *Answer {
+	if a == nil {
+		return &Answer{Status: status, Body: "VAPID"}
+	}
+	return a
+}
+
+func (a *Answer) write(w http.ResponseWriter) { http.Error(w, a.Body, a.Status) }
+
 // serve takes a message (RFC 8030, section 5).
 func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.posts++
 	device, answer := s.devices[r.URL.Path], s.answer
+	var dialect Dialect
+	if s.dialect != nil {
+		dialect = *s.dialect
+	}
 	s.mu.Unlock()
 	if answer != nil {
 		answer(w, r)
@@ -149,7 +186,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "unsubscribed", http.StatusGone)
 	case err != nil:
 		http.Error(w, "TTL is required", http.StatusBadRequest)
-	case len(body) > maxBody:
+	case len(body) > maxBody, dialect.MaxBody > 0 && len(body) > dialect.MaxBody:
 		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 	case r.Header.Get("Content-Encoding") != "aes128gcm":
 		http.Error(w, "Content-Encoding", http.StatusUnsupportedMediaType)
@@ -157,7 +194,11 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Topic or Urgency", http.StatusBadRequest)
 	default:
 		if status := s.authorize(r, device.serverKey); status != 0 {
-			http.Error(w, "VAPID", status)
+			dialect.OtherKey.or(status).write(w)
+			return
+		}
+		if dialect.Contact != nil && localContact(r) {
+			dialect.Contact.write(w)
 			return
 		}
 		if !s.Discard.Load() {

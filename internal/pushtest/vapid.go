@@ -44,6 +44,16 @@ func (s *Service) authorize(r *http.Request, serverKey string) int {
 	return 0
 }
 
+// localContact tells whether nobody in the Internet could write to the contact
+// of a message.
+func localContact(r *http.Request) bool {
+	token, _, _ := parseAuthorization(r.Header.Get("Authorization"))
+	var claims struct{ Sub string }
+	parts := strings.Split(token, ".")
+	return len(parts) == 3 && decodeJSON(parts[1], &claims) &&
+		(strings.HasSuffix(claims.Sub, "localhost") || strings.HasSuffix(claims.Sub, ".invalid"))
+}
+
 // parseAuthorization reads "vapid t=<token>, k=<key>".
 func parseAuthorization(field string) (token, key string, ok bool) {
 	rest, ok := strings.CutPrefix(field, "vapid ")

@@ -41,7 +41,7 @@ func TestConformance(t *testing.T) {
 				Endpoint: endpoint, ServerKey: w.key.Public(), Keys: subscription.Keys{P256DH: public, Auth: auth},
 			}}}
 		},
-		Outcomes: map[int]delivery.Outcome{404: delivery.Gone, 410: delivery.Gone},
+		Outcomes: map[int]delivery.Outcome{404: delivery.Gone, 410: delivery.Gone, 406: delivery.TryAgain},
 	})
 }
 

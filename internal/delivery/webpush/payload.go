@@ -15,15 +15,15 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-// mail is the payload of a notification. Where it would be longer than a push
-// message can be, members are left out, those that people miss least first.
-func mail(m notification.Mail) ([]byte, error) {
+// mail is the payload of a notification. Where it would be longer than most
+// bytes, members are left out, those that people miss least first.
+func mail(m notification.Mail, most int) ([]byte, error) {
 	for _, leaveOut := range []*string{nil, &m.Snippet, &m.From, &m.Subject} {
 		if leaveOut != nil {
 			*leaveOut = ""
 		}
 		payload, err := encode(m)
-		if err != nil || len(payload) <= MaxPlaintext {
+		if err != nil || len(payload) <= most {
 			return payload, err
 		}
 	}

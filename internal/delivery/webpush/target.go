@@ -65,21 +65,32 @@ func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
 	case errors.Is(err, subscription.ErrNotFound):
 		return delivery.Result{Outcome: delivery.Gone, Reason: "unsubscribed"}
 	case err != nil:
-		return delivery.Result{Reason: "subscriptions", Err: err}
+		return delivery.Result{Reason: "subscriptions", Fault: delivery.FaultOfOurs, Err: err}
 	case !d.Confirmed(): // it moved since, and has to prove that it is there
-		return delivery.Result{Reason: "unconfirmed", Err: errUnconfirmed}
+		return delivery.Result{Reason: "unconfirmed", Fault: delivery.FaultOfOurs, Err: errUnconfirmed}
 	}
-	payload, err := mail(n.Mail(t.Content, r.ID, r.Accepted))
-	if err != nil {
-		return delivery.Result{Outcome: delivery.Refused, Reason: "too_long", Err: err}
-	}
-	message := Message{Payload: payload, TTL: t.TTL, Topic: topic(&d, n.Folder)}
+	message := Message{TTL: t.TTL, Topic: topic(&d, n.Folder)}
 	if n.Event.Withdraws() {
 		// It can wait until the phone is awake, and stands for no other one.
 		message.Low, message.Topic = true, topic(&d, fmt.Sprintf("%s\x00%d", n.Folder, n.UID))
 	}
-	result := t.Sender.Send(ctx, &d, message)
-	return t.note(ctx, n.User, &d, result)
+	return t.note(ctx, n.User, &d, t.sendMail(ctx, &d, n.Mail(t.Content, r.ID, r.Accepted), message))
+}
+
+// sendMail sends as much of a mail as the push service takes: all have to take
+// [MaxBody], and some take less.
+func (t *Target) sendMail(ctx context.Context, d *subscription.Subscription, m notification.Mail, message Message) delivery.Result {
+	result := delivery.Result{Outcome: delivery.Refused, Reason: "too_long", Err: errTooLong}
+	for most := MaxPlaintext; ; most = len(message.Payload) - 1 {
+		payload, err := mail(m, most)
+		if err != nil { // nothing is left to be left out
+			return result
+		}
+		message.Payload = payload
+		if result = t.Sender.Send(ctx, d, message); result.Reason != reasonTooLong {
+			return result
+		}
+	}
 }
 
 var errUnconfirmed = errors.New("the device has not confirmed its new address yet")
@@ -93,7 +104,7 @@ func (t *Target) note(ctx context.Context, user string, d *subscription.Subscrip
 	// The answer of the push service counts, whatever becomes of our attempt.
 	err := t.Subscriptions.RemoveGone(context.WithoutCancel(ctx), user, d.ID, d.Endpoint)
 	if err != nil { // it has moved meanwhile, or the next attempt hears the same
-		return delivery.Result{Reason: "subscriptions", Err: err}
+		return delivery.Result{Reason: "subscriptions", Fault: delivery.FaultOfOurs, Err: err}
 	}
 	return r
 }

@@ -14,7 +14,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -96,11 +95,11 @@ var errUnknownKey = errors.New("the VAPID key that the device was given is not k
 func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Message) delivery.Result {
 	ring, err := s.keys(ctx)
 	if err != nil {
-		return delivery.Result{Reason: "vapid_keys", Err: err}
+		return delivery.Result{Reason: "vapid_keys", Fault: delivery.FaultOfOurs, Err: err}
 	}
 	key := ring.Find(d.ServerKey)
 	if key == nil {
-		return delivery.Result{Reason: "vapid_key_unknown", Err: errUnknownKey}
+		return delivery.Result{Reason: "vapid_key_unknown", Fault: delivery.FaultOfOurs, Err: errUnknownKey}
 	}
 	body, err := encrypt(m.Payload, d.Keys.P256DH, d.Keys.Auth)
 	if err != nil {
@@ -114,7 +113,7 @@ func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Messa
 	}
 	authorization, err := s.tokens.authorization(key, origin(r.URL))
 	if err != nil {
-		return delivery.Result{Reason: "vapid", Err: err}
+		return delivery.Result{Reason: "vapid", Fault: delivery.FaultOfOurs, Err: err}
 	}
 	r.Header.Set("Authorization", authorization)
 	r.Header.Set("Content-Encoding", "aes128gcm")
@@ -132,26 +131,21 @@ func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Messa
 
 var errEndpoint = errors.New("the endpoint is no URL")
 
+// maxSaid is how much of an answer is looked at for a reason.
+const maxSaid = 1 << 10
+
 func (s *Sender) do(r *http.Request, cancel context.CancelFunc) delivery.Result {
 	// Not client.Do, which fails on a Location that it cannot read.
-	resp, err := s.client.Transport.RoundTrip(r) //nolint:bodyclose // Discard does
+	resp, err := s.client.Transport.RoundTrip(r) //nolint:bodyclose // Read does
 	if err != nil {
-		word, err := outbound.Failure(err)
-		result := delivery.Result{Reason: word, Err: err}
-		if word == "address_refused" {
+		result := delivery.ResultOfFailure(err)
+		if result.Reason == "address_refused" {
 			result.Outcome = delivery.Refused
 		}
 		return result
 	}
-	outbound.Discard(resp, cancel)
-	result := delivery.ResultOfStatus(resp.StatusCode, resp.Header, time.Now())
-	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusGone {
-		result.Outcome = delivery.Gone // RFC 8030, section 7.3
-	}
-	if result.Outcome != delivery.Delivered {
-		result.Err = fmt.Errorf("the push service answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	}
-	return result
+	said := outbound.Read(resp, cancel, maxSaid)
+	return resultOf(resp, said, delivery.ResultOfStatus(resp.StatusCode, resp.Header, time.Now()))
 }
 
 // origin of a URL (RFC 6454), the audience of VAPID tokens.
