@@ -82,8 +82,9 @@ func (a *App) status(ctx context.Context) Status {
 		target := TargetStatus{
 			Name: name, Up: !engine.Down, InFlight: engine.InFlight,
 			Waiting: t.Waiting, Parked: t.Parked, DeadLetters: t.Dead,
-			Attempts:    counts(attempts, "outcome", "target", name),
-			LastFailure: a.failures.last(name),
+			Attempts:     counts(attempts, "outcome", "target", name),
+			UnknownUsers: counts(unknownUsers, "target")[name],
+			LastFailure:  a.failures.last(name),
 		}
 		if !engine.Oldest.IsZero() {
 			target.Oldest = &engine.Oldest

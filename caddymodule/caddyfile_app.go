@@ -173,6 +173,7 @@ func targetKinds() string {
 //	deliver middleware [<name>] {
 //	    path          <path>
 //	    credentials   <user> <password>
+//	    open_xchange
 //	    reverse_proxy <upstreams...> {
 //	        # every option of Caddy's reverse_proxy but handle_response
 //	    }
@@ -188,6 +189,7 @@ func (m *Middleware) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	err := parseBlock(d, "deliver middleware",
 		stringOption("path", &m.Path),
 		pairOption("credentials", false, func(u, p string) { m.Username, m.Password = u, p }),
+		flagOption("open_xchange", &m.OpenXchange),
 		option{name: "reverse_proxy", parse: func(d *caddyfile.Dispenser) error {
 			segment := d.NextSegment()
 			// The answer goes nowhere, and parsing routes takes a site block.

@@ -149,6 +149,9 @@ func (c *client) printStatus(s *Status) error {
 		if f := t.LastFailure; f != nil {
 			line("  %s: the last attempt, %s ago, failed: %s", t.Name, ageText(&f.Time), cmp.Or(f.Error, f.Reason))
 		}
+		if t.UnknownUsers > 0 {
+			line("  %s: %d of the delivered ones are for users that are not <user id>@<context id>; Open-Xchange drops them. Does Dovecot's driver have user_from_metadata?", t.Name, t.UnknownUsers)
+		}
 	}
 	return w.Flush()
 }

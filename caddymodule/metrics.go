@@ -27,6 +27,10 @@ var (
 	notifyAccepted = notifyRequests.WithLabelValues(string(notify.Accepted))
 	notifyDuration = histogram("notify_duration_seconds",
 		"How long Dovecot waited for the answer of the notify endpoint.", durations)
+	notifyRepaired = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "notify_repaired_total",
+		Help: "Notifications that Dovecot 2.2.19 to 2.2.32 reported in invalid JSON, and that were stored as valid JSON.",
+	})
 	guardRefused = counter("guard_refused_total",
 		"Requests refused because of where they came from.", "reason")
 	commitDuration = histogram("queue_commit_duration_seconds",
@@ -92,7 +96,7 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 // collectorsOf are all metrics there are; without an app, those of the handlers.
 func collectorsOf(app *App) []prometheus.Collector {
 	collectors := []prometheus.Collector{
-		notifyRequests, notifyDuration, guardRefused, commitDuration, commitSize, commitErrors,
+		notifyRequests, notifyDuration, notifyRepaired, guardRefused, commitDuration, commitSize, commitErrors,
 		subscriptionRequests, doveadmRequests, doveadmDuration,
 	}
 	collectors = append(collectors, deliveryMetrics...)

@@ -26,9 +26,11 @@ var (
 		"Notifications that were not delivered because a newer one of the same folder was.", "target")
 	deadLetters = counter("dead_letters_total",
 		"Notifications that a target gave up on, by reason.", "target", "reason")
+	unknownUsers = counter("middleware_unknown_users_total",
+		"Notifications that the middleware took and dropped, because Dovecot reported a user that is not <user id>@<context id>.", "target")
 
 	deliveryMetrics = []prometheus.Collector{
-		attempts, attemptRetries, attemptFailures, attemptDuration, latency, coalesced, deadLetters,
+		attempts, attemptRetries, attemptFailures, attemptDuration, latency, coalesced, deadLetters, unknownUsers,
 	}
 )
 

@@ -145,6 +145,7 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 		Peer:            n.gate.guard.Peer,
 		Logger:          ctx.Slogger(),
 		Instance:        instance,
+		Repaired:        notifyRepaired.Inc,
 		Observe: func(result notify.Result, took time.Duration) {
 			observeNotify(result, took)
 			app.activity.notify(result)

@@ -48,6 +48,12 @@ type Middleware struct {
 	// {file./path}.
 	Password string `json:"password,omitempty"`
 
+	// Whether it is an Open-Xchange middleware, and not something else that
+	// takes notifications the way Dovecot sends them. Open-Xchange answers 200
+	// and drops what is for a user that is not `<user id>@<context id>`: these
+	// are counted then, and the status names them.
+	OpenXchange bool `json:"open_xchange,omitempty"`
+
 	// Caddy's reverse_proxy handler with the nodes, and all of its options:
 	// load balancing, health checks, dynamic upstreams, TLS.
 	ReverseProxyRaw json.RawMessage `json:"reverse_proxy" caddy:"namespace=http.handlers inline_key=handler"`
@@ -101,6 +107,10 @@ func (m *Middleware) Provision(ctx caddy.Context) error {
 		URL:      &url.URL{Scheme: "http", Host: "middleware", Path: m.Path},
 		Username: username, Password: password,
 		Proxy: func(w http.ResponseWriter, r *http.Request) error { return serveProxy(proxy, w, r) },
+	}
+	if m.OpenXchange {
+		// Also while it is 0: an alert must see the first one.
+		m.target.UnknownUser = unknownUsers.WithLabelValues(m.Name).Inc
 	}
 	return nil
 }

@@ -92,6 +92,9 @@ type Handler struct {
 	// Instance is told to those who are let in and ask for it, see
 	// [adminapi.InstanceHeader].
 	Instance string
+	// Repaired, if set, is called for each notification of Dovecot 2.2.19 to
+	// 2.2.32 that was stored as valid JSON, see [notification.Notification.Repair].
+	Repaired func()
 	// Observe, if set, is told of each request and how long it took.
 	Observe func(Result, time.Duration)
 
@@ -156,8 +159,12 @@ func (h *Handler) store(r *http.Request, body []byte) (Result, *refusal) {
 	if err != nil {
 		return refuseBody(err)
 	}
-	record := queue.Record{Mailbox: n.Mailbox(), UID: n.UID, Accepted: time.Now(), Body: body}
 	id, window := n.Identity(body, r.Header.Get("Date"))
+	body, repaired := n.Repair(body)
+	if repaired && h.Repaired != nil {
+		h.Repaired()
+	}
+	record := queue.Record{Mailbox: n.Mailbox(), UID: n.UID, Accepted: time.Now(), Body: body}
 	record.ID = id
 	// Dovecot may give up earlier than we do. What it reported is stored all
 	// the same, and known when it comes again.

@@ -88,6 +88,9 @@ type TargetStatus struct {
 	Attempts map[string]uint64 `json:"attempts"`
 	// When the oldest notification that is being worked on was accepted.
 	Oldest *time.Time `json:"oldest,omitempty"`
+	// Of the delivered ones, those that Open-Xchange drops, because Dovecot
+	// reported a user that is not <user id>@<context id>.
+	UnknownUsers uint64 `json:"unknown_users,omitempty"`
 }
 
 // TargetFailure is an attempt that failed.

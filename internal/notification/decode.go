@@ -6,6 +6,7 @@ package notification
 import (
 	"encoding/json"
 	"io"
+	"slices"
 )
 
 // Decoder turns Dovecot's bodies into notifications. Its zero value is ready to
@@ -60,6 +61,16 @@ func Identify(body []byte, events Events) (*Notification, error) {
 	return n, err
 }
 
+// Repair returns the body that n was read from as valid JSON: without the stray
+// quote of Dovecot 2.2.19 to 2.2.32, which no other reader overlooks. Without
+// such a quote it is the same, to the byte.
+func (n *Notification) Repair(body []byte) (valid []byte, repaired bool) {
+	if n.stray == 0 {
+		return body, false
+	}
+	return slices.Concat(body[:n.stray], body[n.stray+1:]), true
+}
+
 // decide reads the members that decide which notification body is, and
 // returns where the others stand.
 func decide(body []byte, events Events) (n *Notification, m members, err error) {
@@ -73,7 +84,7 @@ func decide(body []byte, events Events) (n *Notification, m members, err error) 
 	if m.repeated != "" {
 		return nil, m, &FieldError{Field: m.repeated, Problem: "is there twice"}
 	}
-	n = &Notification{Event: event}
+	n = &Notification{Event: event, stray: m.stray}
 	if n.User, err = parseName(nameUser, m.user); err != nil {
 		return nil, m, err
 	}

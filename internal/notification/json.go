@@ -46,8 +46,8 @@ func (s *scanner) object(depth int, into *members) error {
 		if err != nil {
 			return err
 		}
-		if into != nil && into.set(name, value) == nameUID {
-			s.skipStrayQuote(value)
+		if into != nil && into.set(name, value) == nameUID && s.skipStrayQuote(value) {
+			into.stray = s.pos - 1
 		}
 		switch s.next() {
 		case ',':
@@ -69,10 +69,12 @@ func (s *scanner) object(depth int, into *members) error {
 //
 // A quote can only stand there in a text that is not valid, so no valid one is
 // read differently, wherever else it may hold these characters.
-func (s *scanner) skipStrayQuote(uid []byte) {
+func (s *scanner) skipStrayQuote(uid []byte) (skipped bool) {
 	if isDigit(uid[0]) && s.peek() == '"' {
 		s.pos++
+		return true
 	}
+	return false
 }
 
 // member reads one name and its value. The name comes without its quotes, the

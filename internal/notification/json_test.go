@@ -71,3 +71,30 @@ func TestScanAcceptsEveryJSON(t *testing.T) {
 	_, err = scan([]byte(`{"a":` + deepest + `}`))
 	require.NoError(t, err)
 }
+
+// Nothing but the stray quote goes, and what is repaired is the same
+// notification.
+func TestRepair(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"user":"u","event":"messageNew","folder":"INBOX","imap-uid":12","subject":"no from here"}`: `{"user":"u","event":"messageNew","folder":"INBOX","imap-uid":12,"subject":"no from here"}`,
+		`{"user":"u","event":"messageNew","folder":"INBOX","imap-uid":12"}`:                          `{"user":"u","event":"messageNew","folder":"INBOX","imap-uid":12}`,
+		`{"imap-uid":12", "user":"u","event":"messageNew","folder":"\",12\""}`:                       `{"imap-uid":12, "user":"u","event":"messageNew","folder":"\",12\""}`,
+		`{"user":"u","event":"messageNew","folder":"\"imap-uid\":12\"","imap-uid":12}`:               "",
+	} {
+		before := strings.Clone(body)
+		n, err := Identify([]byte(body), nil)
+		require.NoError(t, err)
+		valid, repaired := n.Repair([]byte(body))
+		require.Equal(t, want != "", repaired)
+		if want == "" {
+			want = body
+		}
+		require.Equal(t, want, string(valid))
+		require.Equal(t, before, body)
+		require.True(t, json.Valid(valid))
+		again, err := Identify(valid, nil)
+		require.NoError(t, err)
+		n.stray = 0
+		require.Equal(t, n, again)
+	}
+}

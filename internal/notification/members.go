@@ -35,6 +35,10 @@ type members struct {
 	// two another reader of the same body takes is anybody's guess (RFC 8259,
 	// section 4), so it is nothing to decide upon.
 	repeated string
+
+	// stray is where the stray quote is that [scanner.skipStrayQuote] steps
+	// over; 0 if there is none.
+	stray int
 }
 
 // set keeps a value and returns the name it is kept by if that is a deciding

@@ -83,4 +83,6 @@ type Notification struct {
 	// Unseen is the number of unseen messages in the folder after the event,
 	// nil if Dovecot did not say (before 2.2.26, or when it could not look).
 	Unseen *uint32
+
+	stray int // see Repair
 }

@@ -13,12 +13,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -34,6 +34,9 @@ type Target struct {
 	// error, with nothing written, if no node answered, see [ErrNoNode], and
 	// panics with [http.ErrAbortHandler] if an answer breaks off.
 	Proxy func(w http.ResponseWriter, r *http.Request) error
+	// UnknownUser, if set, is called for each notification that was taken
+	// although Open-Xchange drops it: its user is not <user id>@<context id>.
+	UnknownUser func()
 }
 
 // Deliver makes one attempt. The middleware knows new mails only: all other
@@ -56,7 +59,7 @@ func (t *Target) attempt(ctx context.Context, rec *queue.Record) delivery.Result
 	r, err := http.NewRequestWithContext(attempt, http.MethodPut, t.URL.String(), bytes.NewReader(rec.Body))
 	if err != nil {
 		cancel()
-		return delivery.Result{Reason: "request", Err: err}
+		return delivery.Result{Reason: "request", Fault: delivery.FaultOfOurs, Err: err}
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
 	// The same in each attempt. With it net/http sends the request again by
@@ -80,8 +83,19 @@ func (t *Target) attempt(ctx context.Context, rec *queue.Record) delivery.Result
 	result := delivery.ResultOfStatus(answer.code, answer.header, time.Now())
 	if result.Outcome != delivery.Delivered {
 		result.Err = fmt.Errorf("the middleware answers %d %s", answer.code, http.StatusText(answer.code))
+	} else if t.UnknownUser != nil && !knows(rec.Body) {
+		t.UnknownUser()
 	}
 	return result
+}
+
+// internalUser is a user as Open-Xchange tells them apart.
+var internalUser = regexp.MustCompile(`^[0-9]+@[0-9]+$`)
+
+// knows reports whether Open-Xchange can know the user of a body.
+func knows(body []byte) bool {
+	n, err := notification.Identify(body, nil)
+	return err == nil && internalUser.MatchString(n.User)
 }
 
 // isNew tells whether a body reports a new mail.
@@ -117,10 +131,9 @@ func failure(err error) delivery.Result {
 	case err == nil, errors.Is(err, http.ErrAbortHandler):
 		return delivery.Result{Reason: "no_answer", Err: errNoAnswer}
 	case errors.Is(err, ErrNoNode):
-		return delivery.Result{Reason: "no_node", Err: ErrNoNode}
+		return delivery.Result{Reason: "no_node", Fault: delivery.FaultOfService, Err: ErrNoNode}
 	}
-	reason, safe := outbound.Failure(err)
-	return delivery.Result{Reason: reason, Err: safe}
+	return delivery.ResultOfFailure(err)
 }
 
 // An answer is read that far, and for that long, to use the connection again;
