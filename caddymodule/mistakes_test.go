@@ -94,6 +94,8 @@ func TestMistakes(t *testing.T) {
 		{"Web Push without contact", webpushBefore, "deliver webpush\n" + webpushBefore, "contact is missing"},
 		{"contact that is none", webpushBefore, "deliver webpush {\ncontact \"Post Master <postmaster@example.com>\"\n}\n" + webpushBefore, "contact must be mailto:"},
 		{"contact without TLS", webpushBefore, "deliver webpush {\ncontact http://example.com\n}\n" + webpushBefore, "contact must be mailto:"},
+		{"contact that nobody can write to", webpushBefore, "deliver webpush {\ncontact mailto:someone@localhost\n}\n" + webpushBefore, "is no name of the Internet"},
+		{"contact on this machine", webpushBefore, "deliver webpush {\ncontact https://localhost/contact\n}\n" + webpushBefore, "is no name of the Internet"},
 		{"messages that are kept for ever", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nttl 29d\n}\n" + webpushBefore, "ttl must be between"},
 		{"exception with a path", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nallow_endpoints https://a.example/x\n}\n" + webpushBefore, "allow_endpoints: \"https://a.example/x\" is not"},
 		{"Web Push twice", webpushBefore, strings.Repeat("deliver webpush {\ncontact postmaster@example.com\n}\n", 2) + webpushBefore, "two targets are named webpush"},

@@ -143,7 +143,7 @@ func (l *lane) leave(j *job, p pass, r Result) (blamed string) {
 }
 
 func (l *lane) leaveService(j *job, p pass, r Result) (blamed string) {
-	change, isBlamed := l.services.leave(j, p, r, l.now())
+	change, isBlamed, recovered := l.services.leave(j, p, r, l.now())
 	if change == wentDown && r.Outcome == Misconfigured {
 		l.log.Warn("a service refuses us: deliveries to it wait, nothing is lost",
 			"service", j.service, "reason", r.Reason, "error", r.Err)
@@ -151,8 +151,8 @@ func (l *lane) leaveService(j *job, p pass, r Result) (blamed string) {
 	if r.answered() {
 		l.recovery.works(forService(j), change == cameBack, l.now())
 	}
-	if r.Outcome == Delivered {
-		l.recovery.works(forDestination(j), false, l.now())
+	if recovered {
+		l.recovery.works(forDestination(j), true, l.now())
 	}
 	if isBlamed {
 		return forService(j)

@@ -162,23 +162,40 @@ func (c *circuit) answered(now time.Time) (transition, time.Duration) {
 // nobody knows whose fault it is, one item counts once, and one that is ill
 // does not.
 func (c *circuit) counts(i item, wasIll bool, r Result) bool {
-	if r.Fault == FaultOfService {
+	switch {
+	case r.Fault == FaultOfService:
 		return true
+	case wasIll:
+		return false
+	default:
+		return c.suspect(i) || c.lonely
 	}
-	if wasIll {
+}
+
+// suspect notes an item that failed with nobody knowing why, and reports
+// whether it is another one.
+func (c *circuit) suspect(i item) bool {
+	if slices.Contains(c.suspects, i) {
 		return false
 	}
-	if slices.Contains(c.suspects, i) {
-		return c.lonely
+	if len(c.suspects) < downAfter {
+		c.suspects = append(c.suspects, i)
 	}
-	c.suspects = append(c.suspects, i)
 	return true
 }
 
-// blamed tells whether an attempt that ended so failed because the circuit's
-// service is down, as far as anybody can tell.
-func (c *circuit) blamed(wasIll bool, r Result) bool {
-	return c.down && !r.answered() && (r.Fault == FaultOfService || r.Fault == FaultUnknown && !wasIll)
+// blamed tells whether an attempt at an item that ended so failed because of
+// what the items share, as far as anybody can tell.
+func (c *circuit) blamed(i item, wasIll bool, r Result) bool {
+	switch {
+	case r.answered():
+		return false
+	case r.Fault == FaultUnknown && c.down && !wasIll:
+		c.suspect(i)
+		return len(c.suspects) > 1
+	default:
+		return r.Fault == FaultOfService
+	}
 }
 
 // forgettable tells whether nothing would be lost with it.

@@ -202,9 +202,9 @@ func TestServiceGoesDown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, others := newServices(newHealth()), deviceJob(1, 1, "another", "push.example")
 			for n := range downAfter {
-				change, _ := s.leave(others, passFree, Result{Outcome: Delivered}, now)
+				change, _, _ := s.leave(others, passFree, Result{Outcome: Delivered}, now)
 				require.Equal(t, unchanged, change)
-				change, _ = s.leave(deviceJob(1, 1, fmt.Sprint("first", n), "push.example"), passFree, c.result, now)
+				change, _, _ = s.leave(deviceJob(1, 1, fmt.Sprint("first", n), "push.example"), passFree, c.result, now)
 				require.Equal(t, unchanged, change, "one in a row")
 			}
 			s.leave(others, passFree, Result{Outcome: Delivered}, now)
@@ -214,7 +214,7 @@ func TestServiceGoesDown(t *testing.T) {
 				if !c.same {
 					device = fmt.Sprint("phone", n)
 				}
-				change, _ = s.leave(deviceJob(1, 1, device, "push.example"), passFree, c.result, now)
+				change, _, _ = s.leave(deviceJob(1, 1, device, "push.example"), passFree, c.result, now)
 			}
 			require.Equal(t, c.down, change == wentDown)
 			if c.down && !c.same {

@@ -69,7 +69,7 @@ func (g *gate) leave(p pass, i item, r Result) (change transition, down time.Dur
 	if p == passProbe || change == cameBack {
 		g.wake()
 	}
-	return change, down, g.circuit.blamed(wasIll, r)
+	return change, down, g.circuit.blamed(i, wasIll, r)
 }
 
 // abandon ends an attempt that was never made.

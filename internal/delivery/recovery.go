@@ -113,16 +113,19 @@ func (r *recovery) forget(g *queue.Group) {
 }
 
 // works notes that something does; back tells that it was down before. What
-// waits for it returns, one after the other.
+// waits for it returns then, one after the other, and when it works for the
+// first time: that it was down was before a restart.
 func (r *recovery) works(waitsFor string, back bool, now time.Time) {
 	r.mu.Lock()
-	groups := r.waiting[waitsFor]
-	if _, known := r.worked[waitsFor]; back || !known || len(groups) > 0 {
-		if len(r.worked) >= maxRecovered {
-			clear(r.worked)
-		}
-		r.worked[waitsFor] = now
+	if _, known := r.worked[waitsFor]; known && !back {
+		r.mu.Unlock()
+		return
 	}
+	if len(r.worked) >= maxRecovered {
+		clear(r.worked)
+	}
+	r.worked[waitsFor] = now
+	groups := r.waiting[waitsFor]
 	for _, g := range groups {
 		delete(r.what, g.Sequence)
 	}

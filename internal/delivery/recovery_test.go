@@ -36,7 +36,7 @@ func TestBackAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T) {
-				const mailboxes = 50
+				const mailboxes = 20
 				var works atomic.Bool
 				p := outageOf(&works, down)
 				lane := Lane{Name: "a", Target: p}
@@ -53,7 +53,7 @@ func TestBackAtOnce(t *testing.T) {
 					acceptMail(t, q, notification.Mailbox(m), m, m+1)
 					time.Sleep(time.Second)
 				}
-				time.Sleep(5 * time.Minute)
+				time.Sleep(3 * time.Minute)
 				if c.restart {
 					e.Stop()
 					require.NoError(t, q.Close())
@@ -100,10 +100,10 @@ func TestOwnFaultWaitsItsTime(t *testing.T) {
 		var down atomic.Bool
 		p := newPeople(func(item string, _ int) Result {
 			switch {
-			case down.Load():
-				return Result{Reason: "connect", Fault: FaultOfService}
 			case item == "mailbox 1":
 				return Result{Reason: "status_500"}
+			case down.Load():
+				return Result{Reason: "connect", Fault: FaultOfService}
 			default:
 				return Result{Outcome: Delivered}
 			}
@@ -122,8 +122,7 @@ func TestOwnFaultWaitsItsTime(t *testing.T) {
 	})
 }
 
-// The release survives what is not the store's fault: a group that nobody has
-// looked at since.
+// What was parked before something worked again is due, and nothing else.
 func TestRecoveryDue(t *testing.T) {
 	r, now := newRecovery(), time.Now()
 	g := &queue.Group{Sequence: 7}

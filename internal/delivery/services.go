@@ -68,15 +68,16 @@ func (s *services) look(c *circuit, j *job, now time.Time) obstacle {
 }
 
 // leave is [circuit.leave] for a job. blamed tells that the attempt failed
-// because the service is down.
-func (s *services) leave(j *job, p pass, r Result, now time.Time) (change transition, blamed bool) {
+// because of the service, recovered that the destination works again.
+func (s *services) leave(j *job, p pass, r Result, now time.Time) (change transition, blamed, recovered bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i, c := itemOf(j), s.circuits[j.service]
 	if c == nil {
 		c = &circuit{heard: now} // one device that is refused is no sign
 	}
-	wasIll := s.health.of(i).class(c.last, now) == ill
+	was := s.health.of(i)
+	wasIll := was.class(c.last, now) == ill
 	change, _ = c.leave(p, i, wasIll, r, now)
 	s.health.note(i, r, now)
 	switch {
@@ -85,7 +86,7 @@ func (s *services) leave(j *job, p pass, r Result, now time.Time) (change transi
 	case len(s.circuits) < maxServices:
 		s.circuits[j.service] = c
 	}
-	return change, c.blamed(wasIll, r)
+	return change, c.blamed(i, wasIll, r), was.failures >= downAfter && r.Outcome == Delivered
 }
 
 // abandon is [circuit.abandon] for a job.
