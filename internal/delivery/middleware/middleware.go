@@ -92,10 +92,11 @@ func (t *Target) attempt(ctx context.Context, rec *queue.Record) delivery.Result
 // internalUser is a user as Open-Xchange tells them apart.
 var internalUser = regexp.MustCompile(`^[0-9]+@[0-9]+$`)
 
-// knows reports whether Open-Xchange can know the user of a body.
+// knows reports whether Open-Xchange can know the user of a body, if that is
+// one that it is told of.
 func knows(body []byte) bool {
 	n, err := notification.Identify(body, nil)
-	return err == nil && internalUser.MatchString(n.User)
+	return err != nil || internalUser.MatchString(n.User)
 }
 
 // isNew tells whether a body reports a new mail.
