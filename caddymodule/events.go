@@ -25,6 +25,22 @@ func newEmitter(ctx caddy.Context) (*emitter, error) {
 	return &emitter{ctx: ctx, events: app.(*caddyevents.App)}, nil
 }
 
+// EventUser is the name of a user in the data of an event. Placeholders such as
+// {event.data.user} and String have the name. JSON has not: Caddy's events app
+// writes the data of every event into its log at level DEBUG.
+type EventUser string
+
+// String implements fmt.Stringer.
+func (u EventUser) String() string { return string(u) }
+
+// MarshalJSON implements json.Marshaler. It leaves the name out.
+func (u EventUser) MarshalJSON() ([]byte, error) {
+	if u == "" {
+		return []byte(`""`), nil
+	}
+	return []byte(`"REDACTED"`), nil
+}
+
 // emit tells whoever has subscribed to the event dovecot_push.<name>. data is
 // only called if somebody has; it must hold nothing of a mail. Handlers run
 // in the calling goroutine, so this is never called while Dovecot waits.

@@ -10,7 +10,7 @@ import (
 )
 
 // Events about registrations, for modules that look after accounts. Their data
-// names the user; Caddy's events app logs it at level DEBUG.
+// names the user, as an [EventUser].
 //
 //	dovecot_push.registered           user
 //	dovecot_push.unregistered         user
@@ -35,7 +35,7 @@ var (
 // observeRegistration is told of changes and failures by the goroutines that
 // meet them.
 func (a *App) observeRegistration(e registration.Event) {
-	user := func() map[string]any { return map[string]any{"user": e.User} }
+	user := func() map[string]any { return map[string]any{"user": EventUser(e.User)} }
 	switch e.State {
 	case registration.Registered:
 		registrationChanges.WithLabelValues("registered").Inc()
@@ -46,7 +46,7 @@ func (a *App) observeRegistration(e registration.Event) {
 	default:
 		registrationFailures.WithLabelValues(string(e.Reason)).Inc()
 		a.events.emit(eventRegistrationFailed, func() map[string]any {
-			data := map[string]any{"user": e.User, "state": string(e.State), "reason": string(e.Reason)}
+			data := map[string]any{"user": EventUser(e.User), "state": string(e.State), "reason": string(e.Reason)}
 			if e.Err != nil {
 				data["error"] = e.Err.Error()
 			}

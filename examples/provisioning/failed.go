@@ -43,7 +43,7 @@ func (f *Failed) Provision(ctx caddy.Context) error {
 
 // Handle implements caddyevents.Handler.
 func (f *Failed) Handle(ctx context.Context, e caddy.Event) error {
-	user, _ := e.Data["user"].(string)
+	user, _ := e.Data["user"].(caddymodule.EventUser)
 	if user == "" {
 		f.log.Error("nobody can be registered", "error", e.Data["error"])
 		return nil
@@ -52,7 +52,7 @@ func (f *Failed) Handle(ctx context.Context, e caddy.Event) error {
 	if err != nil {
 		return err
 	}
-	registration, err := app.(caddymodule.Provisioning).UserRegistration(ctx, user)
+	registration, err := app.(caddymodule.Provisioning).UserRegistration(ctx, user.String())
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (*accountant) Handle(ctx context.Context, e caddy.Event) error {
 	if err != nil {
 		return err
 	}
-	user := e.Data["user"].(string)
+	user := fmt.Sprint(e.Data["user"])
 	asked := caddymodule.Registration{State: "all"}
 	if user != "" {
 		if asked, err = app.(caddymodule.Provisioning).UserRegistration(ctx, user); err != nil {
