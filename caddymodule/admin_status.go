@@ -23,6 +23,8 @@ import (
 type (
 	// Status is how the running app is.
 	Status = adminapi.Status
+	// Version is what a binary was built from.
+	Version = adminapi.Version
 	// EndpointStatus is one notify endpoint.
 	EndpointStatus = adminapi.EndpointStatus
 	// QueueStatus is the state of the queue.
@@ -53,7 +55,8 @@ func getStatus(a *App, r *http.Request) (any, error) {
 
 func (a *App) status(ctx context.Context) Status {
 	status := Status{
-		Since: processStart, Instance: instance, Endpoints: a.endpoints,
+		Version: version(),
+		Since:   processStart, Instance: instance, Endpoints: a.endpoints,
 		Requests: counts(notifyRequests, "result"), Refused: counts(guardRefused, "reason"),
 		Queue: QueueStatus{MaxBytes: a.Queue.MaxBytes}, Targets: []TargetStatus{}, DoveAdm: a.doveadmStatus(),
 	}

@@ -77,6 +77,8 @@ type App struct {
 	opened chan struct{}
 	live   bool                         // counted in liveApps
 	queue  *atomic.Pointer[queue.Queue] // nil before Start has opened it
+
+	endReport func() // of what was started; nil before
 }
 
 // resident is a target that keeps something of its own beside what waits for
@@ -187,6 +189,7 @@ func (a *App) Start() error {
 	a.activity.start()
 	a.queue.Store(q)
 	close(a.opened)
+	a.endReport = a.reportStart(q)
 	if len(a.targets) == 0 {
 		a.log.Warn("no target is configured: notifications are accepted, counted and forgotten; add a deliver block")
 	}
@@ -206,6 +209,9 @@ func (a *App) Stop() error {
 	}
 	a.stopRegistration()
 	a.activity.stop()
+	if a.endReport != nil {
+		a.endReport()
+	}
 	return nil
 }
 

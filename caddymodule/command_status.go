@@ -89,6 +89,7 @@ func (c *client) printFailure(failure error) error {
 func (c *client) printStatus(s *Status) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	line("%s", s.Version)
 	line("notifications since %s", s.Since.Local().Format(time.DateTime))
 	for _, e := range s.Endpoints {
 		line("  endpoint %s %s", strings.Join(e.Listen, " "), e.Path)

@@ -32,6 +32,7 @@ func TestStatusText(t *testing.T) {
 		}
 		streams := 3
 		s := &Status{
+			Version:   Version{Module: "v0.1.0", Caddy: "v2.11.9", Go: "go1.26.8"},
 			Since:     time.Now(),
 			Endpoints: []EndpointStatus{{Listen: []string{":8009"}, Path: "/notify"}},
 			Requests:  map[string]uint64{"accepted": 5, "duplicate": 1},
@@ -53,6 +54,7 @@ func TestStatusText(t *testing.T) {
 			Streams: &streams,
 		}
 		assert.Equal(t, strings.Join([]string{
+			"caddy-dovecot-push v0.1.0, Caddy v2.11.9, go1.26.8",
 			"notifications since " + time.Now().Local().Format(time.DateTime),
 			"  endpoint :8009 /notify",
 			"  accepted 5, duplicate 1",

@@ -97,7 +97,7 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 func collectorsOf(app *App) []prometheus.Collector {
 	collectors := []prometheus.Collector{
 		notifyRequests, notifyDuration, notifyRepaired, guardRefused, commitDuration, commitSize, commitErrors,
-		subscriptionRequests, doveadmRequests, doveadmDuration,
+		subscriptionRequests, doveadmRequests, doveadmDuration, buildInfo,
 	}
 	collectors = append(collectors, deliveryMetrics...)
 	collectors = append(collectors, apiMetrics...)

@@ -9,6 +9,8 @@ import "time"
 
 // Status is what GET /dovecot_push/status answers: how the running app is.
 type Status struct {
+	// What the running Caddy was built from.
+	Version Version `json:"version"`
 	// When the process started: the counts begin there.
 	Since time.Time `json:"since"`
 	// The process, by a random word: two that answer at one address are told

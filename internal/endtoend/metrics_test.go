@@ -37,6 +37,14 @@ func TestMetricsAndLog(t *testing.T) {
 		assert.Contains(t, before, "caddy_dovecot_push_"+zero+" 0\n")
 	}
 
+	require.Eventually(t, func() bool { return strings.Contains(f.Log(), `"msg":"started","version":"`) }, waitTimeout, 10*time.Millisecond)
+	assert.Regexp(t, `"endpoints":\["[^"]+ `+notifyPath+`"`, f.Log())
+	assert.Contains(t, f.Log(), `"targets":["middleware"],"queue":"`+f.QueueDir()+`","waiting":0}`)
+	assert.Contains(t, before, `caddy_dovecot_push_build_info{caddy="`)
+	out, err := f.Command("dovecot-push", "version")
+	require.NoError(t, err, out)
+	assert.Regexp(t, `^caddy-dovecot-push \S+, Caddy v2\.11\.9, go1\.`, out)
+
 	const secretly = "Vertraulich-4711"
 	body := strings.Replace(notification(7), "number 7", secretly, 1)
 	for range 2 {
