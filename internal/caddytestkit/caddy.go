@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -39,9 +40,10 @@ type Caddy struct {
 	// Admin is the address of its admin API.
 	Admin string
 
-	binary string
-	env    []string
-	log    *logBuffer
+	binary  string
+	env     []string
+	sockets []*os.File
+	log     *logBuffer
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -70,6 +72,9 @@ func New(t testing.TB, env ...string) *Caddy {
 	}
 	t.Cleanup(func() {
 		c.Kill()
+		for _, f := range c.sockets {
+			_ = f.Close()
+		}
 		if t.Failed() {
 			const enough = 16 << 10
 			log := c.Log()
@@ -100,6 +105,27 @@ func Prepare(binary, dir string, env ...string) (*Caddy, error) {
 // Setenv adds NAME=value to the environment of the processes to be started.
 func (c *Caddy) Setenv(env string) { c.env = append(c.env, env) }
 
+// Hold makes this process hold sockets that listen at the addresses, as systemd
+// does: each process of c finds them as its file descriptors 3, 4, … They stay
+// open while none runs.
+func (c *Caddy) Hold(addresses ...string) error {
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return err
+		}
+		f, err := l.(*net.TCPListener).File()
+		if err := errors.Join(err, l.Close()); err != nil {
+			return err
+		}
+		c.sockets = append(c.sockets, f)
+	}
+	return nil
+}
+
+// Upgrade makes the processes to be started run another binary.
+func (c *Caddy) Upgrade(binary string) { c.binary = binary }
+
 // Run starts the process and waits until it serves. A Caddy that was killed
 // or stopped can be run again; it finds its data where it was.
 func (c *Caddy) Run(caddyfile string) error {
@@ -109,6 +135,7 @@ func (c *Caddy) Run(caddyfile string) error {
 	}
 	cmd := c.command(context.Background(), "run", "--config", path, "--adapter", "caddyfile")
 	cmd.Stdout, cmd.Stderr = c.log, c.log
+	cmd.ExtraFiles = c.sockets
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -20,27 +20,30 @@ import (
 // workers, and remembers which of them were acknowledged.
 type sender struct {
 	address string
+	timeout time.Duration // of a request
 	next    atomic.Uint32
 	failed  atomic.Int64
 
 	mu           sync.Mutex
 	acknowledged map[uint32]bool
 	failures     []string // what the first ones were
+	slowest      time.Duration
 }
 
 func newSender(address string) *sender {
-	return &sender{address: address, acknowledged: make(map[uint32]bool)}
+	return &sender{address: address, timeout: 10 * time.Second, acknowledged: make(map[uint32]bool)}
 }
 
 // run sends until ctx ends.
 func (s *sender) run(ctx context.Context, workers int) {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}, Timeout: s.timeout}
 	defer client.CloseIdleConnections()
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				uid := s.next.Add(1)
+				begin := time.Now()
 				status, answer, err := put(client, s.address, notification(uid))
 				s.mu.Lock()
 				if err != nil || status != http.StatusOK {
@@ -52,6 +55,7 @@ func (s *sender) run(ctx context.Context, workers int) {
 					continue
 				}
 				s.acknowledged[uid] = true
+				s.slowest = max(s.slowest, time.Since(begin))
 				s.mu.Unlock()
 			}
 		})

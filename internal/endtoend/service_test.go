@@ -4,6 +4,7 @@
 package endtoend
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,13 +27,26 @@ func TestUnit(t *testing.T) {
 	unit := read(t, "examples", "service", "caddy.service")
 	unit = strings.ReplaceAll(unit, "/usr/local/bin/caddy", caddytestkit.Binary(t))
 	unit = strings.NewReplacer("User=caddy", "User=www-data", "Group=caddy", "Group=www-data").Replace(unit)
-	file := filepath.Join(t.TempDir(), "caddy.service")
+	dir := t.TempDir()
+	file, socket := filepath.Join(dir, "caddy.service"), filepath.Join(dir, "caddy.socket")
 	require.NoError(t, os.WriteFile(file, []byte(unit), 0o644))
-	out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", file).CombinedOutput()
+	require.NoError(t, os.WriteFile(socket, []byte(read(t, "examples", "service", "caddy.socket")), 0o644))
+	out, err := exec.Command("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", file, socket).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NotContains(t, string(out), "caddy.service:", "no line is complained about")
+	require.NotContains(t, string(out), "caddy.socket:", "no line is complained about")
 	out, err = exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=25", file).CombinedOutput()
 	require.NoError(t, err, "%s", out)
+}
+
+// The sockets of the unit are those that the page binds, in its order.
+func TestSocketUnit(t *testing.T) {
+	unit, page := read(t, "examples", "service", "caddy.socket"), read(t, "examples", "service", "README.md")
+	listens := regexp.MustCompile(`(?m)^ListenStream=.*?(\d+)$`).FindAllStringSubmatch(unit, -1)
+	require.NotEmpty(t, listens)
+	for i, m := range listens {
+		assert.Regexp(t, fmt.Sprintf(`(?m)^https?://\S+:%s \{\n\tbind fd/%d \{\n\t\tprotocols h1( h2)?\n`, m[1], 3+i), page)
+	}
 }
 
 // The container files fit to each other, to the Caddyfile and to go.mod. No

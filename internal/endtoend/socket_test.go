@@ -1,0 +1,92 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package endtoend
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+)
+
+// newHeldFront is a front whose sockets the test holds, as systemd does with
+// examples/service/caddy.socket.
+func newHeldFront(t *testing.T, middleware string) *front {
+	t.Helper()
+	f := newFront(t, middleware)
+	f.config = strings.NewReplacer(
+		"https://"+f.https+" {", "https://"+f.https+" {\n\tbind fd/3 {\n\t\tprotocols h1 h2\n\t}",
+		"http://"+f.http+" {", "http://"+f.http+" {\n\tbind fd/4 {\n\t\tprotocols h1\n\t}",
+	).Replace(f.config)
+	require.NoError(t, f.Hold(f.https, f.http))
+	return f
+}
+
+// restarts are the ways in which a process is replaced by another one.
+func (f *front) restarts(t *testing.T) map[string]func() {
+	t.Helper()
+	other := filepath.Join(t.TempDir(), "caddy")
+	copyFile(t, caddytestkit.Binary(t), other)
+	again := func() { require.NoError(t, f.Run(f.config), f.Log()) }
+	return map[string]func(){
+		"restart": func() { f.Stop(); again() },
+		"upgrade": func() { f.Upgrade(other); f.Stop(); again() },
+		"kill":    func() { f.Kill(); again() },
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	require.NoError(t, err)
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o700)
+	require.NoError(t, err)
+	_, err = io.Copy(out, in)
+	require.NoError(t, err)
+	require.NoError(t, out.Close())
+}
+
+// Whatever is reported while Caddy is restarted, upgraded or killed waits for the
+// next one at the socket that somebody else holds: every request is answered with
+// 200, and everything arrives.
+func TestHeldSocket(t *testing.T) {
+	ox := startMiddleware(t)
+	f := newHeldFront(t, ox.addr)
+	f.start(t)
+	for how, restart := range f.restarts(t) {
+		s := newSender(f.http)
+		s.next.Store(uint32(len(how)) << 24) //nolint:gosec // small; the names have different lengths
+		s.timeout = waitTimeout
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { s.run(ctx, 8) })
+		for range 2 {
+			before := s.count()
+			require.Eventually(t, func() bool { return s.count() > before+100 }, waitTimeout, 10*time.Millisecond)
+			restart()
+		}
+		before := s.count()
+		require.Eventually(t, func() bool { return s.count() > before+100 }, waitTimeout, 10*time.Millisecond)
+		cancel()
+		wg.Wait()
+		assert.Zero(t, s.failed.Load(), "%s: requests that were not answered with 200, such as %q", how, s.failures)
+		var missing int
+		assert.Eventually(t, func() bool {
+			missing, _ = s.missing(decode(t, ox.got()))
+			return missing == 0
+		}, 2*waitTimeout, 100*time.Millisecond)
+		assert.Zero(t, missing, "%s: acknowledged and lost", how)
+		t.Logf("%s, twice: %d answered, the slowest after %v", how, s.count(), s.slowest.Round(time.Millisecond))
+	}
+}
