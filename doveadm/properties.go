@@ -74,7 +74,12 @@ type propertyReader struct {
 
 func (r *propertyReader) text(name string) string {
 	r.known = append(r.known, PropertyPrefix+name)
-	return strings.TrimSpace(r.values[PropertyPrefix+name])
+	value := strings.TrimSpace(r.values[PropertyPrefix+name])
+	if err := properties.Check(value); err != nil {
+		r.errs = append(r.errs, fmt.Errorf("%s%s: %w", PropertyPrefix, name, err))
+		return ""
+	}
+	return value
 }
 
 func (r *propertyReader) list(name string) (list []string) {

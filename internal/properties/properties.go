@@ -1,10 +1,9 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package properties reads Java's format of properties, which the files of
-// Open-Xchange have.
+// Package properties reads the .properties files of Open-Xchange: Java's format,
+// in UTF-8.
 //
-// In goes the content of a .properties file, out come its keys and values.
 // (The usual library for it, magiconair/properties, takes CR LF wrongly, quotes
 // the file in its errors, and leaves a goroutine behind with each.)
 package properties
@@ -14,18 +13,26 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
-// ErrEscape is the only thing that can be wrong with a file.
-var ErrEscape = errors.New(`an escape that begins with \u does not go on with four hexadecimal digits`)
+// What can be wrong with a file or a value. The errors quote nothing of the file,
+// which may hold secrets.
+var (
+	ErrEscape = errors.New(`an escape that begins with \u does not go on with four hexadecimal digits`)
+	// ErrEncoding tells that a value was written in another encoding than UTF-8.
+	ErrEncoding = errors.New("it is not in UTF-8, as which Open-Xchange reads it")
+	// ErrVariable tells that a value has a variable, {{…}}.
+	ErrVariable = errors.New("it has a variable in {{ }}, which Open-Xchange replaces by what only its own environment has: write the value itself")
+)
 
 // blanks are what Java's properties may be indented and separated with.
 const blanks = " \t\f"
 
-// Parse reads a file the way that java.util.Properties.load describes: ISO
-// 8859-1, comments, separators, escapes, and lines that go on. Of several values
-// with the same key the last one counts. The error is ErrEscape; it quotes
-// nothing of the file, which may hold secrets.
+// Parse reads a file the way that java.util.Properties.load describes, with a
+// reader of UTF-8: comments, separators, escapes, and lines that go on. Of several
+// values with the same key the last one counts. The error is ErrEscape. What is
+// not UTF-8 becomes U+FFFD, as in Java; see [Check].
 func Parse(content []byte) (map[string]string, error) {
 	values := make(map[string]string)
 	lines := naturalLines(content)
@@ -57,13 +64,21 @@ func Parse(content []byte) (map[string]string, error) {
 	return values, nil
 }
 
+// Check tells whether Open-Xchange uses a value of [Parse] as it is. The error is
+// ErrEncoding or ErrVariable.
+func Check(value string) error {
+	switch {
+	case strings.ContainsRune(value, utf8.RuneError):
+		return ErrEncoding
+	case strings.Contains(value, "{{") && strings.Contains(value, "}}"):
+		return ErrVariable
+	}
+	return nil
+}
+
 // naturalLines end with LF, CR or both.
 func naturalLines(content []byte) []string {
-	runes := make([]rune, len(content))
-	for i, b := range content {
-		runes[i] = rune(b) // ISO 8859-1
-	}
-	text := strings.ReplaceAll(string(runes), "\r\n", "\n")
+	text := strings.ReplaceAll(strings.ToValidUTF8(string(content), string(utf8.RuneError)), "\r\n", "\n")
 	return strings.Split(strings.ReplaceAll(text, "\r", "\n"), "\n")
 }
 
