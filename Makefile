@@ -31,6 +31,7 @@ demo: build ## everything at once: a throw-away Dovecot, Caddy with its page, a 
 test: ## all tests with the race detector, on a real Dovecot
 	./internal/dovecottest/install.sh
 	./internal/pushtest/install.sh
+	./internal/apachetest/install.sh
 	./internal/delivery/webhook/renderers/install.sh
 	./internal/endtoend/install.sh
 	./internal/endtoend/browser/install.sh

@@ -52,7 +52,7 @@ var layers = []string{
 // testKits may import anything, and only tests and benchmarks import them.
 var testKits = []string{
 	"doveadm/doveadmtest", "internal/caddytestkit", "internal/delivery/targettest", "internal/dovecottest", "internal/attack", "internal/endtoend",
-	"internal/freeport", "internal/pushtest", "internal/queue/queuetest", "internal/testlog", "bench", "demo",
+	"internal/apachetest", "internal/freeport", "internal/pushtest", "internal/queue/queuetest", "internal/testlog", "bench", "demo",
 }
 
 type goPackage struct {

@@ -18,11 +18,17 @@ import (
 func TestImportCommand(t *testing.T) {
 	testdata, err := filepath.Abs(filepath.Join("..", "migrate", "testdata"))
 	require.NoError(t, err)
-	for name, args := range map[string][]string{
-		"article":    {"--apache", filepath.Join(testdata, "article.conf")},
-		"complete":   {"--apache", filepath.Join(testdata, "complete.conf"), "--properties", filepath.Join(testdata, "etc")},
+	commands := map[string][]string{
 		"properties": {"--properties", filepath.Join(testdata, "etc")},
-	} {
+		"utf8":       {"--properties", filepath.Join(testdata, "utf8")},
+	}
+	for name, c := range imports {
+		for _, file := range c.files {
+			commands[name] = append(commands[name], "--apache", filepath.Join(testdata, file))
+		}
+	}
+	commands["complete"] = append(commands["complete"], commands["properties"]...)
+	for name, args := range commands {
 		t.Run(name, func(t *testing.T) {
 			c := caddytestkit.New(t, "OX_LOGIN=l", "OX_PASSWORD=p", "NOTIFY_PASSWORD=n", "DOVEADM_API_SECRET=d")
 			out, err := c.Command(append([]string{"dovecot-push", "import"}, args...)...)
@@ -34,10 +40,13 @@ func TestImportCommand(t *testing.T) {
 		})
 	}
 	c := caddytestkit.New(t)
+	broken := filepath.Join(c.Dir, "broken.conf")
+	require.NoError(t, writeFile(c.Dir, "broken.conf", "ServerName a.example\nProxyPass /preliminary http://ox1:99999/preliminary\n"))
 	for want, args := range map[string][]string{
 		"give --apache, --properties or both": nil,
 		"no such file":                        {"--apache", "missing"},
-		"there is no <Location /preliminary>": {"--apache", filepath.Join(testdata, "etc", "server.properties")},
+		"nothing in these files proxies":      {"--apache", filepath.Join(testdata, "etc", "server.properties")},
+		"what was made of it does not load":   {"--apache", broken},
 		"there is neither":                    {"--properties", t.TempDir()},
 	} {
 		out, err := c.Command(append([]string{"dovecot-push", "import"}, args...)...)

@@ -8,120 +8,262 @@ import (
 	"strings"
 )
 
-// accessRules are who may come in, in the words of Apache 2.2 (Order, Deny,
-// Allow) and of 2.4 (Require).
+// Who may come in is worked out as a set of source addresses, in which nobody is
+// whom Apache refuses: what depends on anything else (a host name, a variable,
+// an expression) lets nobody in, and refuses everybody where it refuses.
+
+// accessRules are the rules of one section, in the words of Apache 2.2 (Order,
+// Deny, Allow) and of 2.4 (Require). Apache asks both where there are both.
 type accessRules struct {
 	source *Source
-	order  string
-	// Of Order, Deny and Allow.
-	allow, deny       []string
-	allowAll, denyAll bool
-	old               bool // there is one of them
-	// Of Require.
-	require                []string
-	requireAll, requireOne bool // granted to all; there is one
+	old    *oldRules
+	// require is what Require and its blocks say.
+	require *verdict
+	// closed is why nobody comes in, whatever the rules say.
+	closed string
 }
 
-func (a *accessRules) read(block []directive) {
-	for _, d := range block {
-		switch d.name {
-		case "order":
-			a.old = true
-			a.order = strings.ToLower(strings.Join(d.args, ""))
-		case "allow":
-			a.old = true
-			a.from(d, &a.allow, &a.allowAll)
-		case "deny":
-			a.old = true
-			a.from(d, &a.deny, &a.denyAll)
-		case "require":
-			a.requires(d)
-		case "requireany":
-			a.read(d.block)
-		case "requireall", "requirenone":
-			a.source.leave(d.where, "%s is not understood: look at allow", d.name)
-		case "satisfy":
-			if len(d.args) == 1 && strings.EqualFold(d.args[0], "any") {
-				a.source.leave(d.where, "Satisfy Any is not taken over: only the networks are")
-			}
-		case "proxypass", "proxypassreverse", "options", "allowoverride":
-		default:
-			a.source.leave(d.where, "%s is not taken over", d.name)
+// oldRules are Order, Allow and Deny. A section that has any of them says all.
+type oldRules struct {
+	where       string
+	allowFirst  bool // Order Allow,Deny
+	allow, deny addresses
+	satisfyAny  bool
+}
+
+// verdict is what a Require or a block of them says about addresses: some are
+// granted, some are denied, about others it says nothing.
+type verdict struct {
+	where           string
+	granted, denied addresses
+	// What it asks for: addresses, passwords, something else.
+	networks, passwords, others int
+}
+
+// passwordsOnly tells that only a password was asked for.
+func (v *verdict) passwordsOnly() bool {
+	return v.passwords > 0 && v.networks == 0 && v.others == 0
+}
+
+// read takes a directive of a section. It reports whether that was one about
+// access.
+func (a *accessRules) read(d directive) bool {
+	switch d.name {
+	case "order", "allow", "deny", "satisfy":
+		if a.old == nil {
+			a.old = &oldRules{where: d.where}
 		}
-	}
-}
-
-// from reads the arguments of Allow and Deny.
-func (a *accessRules) from(d directive, networks *[]string, all *bool) {
-	if len(d.args) < 2 || !strings.EqualFold(d.args[0], "from") {
-		a.source.leave(d.where, "%s %s is not understood", d.name, strings.Join(d.args, " "))
-		return
-	}
-	for _, arg := range d.args[1:] {
-		switch n := network(arg); {
-		case strings.EqualFold(arg, "all"):
-			*all = true
-		case n != "":
-			*networks = append(*networks, n)
-		default:
-			a.source.leave(d.where, "%s from %s is not taken over: only addresses and networks are", d.name, arg)
+		a.readOld(d)
+	case "require", "requireany", "requireall", "requirenone":
+		v := a.requirement(d)
+		if a.require != nil { // several of them: one is enough
+			v = combine("requireany", d.where, []verdict{*a.require, v})
 		}
+		a.require = &v
+	case "authmerging":
+		if len(d.args) != 1 || !strings.EqualFold(d.args[0], "off") {
+			a.close(d, "")
+		}
+	case "limit", "limitexcept", "if", "elseif", "else":
+		a.close(d, "")
+	case "sslrequire", "sslrequiressl":
+		a.close(d, "")
+	default:
+		return false
 	}
+	return true
 }
 
-func (a *accessRules) requires(d directive) {
-	a.requireOne = true
-	if len(d.args) == 0 {
-		return
+// close lets nobody in.
+func (a *accessRules) close(d directive, why string) {
+	if why == "" {
+		why = "it may refuse somebody, and is not understood"
 	}
-	kind, rest := strings.ToLower(d.args[0]), d.args[1:]
+	a.source.leave(d.where, "%s: %s; nobody comes in there", &d, why)
+	a.closed = d.where
+}
+
+func (a *accessRules) readOld(d directive) {
+	text := strings.ToLower(strings.Join(d.args, ""))
 	switch {
-	case kind == "all" && len(rest) == 1 && strings.EqualFold(rest[0], "granted"):
-		a.requireAll = true
-	case kind == "all": // denied
-	case kind == "local":
-		a.require = append(a.require, "127.0.0.0/8", "::1")
-	case kind == "ip":
-		for _, arg := range rest {
-			if n := network(arg); n != "" {
-				a.require = append(a.require, n)
-			} else {
-				a.source.leave(d.where, "Require ip %s is not understood", arg)
-			}
+	case d.name == "order" && (text == "allow,deny" || text == "mutual-failure"):
+		a.old.allowFirst = true
+	case d.name == "order" && text == "deny,allow":
+		a.old.allowFirst = false
+	case d.name == "satisfy" && text == "any":
+		a.old.satisfyAny = true
+	case d.name == "satisfy" && text == "all":
+		a.old.satisfyAny = false
+	case (d.name == "allow" || d.name == "deny") && len(d.args) > 1 && strings.EqualFold(d.args[0], "from"):
+		for _, arg := range d.args[1:] {
+			a.from(d, arg)
 		}
 	default:
-		a.source.leave(d.where, "Require %s is not taken over: only ip, local and all are", strings.Join(d.args, " "))
+		a.close(d, "")
 	}
 }
 
-// result puts into apache who may come in.
-func (a *accessRules) result(apache *Apache, where string) {
-	switch {
-	case a.requireOne && a.old:
-		a.source.leave(where, "it mixes Order/Allow/Deny with Require: only Require is taken over")
-		fallthrough
-	case a.requireOne:
-		apache.Allow, apache.Everybody = a.require, a.requireAll
-	case a.order == "allow,deny" || a.order == "mutual-failure": // who is in no Allow stays out
-		apache.Allow, apache.Everybody = a.allow, a.allowAll && !a.denyAll
-		if a.denyAll {
-			apache.Allow = nil
-		}
-		for _, n := range a.deny {
-			a.source.leave(where, "Deny from %s is not taken over: allow knows no exceptions", n)
-		}
-	default: // deny,allow: who is in no Deny comes in
-		apache.Allow, apache.Everybody = a.allow, a.allowAll || !a.denyAll
-		if !a.denyAll && len(a.deny) > 0 {
-			a.source.leave(where, "Deny from %s keeps only these out: allow names who comes in", strings.Join(a.deny, " "))
-		}
+// from takes one argument of Allow or Deny.
+func (a *accessRules) from(d directive, arg string) {
+	set, ok := network(arg)
+	if strings.EqualFold(arg, "all") {
+		set, ok = everybody, true
 	}
-	slices.Sort(apache.Allow)
-	apache.Allow = slices.Compact(apache.Allow)
 	switch {
-	case apache.Everybody:
-		a.source.leave(where, "Apache lets everybody in: write the addresses of your mail servers into allow")
-	case len(apache.Allow) == 0:
-		a.source.leave(where, "Apache lets nobody in: write the addresses of your mail servers into allow")
+	case d.name == "allow" && !ok:
+		a.source.leave(d.where, "Allow from %s is not taken over: only addresses and networks are", arg)
+	case d.name == "allow":
+		a.old.allow = a.old.allow.or(set)
+	case !ok:
+		a.source.leave(d.where, "Deny from %s: only addresses and networks are understood, so it keeps everybody out", arg)
+		a.old.deny = everybody
+	default:
+		a.old.deny = a.old.deny.or(set)
 	}
+}
+
+func (o *oldRules) addresses() addresses {
+	if o.allowFirst { // who is in no Allow stays out
+		return o.allow.without(o.deny)
+	}
+	return everybody.without(o.deny).or(o.allow)
+}
+
+// passwords are what Require asks for and Apache finds out by a password.
+var passwords = []string{
+	"valid-user", "user", "group", "file-owner", "file-group", "dbm-group", "dbm-file-group", "dbd-group", "dbd-login",
+	"ldap-user", "ldap-group", "ldap-dn", "ldap-attribute", "ldap-filter", "ldap-search",
+}
+
+func (a *accessRules) requirement(d directive) verdict {
+	if d.open {
+		var all []verdict
+		for _, in := range d.block {
+			switch in.name {
+			case "require", "requireany", "requireall", "requirenone":
+				all = append(all, a.requirement(in))
+			default:
+				a.close(in, "")
+			}
+		}
+		return combine(d.name, d.where, all)
+	}
+	v := verdict{where: d.where}
+	args := d.args
+	not := len(args) > 0 && strings.EqualFold(args[0], "not")
+	if not {
+		args = args[1:]
+	}
+	kind := ""
+	if len(args) > 0 {
+		kind, args = strings.ToLower(args[0]), args[1:]
+	}
+	known := true
+	switch {
+	case kind == "all" && len(args) == 1 && strings.EqualFold(args[0], "granted"):
+		v.networks, v.granted = 1, everybody
+	case kind == "all" && len(args) == 1 && strings.EqualFold(args[0], "denied"):
+		v.networks = 1
+	case kind == "local":
+		v.networks = 1
+		for _, text := range []string{"127.0.0.0/8", "::1"} {
+			set, _ := network(text)
+			v.granted = v.granted.or(set)
+		}
+		a.source.leave(d.where, "Require local: also lets in what this machine sends to an address of its own; only 127.0.0.0/8 and ::1 are taken over")
+		known = !not // of its negation more would be refused
+	case kind == "ip" && len(args) > 0:
+		v.networks = 1
+		for _, arg := range args {
+			set, ok := network(arg)
+			if !ok {
+				a.source.leave(d.where, "Require ip %s is not understood", arg)
+				known = known && !not
+			}
+			v.granted = v.granted.or(set)
+		}
+	case slices.Contains(passwords, kind):
+		v.passwords = 1
+		return v
+	default:
+		known = false
+		a.source.leave(d.where, "%s is not understood: it lets nobody in", &d)
+	}
+	switch {
+	case !known:
+		v.others, v.granted, v.denied = 1, addresses{}, everybody
+	case not:
+		v.granted, v.denied = addresses{}, v.granted
+	default:
+		v.denied = everybody.without(v.granted)
+	}
+	return v
+}
+
+// combine is what a block of requirements says: of all, of any, or of none.
+func combine(block, where string, all []verdict) verdict {
+	v := verdict{where: where}
+	for _, one := range all {
+		v.granted, v.denied = v.granted.or(one.granted), v.denied.or(one.denied)
+		v.networks += one.networks
+		v.passwords += one.passwords
+		v.others += one.others
+	}
+	switch {
+	case block == "requirenone" && v.others > 0:
+		v.granted, v.denied = addresses{}, everybody
+	case block == "requirenone":
+		v.granted, v.denied = addresses{}, v.granted
+	case block == "requireall":
+		v.granted = v.granted.without(v.denied)
+	default:
+		v.denied = v.denied.without(v.granted)
+	}
+	return v
+}
+
+// access is who may come in at one path: the last section that has rules of a
+// kind says all of that kind.
+type access struct {
+	old     *oldRules
+	require *verdict
+	closed  string
+}
+
+func (a *access) override(rules *accessRules) {
+	if rules.old != nil {
+		a.old = rules.old
+	}
+	if rules.require != nil {
+		a.require = rules.require
+	}
+	if rules.closed != "" {
+		a.closed = rules.closed
+	}
+}
+
+// addresses are those that come in. s is told of passwords.
+func (a *access) addresses(s *Source) addresses {
+	if a.closed != "" {
+		return addresses{}
+	}
+	allowed := everybody
+	if a.old != nil {
+		allowed = a.old.addresses()
+	}
+	if a.require == nil || a.old != nil && a.old.satisfyAny {
+		return allowed
+	}
+	if !a.require.passwordsOnly() {
+		allowed = allowed.and(a.require.granted)
+	}
+	switch {
+	case a.require.passwords == 0 || allowed.empty():
+	case !allowed.few():
+		s.leave(a.require.where, "only a password keeps people out, and no password is taken over: nobody comes in there")
+		return addresses{}
+	default:
+		s.leave(a.require.where, "the password that Apache asks for is not taken over: only the networks are")
+	}
+	return allowed
 }

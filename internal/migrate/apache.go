@@ -4,283 +4,203 @@
 package migrate
 
 import (
-	"encoding/binary"
 	"errors"
-	"io"
-	"math/bits"
-	"net"
-	"net/netip"
-	"net/url"
+	"fmt"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
-// notifyPrefix is what the middleware serves for servers only.
-const notifyPrefix = "/preliminary"
+// notifyPath is what Dovecot reports to.
+const notifyPath = "/preliminary/http-notify/v1/notify"
 
-// errNoLocation means that the file guards nothing that we know.
-var errNoLocation = errors.New("there is no <Location " + notifyPrefix + "> in it")
+// errNoNotify means that the files have nothing to do with notifications.
+var errNoNotify = errors.New("nothing in these files proxies " + notifyPath + ", which is what Dovecot reports to: give all files that have to do with it")
 
-// ReadApache reads a configuration of Apache: the guarded location, the
-// balancer behind it, and the name of the virtual host that has them.
-func (s *Source) ReadApache(file string, r io.Reader) error {
-	top, err := parseApache(file, r)
+// ReadApache reads the configuration of an Apache: files, which are taken as one
+// after the other, with what they include. The error names everything that must
+// be understood, and is not.
+func (s *Source) ReadApache(files ...string) error {
+	reader := &apacheReader{source: s, balancers: make(map[string]*balancer)}
+	read := &apacheFiles{variables: make(map[string]string), leave: s.leave}
+	var top []directive
+	for _, file := range files {
+		read.top = filepath.Dir(file)
+		if err := read.file(file, 0, &top); err != nil {
+			return err
+		}
+	}
+	top, err := read.flatten(top)
 	if err != nil {
 		return err
 	}
-	s.Apache = &Apache{Policy: "round_robin"}
-	reader := &apacheReader{source: s, apache: s.Apache, balancers: make(map[string]directive)}
-	reader.collect(top, nil)
-	if !reader.found {
-		s.Apache = nil
-		return errNoLocation
+	sites, err := reader.sites(reader.servers(top))
+	if err == nil {
+		err = errors.Join(reader.refused...)
 	}
-	reader.finish()
+	if err != nil {
+		return err
+	}
+	s.Apache = sites
 	return nil
 }
 
-// apacheReader gathers what is spread over the file.
+// apacheReader gathers what is spread over the files.
 type apacheReader struct {
-	source    *Source
-	apache    *Apache
-	balancers map[string]directive // by name
-	passes    []pass
-	found     bool
-	host      []string // names of the virtual host of the location
+	source     *Source
+	balancers  map[string]*balancer // of the server that is read
+	inherited  map[string]*balancer // of the main server
+	conditions []directive          // RewriteCond of the next RewriteRule
+	refused    []error
 }
 
-// pass is one ProxyPass: where from, where to.
-type pass struct {
-	path, target string
-	params       []string
-	where        string
+// refuse remembers what must be understood, and is not.
+func (r *apacheReader) refuse(d directive, why string) {
+	r.refused = append(r.refused, fmt.Errorf("%s: %s: %s", d.where, &d, why))
 }
 
-// collect walks through the sections. names are those of the virtual host
-// around them.
-func (a *apacheReader) collect(all []directive, names []string) {
-	for _, d := range all {
-		switch d.name {
-		case "servername", "serveralias":
-			names = append(names, d.args...)
-		}
-	}
-	for _, d := range all {
+// servers are the virtual hosts, or the main server if there is none. What
+// stands outside of them holds in each.
+func (r *apacheReader) servers(top []directive) []*server {
+	main := &server{where: "the main server"}
+	var hosts []directive
+	for _, d := range top {
 		switch d.name {
 		case "virtualhost":
-			a.collect(d.block, nil)
-		case "ifmodule", "ifdefine", "ifversion":
-			a.collect(d.block, names)
-		case "location":
-			a.location(d, names)
-		case "locationmatch":
-			if strings.Contains(strings.Join(d.args, " "), "preliminary") {
-				a.source.leave(d.where, "a LocationMatch is not understood: write its networks into allow by hand")
-			}
-		case "proxy":
-			if len(d.args) == 1 {
-				if name, ok := strings.CutPrefix(d.args[0], "balancer://"); ok {
-					a.balancers[strings.TrimSuffix(name, "/")] = d
-				}
-			}
-		case "proxypass":
-			if len(d.args) >= 2 {
-				a.passes = append(a.passes, pass{d.args[0], d.args[1], d.args[2:], d.where})
-			}
-		case "include", "includeoptional":
-			a.source.leave(d.where, "the files of an %s are not read: give them with --apache, one at a time", d.name)
+			hosts = append(hosts, d)
+		case "use":
+			r.refuse(d, "macros are not understood")
+		default:
+			r.serverDirective(main, d)
 		}
 	}
+	if main.port == 0 {
+		main.port = 80
+	}
+	if len(hosts) == 0 {
+		main.balancers = r.balancers
+		main.tls = main.tls || !main.tlsSet && main.port == 443
+		return []*server{main}
+	}
+	r.inherited = r.balancers
+	var all []*server
+	for _, d := range hosts {
+		s := &server{where: d.where, settings: main.settings, tls: main.tls, balancers: make(map[string]*balancer)}
+		r.balancers = s.balancers
+		s.sections = slices.Clone(main.sections)
+		s.proxies = slices.Clone(main.proxies)
+		s.passes = slices.Clone(main.passes)
+		s.closings = slices.Clone(main.closings)
+		s.headers = slices.Clone(main.headers)
+		if s.port = portOf(first(d.args)); s.port == 0 {
+			s.port = main.port
+		}
+		s.tls = s.tls || s.port == 443
+		for _, in := range d.block { // before the rules that depend on it
+			if in.name == "sslengine" {
+				r.serverDirective(s, in)
+			}
+		}
+		for _, in := range d.block {
+			r.serverDirective(s, in)
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
-func (a *apacheReader) location(d directive, names []string) {
-	if len(d.args) != 1 || !strings.HasPrefix(d.args[0], notifyPrefix) {
-		return
-	}
-	if a.found {
-		a.source.leave(d.where, "a second location %s is not taken over", d.args[0])
-		return
-	}
-	a.found = true
-	a.apache.Path = d.args[0]
-	a.host = names
-	rules := accessRules{source: a.source, order: "deny,allow"}
-	rules.read(d.block)
-	rules.result(a.apache, d.where)
-	for _, in := range d.block {
-		if in.name != "proxypass" || len(in.args) == 0 {
+// at is what Apache does with a path, by its sections of one path.
+func (s *server) at(path string) (p *pass, a access, settings proxySettings) {
+	settings = s.settings
+	handler := false
+	for i := range s.sections {
+		in := &s.sections[i]
+		if in.re != nil || !in.matches(path) {
 			continue
 		}
-		args := in.args
-		if len(args) > 1 && strings.HasPrefix(args[0], "/") { // with the path, which the section has already said
-			args = args[1:]
+		if in.pass != nil {
+			p = in.pass
 		}
-		a.passes = append(a.passes, pass{d.args[0], args[0], args[1:], in.where})
+		if in.handlerSet {
+			handler = in.handler
+		}
+		if in.preserve != nil {
+			settings.preserveHost = *in.preserve
+		}
 	}
+	for i := range s.passes {
+		if p == nil && below(path, s.passes[i].path) {
+			p = &s.passes[i]
+		}
+	}
+	if p != nil && (p.target == "" || handler) {
+		p = nil
+	}
+	if p != nil {
+		target := p.target + strings.TrimPrefix(path, p.path)
+		for i := range s.proxies {
+			if in := &s.proxies[i]; in.re == nil && strings.HasPrefix(target, in.path) || in.re != nil && in.re.MatchString(target) {
+				a.override(in.rules)
+			}
+		}
+	}
+	for i := range s.sections {
+		if in := &s.sections[i]; in.re == nil && in.matches(path) {
+			a.override(in.rules)
+		}
+	}
+	return p, a, settings
 }
 
-// finish finds the nodes behind the location.
-func (a *apacheReader) finish() {
-	for _, name := range a.host {
-		if strings.ContainsAny(name, "*?") {
-			a.source.leave("ServerAlias "+name, "a name with a wildcard is not taken over")
-		} else {
-			a.apache.Names = append(a.apache.Names, hostOf(name))
-		}
-	}
-	i := slices.IndexFunc(a.passes, func(p pass) bool {
-		return p.target != "!" && strings.HasPrefix(a.apache.Path, strings.TrimSuffix(p.path, "/"))
-	})
-	if i < 0 {
-		a.source.leave("ProxyPass", "there is none for %s: write the nodes of the middleware into reverse_proxy by hand", a.apache.Path)
-		return
-	}
-	p := a.passes[i]
-	for j, other := range a.passes {
-		if j != i && other.target != "!" {
-			a.source.leave(other.where, "ProxyPass %s is not taken over: the site below hands everything to the same nodes", other.path)
-		}
-	}
-	name, balanced := strings.CutPrefix(p.target, "balancer://")
-	if !balanced {
-		a.member(directive{args: append([]string{p.target}, p.params...), where: p.where})
-		return
-	}
-	name, _, _ = strings.Cut(name, "/")
-	balancer, ok := a.balancers[name]
-	if !ok {
-		a.source.leave(p.where, "the balancer %s is not in this file: write the nodes of the middleware into reverse_proxy by hand", name)
-		return
-	}
-	a.settings(p.params, p.where)
-	for _, d := range balancer.block {
-		switch d.name {
-		case "balancermember":
-			a.member(d)
-		case "proxyset":
-			a.settings(d.args, d.where)
-		case "order", "allow", "deny", "require": // who may use the proxy: the location says it
-		default:
-			a.source.leave(d.where, "%s is not taken over", d.name)
-		}
-	}
+// site is a server as Caddy has it.
+type site struct {
+	Where     string
+	Addresses []string
+	// OnDemand: there is no name that a certificate could be for.
+	OnDemand bool
+	Headers  []string
+	Guards   []guard
+	Patterns []pattern
+	Regions  []region
+	Answers  []answerView
 }
 
-// hostOf is what a ServerName names: scheme and port are for links back to it.
-func hostOf(name string) string {
-	if _, after, ok := strings.Cut(name, "://"); ok {
-		name = after
-	}
-	if host, _, err := net.SplitHostPort(name); err == nil && !strings.Contains(host, ":") {
-		return host
-	}
-	return name
+// guard is a dovecot_push_guard.
+type guard struct{ Path, Allow string }
+
+// pattern is what a LocationMatch or a rule closes, to everybody but Allow.
+type pattern struct {
+	Name, Where, Pattern, Allow string
+	Status                      int
 }
 
-// settings reads what holds for all members.
-func (a *apacheReader) settings(params []string, where string) {
-	for _, param := range params {
-		key, value, _ := strings.Cut(param, "=")
-		switch strings.ToLower(key) {
-		case "lbmethod":
-			policy, ok := map[string]string{"byrequests": "round_robin", "bybusyness": "least_conn", "bytraffic": "least_conn"}[value]
-			if !ok {
-				a.source.leave(where, "lbmethod=%s has no counterpart: round_robin is used", value)
-				policy = "round_robin"
-			}
-			a.apache.Policy = policy
-		case "stickysession":
-			a.apache.Sticky = true
-		case "scolonpathdelim", "nofailover", "maxattempts": // of sessions, which notifications have none of
-		case "timeout", "connectiontimeout", "retry":
-			a.source.leave(where, "%s of the balancer is not taken over", param)
-		default:
-			a.source.leave(where, "%s is not taken over", param)
-		}
-	}
+// region is one path that Apache has a ProxyPass or a Location for.
+type region struct {
+	Name, Where, Path string
+	// Allow, if Checked, are who comes in of those that the guards let pass.
+	Allow   string
+	Checked bool
+	// From and To are parts of the path, if they differ.
+	From, To  string
+	Upstreams string
+	Lines     []string
+	Proxied   bool
+
+	allowed addresses
+	pass    *pass
+	group   group
+	target  string
 }
 
-// member reads one node.
-func (a *apacheReader) member(d directive) {
-	if len(d.args) == 0 {
-		return
-	}
-	u, err := url.Parse(d.args[0])
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		a.source.leave(d.where, "a member that is neither http:// nor https:// is not taken over (for ajp:// use the HTTP connector of the node)")
-		return
-	}
-	m := Member{Scheme: u.Scheme, Address: u.Host, Weight: 1}
-	if u.Port() == "" {
-		m.Address += map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
-	}
-	for _, param := range d.args[1:] {
-		key, value, _ := strings.Cut(param, "=")
-		number, err := strconv.Atoi(value)
-		switch strings.ToLower(key) {
-		case "loadfactor":
-			if err == nil && number > 0 {
-				m.Weight = number
-			}
-		case "retry":
-			if err == nil && number > 0 {
-				m.Retry = value + "s"
-			}
-		case "timeout":
-			if err == nil && number > 0 {
-				m.Timeout = value + "s"
-			}
-		case "status":
-			m.Spare = strings.ContainsAny(value, "HhRr")
-			if m.Spare {
-				a.source.leave(d.where, "%s is a hot standby: Caddy has none, it is left out", m.Address)
-			} else if strings.ContainsAny(value, "DdSs") {
-				a.source.leave(d.where, "%s is switched off, it is left out", m.Address)
-				m.Spare = true
-			}
-		case "route", "redirect": // of sessions
-		case "smax", "ttl", "min", "max", "acquire", "keepalive", "connectiontimeout", "ping", "flushpackets", "disablereuse", "enablereuse":
-			// Caddy's connection pool needs none of these.
-		default:
-			a.source.leave(d.where, "%s is not taken over", param)
-		}
-	}
-	a.apache.Members = append(a.apache.Members, m)
+type answerView struct {
+	Name, Pattern, Target string
+	Status                int
 }
 
-// network is an address, a network or a part of one as the option allow takes
-// it; empty if it is something else.
-func network(s string) string {
-	if address, mask, ok := strings.Cut(s, "/"); ok {
-		if strings.Contains(mask, ".") { // 10.0.0.0/255.0.0.0
-			m, err := netip.ParseAddr(mask)
-			if err != nil || !m.Is4() {
-				return ""
-			}
-			b := m.As4()
-			ones := bits.LeadingZeros32(^binary.BigEndian.Uint32(b[:]))
-			if binary.BigEndian.Uint32(b[:])<<ones != 0 { // it has holes
-				return ""
-			}
-			s = address + "/" + strconv.Itoa(ones)
-		}
-		if _, err := netip.ParsePrefix(s); err == nil {
-			return s
-		}
-		if isPartial(address) { // 10.1/16
-			full := strings.TrimSuffix(address, ".")
-			for strings.Count(full, ".") < 3 {
-				full += ".0"
-			}
-			if _, err := netip.ParsePrefix(full + s[len(address):]); err == nil {
-				return full + s[len(address):]
-			}
-		}
-		return ""
-	}
-	if _, err := netip.ParseAddr(s); err == nil || isPartial(s) {
-		return s
-	}
-	return ""
+// Pattern is the path as a regular expression. Caddy's other matcher of paths
+// does not look at capital letters, Apache does.
+func (r region) Pattern() string {
+	return "^" + quoteMeta(r.Path) + map[bool]string{true: "", false: "(/|$)"}[strings.HasSuffix(r.Path, "/")]
 }
+
+func (r region) FromPattern() string { return "^" + quoteMeta(r.From) }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,6 +21,8 @@ import (
 const (
 	propertyLogin    = "com.openexchange.rest.services.basic-auth.login"
 	propertyPassword = "com.openexchange.rest.services.basic-auth.password"
+	propertyHost     = "com.openexchange.connector.networkListenerHost"
+	propertyPort     = "com.openexchange.connector.networkListenerPort"
 	doveAdmPrefix    = "com.openexchange.dovecot.doveadm."
 )
 
@@ -53,8 +57,13 @@ func (s *Source) ReadProperties(dir fs.FS) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		for key, value := range values {
-			if key == propertyLogin || key == propertyPassword || strings.HasPrefix(key, doveAdmPrefix) {
-				found[key], where[key] = strings.TrimSpace(value), path
+			switch {
+			case key == propertyLogin, key == propertyPassword, key == propertyHost, key == propertyPort, strings.HasPrefix(key, doveAdmPrefix):
+				value = strings.TrimSpace(value)
+				if err := properties.Check(value); err != nil {
+					return fmt.Errorf("%s: %s: %w", path, key, err)
+				}
+				found[key], where[key] = value, path
 			}
 		}
 		return nil
@@ -65,7 +74,14 @@ func (s *Source) ReadProperties(dir fs.FS) error {
 	if len(found) == 0 {
 		return fmt.Errorf("there is neither %s nor %s* in its .properties files", propertyLogin, doveAdmPrefix)
 	}
-	s.Properties = &Properties{Login: found[propertyLogin], HasPassword: found[propertyPassword] != ""}
+	s.Properties = &Properties{Login: found[propertyLogin], HasPassword: found[propertyPassword] != "", Listener: "127.0.0.1:8009"}
+	if port, err := strconv.ParseUint(found[propertyPort], 10, 16); err == nil && port > 0 {
+		s.Properties.Listener = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	if host, err := netip.ParseAddr(found[propertyHost]); err == nil && !host.IsUnspecified() {
+		_, port, _ := net.SplitHostPort(s.Properties.Listener)
+		s.Properties.Listener = net.JoinHostPort(host.String(), port)
+	}
 	if s.Properties.Login != "" && !s.Properties.HasPassword {
 		s.leave(where[propertyLogin], "%s is empty: the middleware answers 403 to everything until it is set", propertyPassword)
 	}
@@ -89,8 +105,12 @@ func (s *Source) doveAdm(found, where map[string]string) {
 				if endpoint = strings.TrimSpace(endpoint); endpoint == "" {
 					continue
 				}
-				if u, err := url.Parse(endpoint); err != nil || u.User != nil {
-					s.leave(where[key], "an endpoint that is no URL, or has credentials in it, is not taken over")
+				if !strings.Contains(endpoint, "://") {
+					s.leave(where[key], "the endpoint %s has no scheme: it is taken for http://", endpoint)
+					endpoint = "http://" + endpoint
+				}
+				if u, err := url.Parse(endpoint); err != nil || u.User != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+					s.leave(where[key], "an endpoint that is no http:// or https:// URL, or has credentials in it, is not taken over")
 					continue
 				}
 				d.Endpoints = append(d.Endpoints, endpoint)
