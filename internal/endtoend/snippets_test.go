@@ -90,6 +90,29 @@ func TestNoKeyOfDoveAdmInTheDocuments(t *testing.T) {
 	}
 }
 
+// A site at an address of this machine alone listens there alone: what stands
+// behind it without TLS is not for the network.
+func TestPlainHTTPOfTheDocumentsIsLocal(t *testing.T) {
+	site := regexp.MustCompile(`(?m)^((?:http://(?:127\.0\.0\.1|localhost|\[::1\]|\{notify\})[^ ,{]*(?:, )?)+) \{\n((?:[\t{].*\n|\n)*)`)
+	texts := documents(t)
+	for _, pattern := range []string{"Caddyfile.example", "demo/Caddyfile", "examples/*/Caddyfile", "internal/migrate/*.tmpl", "internal/migrate/testdata/*.caddyfile"} {
+		files, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), pattern))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, pattern)
+		for _, file := range files {
+			texts[file] = readAll(t, file)
+		}
+	}
+	found := 0
+	for name, text := range texts {
+		for _, m := range site.FindAllStringSubmatch(text, -1) {
+			found++
+			assert.Contains(t, m[2], "\tbind 127.0.0.1\n", "%s: %s", name, m[1])
+		}
+	}
+	assert.GreaterOrEqual(t, found, 5)
+}
+
 // here puts the addresses and files of the test in the place of those that the
 // documents make up.
 var here = strings.NewReplacer(
