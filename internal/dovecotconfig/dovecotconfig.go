@@ -106,6 +106,9 @@ func (s *Settings) validate() error {
 	if s.URL.Scheme == "https" && s.Version == V22 {
 		return errors.New("the ox driver of Dovecot 2.2 never accepts a certificate: give an http:// URL, on a network of your own")
 	}
+	if addr, err := netip.ParseAddr(s.URL.Hostname()); err == nil && addr.Is6() && s.URL.Scheme == "https" {
+		return errors.New("an https:// URL with an IPv6 address does not work: Dovecot sends the address in brackets as the server name, for which no certificate can be found; give a name")
+	}
 	if s.URL.Path == "" || s.URL.Path == "/" {
 		return errors.New("the URL of the endpoint has no path: Dovecot would get 404 for every mail; the usual one is /preliminary/http-notify/v1/notify")
 	}

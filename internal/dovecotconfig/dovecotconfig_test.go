@@ -139,6 +139,7 @@ func TestMistakes(t *testing.T) {
 		"cannot have a fragment":             {Version: V23, URL: parse(t, "http://x/#y")},
 		"must be host:port":                  {Version: V23, URL: u, DoveAdm: "8080"},
 		"needs a key":                        {Version: V23, URL: u, DoveAdm: "127.0.0.1:8080"},
+		"give a name":                        {Version: V24, URL: parse(t, "https://[2001:db8::1]:8009/n")},
 		"has no path":                        {Version: V23, URL: parse(t, "https://push.example.com")},
 		"needs its key":                      {Version: V23, URL: u, ClientCert: "c"},
 		"report in the name of others":       {Version: V24, URL: u, UserFromMetadata: true, IMAPFrom: []netip.Prefix{{}}},

@@ -33,8 +33,8 @@ func TestDovecotConfigCommand(t *testing.T) {
 			"--doveadm", "127.0.0.1:8080", "--doveadm-key-file", file("key", "the-key\n"), "--ca-file", "/etc/dovecot/push-ca.crt")
 		require.NoError(t, err, config)
 		for old, with := range map[string]string{
-			"/etc/dovecot/push-ca.crt": "{{.SSLClientCAFile}}",
-			"port = 8080":              "port = {{.DoveAdmPort}}",
+			"/etc/dovecot/push-ca.crt":  "{{.SSLClientCAFile}}",
+			"port = 8080":               "port = {{.DoveAdmPort}}",
 			"doveadm_api_key = the-key": "doveadm_api_key = {{.APIKey}}",
 		} {
 			require.Contains(t, config, old)
