@@ -229,6 +229,10 @@ func (p *protocol) lua(driver doveconf.Driver) (goesOn bool) {
 			return false
 		}
 	}
+	if p.Is24() && driver.Script == "" {
+		p.worse("dovecot-driver", driver.Name, "it has no script: lua_file is not set", "Write lua_file = <path of the script> into the push_notification block.")
+		return false
+	}
 	if p.Local && strings.HasPrefix(driver.Script, "/") {
 		if _, err := os.Stat(driver.Script); err != nil {
 			p.worse("dovecot-driver", driver.Name, "its script cannot be read: "+err.Error(), "Put the script there.")

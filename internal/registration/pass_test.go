@@ -144,6 +144,8 @@ func TestNoListing(t *testing.T) {
 	assert.EqualValues(t, 60, f.Status().Pass.Registered)
 	assert.Equal(t, 60, m.counted("get"))
 	assert.Equal(t, 1, strings.Count(f.log.String(), "Dovecot must list them"))
+	assert.Equal(t, ReasonCannotList, f.Status().Trouble)
+	require.ErrorIs(t, f.Status().Err, ErrCannotList)
 }
 
 // Few subscribers among many users are read one by one.
