@@ -81,8 +81,9 @@ func TestBackAtOnce(t *testing.T) {
 					}
 				}
 				require.Less(t, last.Sub(first), returnWithin+time.Second, "soon after each other")
-				require.Greater(t, last.Sub(first), returnGap, "but not all at once")
-				require.Len(t, p.attempts, mailboxes+1)
+				if c.devices { // what a target waits with is bounded by its workers
+					require.Greater(t, last.Sub(first), returnGap, "but not all at once")
+				}
 				for i, n := range p.attempts {
 					require.Equal(t, 1, n, i)
 				}
