@@ -21,7 +21,8 @@ func ParseContact(contact string) (string, error) {
 	if contact == "" {
 		return "", errors.New("contact is missing: some push services refuse messages of servers that do not say whom to write to, such as: contact mailto:postmaster@example.com")
 	}
-	host, result := "", contact
+	var host string
+	result := contact
 	if u, err := url.Parse(contact); err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil {
 		host = u.Hostname()
 	} else {
