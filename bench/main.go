@@ -48,6 +48,7 @@ var parts = []part{
 	{"memory", "Memory of the idle process", (*bench).memory},
 	{"streams", "Event streams", (*bench).streams},
 	{"loginflood", "The endpoint while wrong logins flood the API", (*bench).loginFlood},
+	{"credentialflood", "The endpoint while wrong passwords flood it", (*bench).credentialFlood},
 	{"registration", "Registering users with a real Dovecot", (*bench).registration},
 	{"webpush", "Web Push to a push service on this machine", (*bench).webpush},
 }

@@ -64,6 +64,7 @@ func (a *App) status(ctx context.Context) Status {
 		status.Queue.DiskFree = &free
 	}
 	status.Registration, status.Devices, status.Streams = a.registrationStatus(), a.devicesStatus(), a.streamsStatus()
+	status.SignedOut = a.signedOutStatus()
 	q := a.queue.Load()
 	if q == nil {
 		status.Queue.Error = "the queue is not open yet"
@@ -111,6 +112,23 @@ func (a *App) devicesStatus() *DevicesStatus {
 	}
 	all, confirmed := w.store.Count()
 	return &DevicesStatus{Confirmed: confirmed, Unconfirmed: all - confirmed}
+}
+
+// signedOutStatus is nil where nobody signs in, and before that has started.
+func (a *App) signedOutStatus() *adminapi.SignedOutStatus {
+	for _, t := range a.targets {
+		s, ok := t.(*streams)
+		if !ok {
+			continue
+		}
+		select {
+		case <-s.ready:
+			entries, users := s.known.ended.Count()
+			return &adminapi.SignedOutStatus{Entries: entries, Users: users}
+		default:
+		}
+	}
+	return nil
 }
 
 // streamsStatus is nil where there are no event streams.

@@ -131,6 +131,9 @@ func (c *client) printStatus(s *Status) error {
 	if s.Streams != nil {
 		line("event streams %d", *s.Streams)
 	}
+	if o := s.SignedOut; o != nil && o.Entries > 0 {
+		line("signed out %d sessions, of %d users", o.Entries, o.Users)
+	}
 	line("")
 	line("target\tstate\tdelivered\tfailed\tin flight\twaiting\tparked\tdead letters\toldest")
 	for _, t := range s.Targets {

@@ -138,20 +138,20 @@ func (s *streams) openStream(ctx context.Context, user, lastID string, wake func
 	return k.log.Open(ctx, user, lastID, wake)
 }
 
-func (s *streams) revoked(ctx context.Context, id signin.SessionID) (bool, error) {
+func (s *streams) revoked(ctx context.Context, session signin.Session) (bool, error) {
 	k, err := s.await(ctx)
 	if err != nil {
 		return false, err
 	}
-	return k.ended.Revoked(ctx, id)
+	return k.ended.Revoked(ctx, session)
 }
 
-func (s *streams) revoke(ctx context.Context, id signin.SessionID, until time.Time) error {
+func (s *streams) revoke(ctx context.Context, session signin.Session, until time.Time) error {
 	k, err := s.await(ctx)
 	if err != nil {
 		return err
 	}
-	return k.ended.Revoke(ctx, id, until)
+	return k.ended.Revoke(ctx, session, until)
 }
 
 // Interface guards.

@@ -115,16 +115,16 @@ func (s *site) key(context.Context) ([]byte, error) {
 	return bytes.Repeat([]byte("k"), 32), s.broken
 }
 
-func (s *site) isRevoked(_ context.Context, id signin.SessionID) (bool, error) {
+func (s *site) isRevoked(_ context.Context, session signin.Session) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.revoked[id], nil
+	return s.revoked[session.ID], nil
 }
 
-func (s *site) revoke(_ context.Context, id signin.SessionID, _ time.Time) error {
+func (s *site) revoke(_ context.Context, session signin.Session, _ time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.revoked[id] = true
+	s.revoked[session.ID] = true
 	return nil
 }
 

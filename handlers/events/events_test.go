@@ -166,7 +166,7 @@ func TestSignedOutMeanwhile(t *testing.T) {
 	gate := signin.New(signin.Config{
 		Check: func(context.Context, string, string) error { return nil },
 		Key:   func(context.Context) ([]byte, error) { return make([]byte, 32), nil },
-		Revoked: func(context.Context, signin.SessionID) (bool, error) {
+		Revoked: func(context.Context, signin.Session) (bool, error) {
 			select {
 			case <-valid:
 				return true, nil

@@ -44,7 +44,7 @@ func (g *Gate) holds(ctx context.Context, s *session) error {
 	if !time.Now().Before(s.expires()) {
 		return errToken
 	}
-	revoked, err := g.cfg.Revoked(ctx, s.id)
+	revoked, err := g.cfg.Revoked(ctx, s.public())
 	if err == nil && revoked {
 		err = errToken
 	}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
 )
 
 // Config tells a [Gate] whom to believe.
@@ -32,8 +34,8 @@ type Config struct {
 	// Revoked tells whether a session was ended, and Revoke ends one for good;
 	// after until, when it has expired anyway, that can be forgotten. See
 	// [Revocations].
-	Revoked func(ctx context.Context, id SessionID) (bool, error)
-	Revoke  func(ctx context.Context, id SessionID, until time.Time) error
+	Revoked func(ctx context.Context, s Session) (bool, error)
+	Revoke  func(ctx context.Context, s Session, until time.Time) error
 	// Audience is what the cookies are for. Gates with another one take none
 	// of them.
 	Audience string
@@ -53,11 +55,16 @@ type Attempt struct {
 	Err error
 }
 
+// sessionsOfUser is how many sessions a user may begin. To end one is a durable
+// write.
+var sessionsOfUser = throttle.Limit{AtOnce: 20, Every: time.Minute, Keys: 4096}
+
 // Gate finds out who is asking. It is safe for concurrent use.
 type Gate struct {
 	cfg    Config
 	cookie string
 	logins *logins
+	begun  *throttle.Throttle[string] // sessions, by user
 }
 
 // New returns a gate.
@@ -65,7 +72,7 @@ func New(cfg Config) *Gate {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Attempt) {}
 	}
-	return &Gate{cfg: cfg, cookie: cookieName(cfg.Audience), logins: newLogins(cfg.Check, cfg.Accepted)}
+	return &Gate{cfg: cfg, cookie: cookieName(cfg.Audience), logins: newLogins(cfg.Check, cfg.Accepted), begun: throttle.New[string](sessionsOfUser)}
 }
 
 // Require hands requests of which it knows the user to next, with the user in

@@ -95,16 +95,16 @@ func newSite(t *testing.T) *site {
 		Key: func(context.Context) ([]byte, error) {
 			return []byte("0123456789abcdef0123456789abcdef"), s.keyErr
 		},
-		Revoked: func(_ context.Context, id SessionID) (bool, error) {
+		Revoked: func(_ context.Context, session Session) (bool, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			_, ok := s.revoked[id]
+			_, ok := s.revoked[session.ID]
 			return ok, nil
 		},
-		Revoke: func(_ context.Context, id SessionID, until time.Time) error {
+		Revoke: func(_ context.Context, session Session, until time.Time) error {
 			mu.Lock()
 			defer mu.Unlock()
-			s.revoked[id] = until
+			s.revoked[session.ID] = until
 			return nil
 		},
 		Audience: "/push/",

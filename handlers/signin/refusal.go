@@ -29,6 +29,10 @@ func tooMany(again time.Duration) *refusal {
 	return &refusal{http.StatusTooManyRequests, "too many wrong logins came from here or for this user; come again later", again}
 }
 
+func tooManySessions(again time.Duration) *refusal {
+	return &refusal{http.StatusTooManyRequests, "this user has signed in too often; come again later", again}
+}
+
 func notNow(again time.Duration) *refusal {
 	return &refusal{http.StatusServiceUnavailable, "logins cannot be checked right now; come again later", again}
 }

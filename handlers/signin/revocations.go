@@ -6,9 +6,10 @@ package signin
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"log/slog"
-	"strconv"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,36 +17,60 @@ import (
 )
 
 const (
-	// revocationsAway is how long somebody waits for what is stored to be read.
+	// revocationsAway is how long somebody waits for what is stored to be read,
+	// or for a change that is under way.
 	revocationsAway = 5 * time.Second
 	// watchAgain is when it is tried again to read it.
 	watchAgain = time.Second
 	// forgetInterval is how often what has expired is taken out.
 	forgetInterval = time.Hour
+	// maxRevocations bounds how many ended sessions of a user are kept one by
+	// one. Beyond it, all that began before a time have ended.
+	maxRevocations = 32
 )
 
 // ErrNotRead means that it is not known which sessions were ended.
 var ErrNotRead = errors.New("the sessions that were ended could not be read so far")
 
 // Revocations are the sessions that were ended before they expired. They are
-// kept in a table, and each Caddy that shares it knows them in memory.
+// kept in a table, and each Caddy that shares it knows them in memory. A user
+// takes a bounded place there, however often they sign in and out.
 type Revocations struct {
 	table *queue.Table
 	log   *slog.Logger
 
-	mu    sync.RWMutex
-	until map[SessionID]time.Time
-	read  chan struct{} // closed when what was stored is known
-	once  sync.Once
+	mu       sync.RWMutex
+	users    map[string]*endedSessions
+	changing map[string]chan struct{} // users whose entries are being changed; closed after that
+	read     chan struct{}            // closed when what was stored is known
+	once     sync.Once
 
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
+// endedSessions are those of one user.
+type endedSessions struct {
+	sessions map[SessionID]revocation
+	// all, if not zero, ends every session that began no later than All says.
+	all revocation
+}
+
+// revocation is an entry of the table: of a session, or of all that a user began
+// up to a time. Its members are Unix times.
+type revocation struct {
+	// Created is when the session began.
+	Created int64 `json:"created,omitempty"`
+	// All is up to when.
+	All int64 `json:"all,omitempty"`
+	// Until is when everything that it ends has expired.
+	Until int64 `json:"until"`
+}
+
 // WatchRevocations keeps up with a table until Close.
 func WatchRevocations(table *queue.Table, log *slog.Logger) *Revocations {
-	r := &Revocations{table: table, log: log, until: make(map[SessionID]time.Time), read: make(chan struct{})}
+	r := &Revocations{table: table, log: log, users: make(map[string]*endedSessions), changing: make(map[string]chan struct{}), read: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.wg.Go(r.watch)
 	r.wg.Go(r.forget)
@@ -59,17 +84,88 @@ func (r *Revocations) Close() {
 }
 
 // Revoke ends a session for good. It is durable when it returns, and known here;
-// elsewhere it is a moment later.
-func (r *Revocations) Revoke(ctx context.Context, id SessionID, until time.Time) error {
-	_, err := r.table.Put(ctx, keyOf(id), strconv.AppendInt(nil, until.Unix(), 10))
-	if err == nil {
-		r.note(id, until)
+// elsewhere it is a moment later. A session that has ended costs no write.
+func (r *Revocations) Revoke(ctx context.Context, s Session, until time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, revocationsAway)
+	defer cancel()
+	done, err := r.change(ctx, s.User)
+	if err != nil {
+		return err
 	}
-	return err
+	defer done()
+	ended, err := r.Revoked(ctx, s)
+	if err != nil || ended {
+		return err
+	}
+	entry := revocation{Created: s.Created.Unix(), Until: until.Unix()}
+	if old := r.sessionsOf(s.User); len(old) >= maxRevocations {
+		return r.revokeAll(ctx, s.User, entry, old)
+	}
+	if _, err := r.table.Put(ctx, sessionKey(s.User, s.ID), entry.value()); err != nil {
+		return err
+	}
+	r.note(s.User, s.ID, entry)
+	return nil
+}
+
+// revokeAll ends all sessions of a user that began no later than those that
+// have ended, in one entry in place of theirs.
+func (r *Revocations) revokeAll(ctx context.Context, user string, last revocation, old map[SessionID]revocation) error {
+	all := revocation{All: last.Created, Until: last.Until}
+	for _, entry := range old {
+		all.All, all.Until = max(all.All, entry.Created), max(all.Until, entry.Until)
+	}
+	stored, err := r.table.Get(ctx, queue.Key{user})
+	var before revocation
+	switch {
+	case errors.Is(err, queue.ErrNotFound):
+		_, err = r.table.Create(ctx, queue.Key{user}, all.value())
+	case err == nil:
+		// Another Caddy may have ended more.
+		if json.Unmarshal(stored.Value, &before) == nil {
+			all.All, all.Until = max(all.All, before.All), max(all.Until, before.Until)
+		}
+		_, err = r.table.Update(ctx, queue.Key{user}, all.value(), stored.Revision)
+	}
+	if err != nil {
+		return err
+	}
+	r.noteAll(user, all)
+	for id := range old {
+		if err := r.forgetSession(ctx, user, id); err != nil {
+			return nil // they have ended in any case, and are forgotten when they expire
+		}
+	}
+	return nil
+}
+
+// change waits for its turn to change the entries of a user.
+func (r *Revocations) change(ctx context.Context, user string) (done func(), err error) {
+	for {
+		r.mu.Lock()
+		other := r.changing[user]
+		if other == nil {
+			own := make(chan struct{})
+			r.changing[user] = own
+			r.mu.Unlock()
+			return func() {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				delete(r.changing, user)
+				close(own)
+			}, nil
+		}
+		r.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, errors.Join(queue.ErrUnavailable, context.Cause(ctx))
+		}
+	}
 }
 
 // Revoked tells whether a session was ended. The error is [ErrNotRead].
-func (r *Revocations) Revoked(ctx context.Context, id SessionID) (bool, error) {
+func (r *Revocations) Revoked(ctx context.Context, s Session) (bool, error) {
 	select {
 	case <-r.read:
 	default:
@@ -79,8 +175,25 @@ func (r *Revocations) Revoked(ctx context.Context, id SessionID) (bool, error) {
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	_, ok := r.until[id]
-	return ok, nil
+	of := r.users[s.User]
+	if of == nil {
+		return false, nil
+	}
+	_, ended := of.sessions[s.ID]
+	return ended || s.Created.Unix() <= of.all.All, nil
+}
+
+// Count is how many entries are kept, and of how many users.
+func (r *Revocations) Count() (entries, users int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, of := range r.users {
+		entries += len(of.sessions)
+		if of.all != (revocation{}) {
+			entries++
+		}
+	}
+	return entries, len(r.users)
 }
 
 func (r *Revocations) wait(ctx context.Context) error {
@@ -96,10 +209,37 @@ func (r *Revocations) wait(ctx context.Context) error {
 	return ErrNotRead
 }
 
-func (r *Revocations) note(id SessionID, until time.Time) {
+func (r *Revocations) sessionsOf(user string) map[SessionID]revocation {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if of := r.users[user]; of != nil {
+		return maps.Clone(of.sessions)
+	}
+	return nil
+}
+
+// of returns the sessions of a user. r.mu is held.
+func (r *Revocations) of(user string) *endedSessions {
+	of := r.users[user]
+	if of == nil {
+		of = &endedSessions{sessions: make(map[SessionID]revocation)}
+		r.users[user] = of
+	}
+	return of
+}
+
+func (r *Revocations) note(user string, id SessionID, entry revocation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.until[id] = until
+	r.of(user).sessions[id] = entry
+}
+
+func (r *Revocations) noteAll(user string, entry revocation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if of := r.of(user); entry.All >= of.all.All {
+		of.all = entry
+	}
 }
 
 func (r *Revocations) watch() {
@@ -122,12 +262,31 @@ func (r *Revocations) watch() {
 }
 
 func (r *Revocations) see(entry queue.Entry) {
-	id, ok := idOf(entry.Key)
-	seconds, err := strconv.ParseInt(string(entry.Value), 10, 64)
-	if !ok || err != nil {
-		return // deleted, or not one of ours
+	user, id, ok := sessionOf(entry.Key)
+	if entry.Deleted {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if of := r.users[user]; of != nil && ok {
+			delete(of.sessions, id)
+			r.tidy(user)
+		}
+		return
 	}
-	r.note(id, time.Unix(seconds, 0))
+	var value revocation
+	switch err := json.Unmarshal(entry.Value, &value); {
+	case err != nil:
+	case ok:
+		r.note(user, id, value)
+	case len(entry.Key) == 1:
+		r.noteAll(entry.Key[0], value)
+	}
+}
+
+// tidy forgets a user of whom nothing is left. r.mu is held.
+func (r *Revocations) tidy(user string) {
+	if of := r.users[user]; of != nil && len(of.sessions) == 0 && of.all == (revocation{}) {
+		delete(r.users, user)
+	}
 }
 
 // forget takes out what has expired.
@@ -145,30 +304,68 @@ func (r *Revocations) forget() {
 }
 
 func (r *Revocations) forgetExpired(now time.Time) {
+	type session struct {
+		user string
+		id   SessionID
+	}
+	over := now.Add(-clockSkew).Unix()
+	var sessions []session
+	var users []string
 	r.mu.RLock()
-	var expired []SessionID
-	for id, until := range r.until {
-		if now.After(until.Add(clockSkew)) {
-			expired = append(expired, id)
+	for user, of := range r.users {
+		if of.all != (revocation{}) && of.all.Until < over {
+			users = append(users, user)
+		}
+		for id, entry := range of.sessions {
+			if entry.Until < over {
+				sessions = append(sessions, session{user, id})
+			}
 		}
 	}
 	r.mu.RUnlock()
-	for _, id := range expired {
-		if err := r.table.Delete(r.ctx, keyOf(id), 0); err != nil {
+	for _, s := range sessions {
+		if err := r.forgetSession(r.ctx, s.user, s.id); err != nil {
 			return // the next time
 		}
+	}
+	for _, user := range users {
+		if err := r.table.Delete(r.ctx, queue.Key{user}, 0); err != nil {
+			return
+		}
 		r.mu.Lock()
-		delete(r.until, id)
+		r.of(user).all = revocation{}
+		r.tidy(user)
 		r.mu.Unlock()
 	}
 }
 
-func keyOf(id SessionID) queue.Key { return queue.Key{hex.EncodeToString(id[:])} }
-
-func idOf(key queue.Key) (id SessionID, ok bool) {
-	if len(key) != 1 {
-		return id, false
+func (r *Revocations) forgetSession(ctx context.Context, user string, id SessionID) error {
+	if err := r.table.Delete(ctx, sessionKey(user, id), 0); err != nil {
+		return err
 	}
-	raw, err := hex.DecodeString(key[0])
-	return id, err == nil && copy(id[:], raw) == len(id) && len(raw) == len(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if of := r.users[user]; of != nil {
+		delete(of.sessions, id)
+		r.tidy(user)
+	}
+	return nil
+}
+
+func (e revocation) value() []byte {
+	value, _ := json.Marshal(e) // numbers
+	return value
+}
+
+func sessionKey(user string, id SessionID) queue.Key {
+	return queue.Key{user, hex.EncodeToString(id[:])}
+}
+
+// sessionOf is whose session a key stands for; ok is false if it is none's.
+func sessionOf(key queue.Key) (user string, id SessionID, ok bool) {
+	if len(key) != 2 {
+		return "", id, false
+	}
+	raw, err := hex.DecodeString(key[1])
+	return key[0], id, err == nil && copy(id[:], raw) == len(id) && len(raw) == len(id)
 }

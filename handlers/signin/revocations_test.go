@@ -6,9 +6,11 @@ package signin
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
@@ -29,9 +31,16 @@ func watch(t *testing.T, table *queue.Table) *Revocations {
 	return r
 }
 
+var began = time.Now().Add(-time.Hour).Truncate(time.Second)
+
+// sessionOfAlice is her n-th one, which began so many seconds after the first.
+func sessionOfAlice(n byte, after int) Session {
+	return Session{ID: SessionID{n}, User: alice, Created: began.Add(time.Duration(after) * time.Second)}
+}
+
 func TestRevocations(t *testing.T) {
 	dir := t.TempDir()
-	ended, other := SessionID{1}, SessionID{2}
+	ended, other := sessionOfAlice(1, 0), sessionOfAlice(2, 0)
 	t.Run("before", func(t *testing.T) {
 		table := openTable(t, dir)
 		here, there := watch(t, table), watch(t, table)
@@ -60,18 +69,19 @@ func TestRevocationsAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	t.Run("before", func(t *testing.T) {
 		r := watch(t, openTable(t, dir))
-		_, err := r.Revoked(t.Context(), SessionID{1})
+		_, err := r.Revoked(t.Context(), sessionOfAlice(1, 0))
 		require.NoError(t, err)
-		require.NoError(t, r.Revoke(t.Context(), SessionID{1}, time.Now().Add(time.Hour)))
-		require.NoError(t, r.Revoke(t.Context(), SessionID{2}, time.Now().Add(3*time.Hour)))
+		require.NoError(t, r.Revoke(t.Context(), sessionOfAlice(1, 0), time.Now().Add(time.Hour)))
+		require.NoError(t, r.Revoke(t.Context(), sessionOfAlice(2, 0), time.Now().Add(3*time.Hour)))
 		r.forgetExpired(time.Now().Add(2 * time.Hour))
-		require.Len(t, r.until, 1)
+		entries, users := r.Count()
+		require.Equal(t, []int{1, 1}, []int{entries, users})
 	})
 	r := watch(t, openTable(t, dir))
-	revoked, err := r.Revoked(t.Context(), SessionID{1})
+	revoked, err := r.Revoked(t.Context(), sessionOfAlice(1, 0))
 	require.NoError(t, err)
 	require.False(t, revoked)
-	revoked, err = r.Revoked(t.Context(), SessionID{2})
+	revoked, err = r.Revoked(t.Context(), sessionOfAlice(2, 0))
 	require.NoError(t, err)
 	require.True(t, revoked)
 }
@@ -83,9 +93,76 @@ func TestRevocationsAway(t *testing.T) {
 	r := watch(t, q.Table("sessions"))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err := r.Revoked(ctx, SessionID{1})
+	_, err := r.Revoked(ctx, sessionOfAlice(1, 0))
 	require.ErrorIs(t, err, ErrNotRead)
-	require.Error(t, r.Revoke(t.Context(), SessionID{1}, time.Now().Add(time.Hour)))
-	_, ok := r.until[SessionID{1}]
-	require.False(t, ok, "nobody is told that it has ended")
+	require.Error(t, r.Revoke(t.Context(), sessionOfAlice(1, 0), time.Now().Add(time.Hour)))
+	entries, _ := r.Count()
+	require.Zero(t, entries, "nobody is told that it has ended")
+}
+
+// However often somebody signs in and out, few entries are kept, and no session
+// that has ended comes back: neither here nor elsewhere, nor after a restart.
+func TestRevocationsOfAUserAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	const sessions = 200
+	until := time.Now().Add(24 * time.Hour)
+	bob := Session{ID: SessionID{1}, User: "bob@example.com", Created: began}
+	younger := sessionOfAlice(255, sessions+1)
+	check := func(r *Revocations) {
+		t.Helper()
+		for n := range sessions {
+			revoked, err := r.Revoked(t.Context(), sessionOfAlice(byte(n), n))
+			require.NoError(t, err)
+			require.True(t, revoked, n)
+		}
+		for _, alive := range []Session{bob, younger} {
+			revoked, err := r.Revoked(t.Context(), alive)
+			require.NoError(t, err)
+			require.False(t, revoked, alive.User)
+		}
+	}
+	t.Run("before", func(t *testing.T) {
+		table := openTable(t, dir)
+		here, there := watch(t, table), watch(t, table)
+		for n := range sessions {
+			r := here
+			if n%2 == 1 {
+				r = there
+			}
+			require.NoError(t, r.Revoke(t.Context(), sessionOfAlice(byte(n), n), until))
+			entries, _ := r.Count()
+			require.LessOrEqual(t, entries, 2*maxRevocations+1)
+		}
+		require.Eventually(t, func() bool {
+			last, err := here.Revoked(t.Context(), sessionOfAlice(sessions-1, sessions-1))
+			return err == nil && last
+		}, time.Minute, time.Millisecond)
+		check(here)
+		stored := 0
+		for _, err := range table.All(t.Context(), nil) {
+			require.NoError(t, err)
+			stored++
+		}
+		require.LessOrEqual(t, stored, 2*maxRevocations+1)
+	})
+	r := watch(t, openTable(t, dir))
+	check(r)
+	r.forgetExpired(until.Add(2 * clockSkew))
+	entries, users := r.Count()
+	require.Zero(t, entries)
+	require.Zero(t, users)
+}
+
+// A session that is signed out many times at once is written once.
+func TestRevokingTwiceIsOneWrite(t *testing.T) {
+	table := openTable(t, t.TempDir())
+	r := watch(t, table)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { assert.NoError(t, r.Revoke(t.Context(), sessionOfAlice(1, 0), time.Now().Add(time.Hour))) })
+	}
+	wg.Wait()
+	entry, err := table.Get(t.Context(), sessionKey(alice, SessionID{1}))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, entry.Revision)
 }

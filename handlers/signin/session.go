@@ -113,6 +113,10 @@ func (g *Gate) signIn(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w, r)
 		return
 	}
+	if wait := g.begun.Count(user); wait > 0 {
+		tooManySessions(wait).write(w, r)
+		return
+	}
 	s := newSession(user, time.Now())
 	if err := g.setCookie(w, r, &s); err != nil {
 		notNow(busyAgain).write(w, r)
@@ -125,7 +129,7 @@ func (g *Gate) signIn(w http.ResponseWriter, r *http.Request) {
 func (g *Gate) signOut(w http.ResponseWriter, r *http.Request) {
 	s, err := g.session(r)
 	if err == nil {
-		err = g.cfg.Revoke(r.Context(), s.id, s.latest(time.Now()))
+		err = g.cfg.Revoke(r.Context(), s.public(), s.latest(time.Now()))
 	}
 	g.clearCookie(w)
 	if err != nil && !errors.Is(err, errNoSession) && !errors.Is(err, errToken) {

@@ -238,7 +238,7 @@ func TestStoresDown(t *testing.T) {
 	s.keyErr = nil
 
 	revoked := s.cfg.Revoked
-	s.cfg.Revoked = func(context.Context, SessionID) (bool, error) { return false, errors.New("not read so far") }
+	s.cfg.Revoked = func(context.Context, Session) (bool, error) { return false, errors.New("not read so far") }
 	s.gate = New(s.cfg)
 	status, body, _ := s.whoami(cookie)
 	require.Equal(t, http.StatusServiceUnavailable, status)
@@ -275,5 +275,21 @@ func TestValidity(t *testing.T) {
 		r.URL.Path = "/session"
 		s.do(r)
 		require.False(t, valid())
+	})
+}
+
+// Somebody who signs in again and again is told to come later.
+func TestSessionsOfAUserAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		for range sessionsOfUser.AtOnce {
+			require.Equal(t, http.StatusOK, s.signIn(alice, "wonderland").StatusCode)
+		}
+		resp := s.signIn(alice, "wonderland")
+		require.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
+		require.Equal(t, "60", resp.Header.Get("Retry-After"))
+		require.Equal(t, http.StatusOK, s.signIn("bob@example.com", "builder").StatusCode)
+		time.Sleep(sessionsOfUser.Every)
+		require.Equal(t, http.StatusOK, s.signIn(alice, "wonderland").StatusCode)
 	})
 }

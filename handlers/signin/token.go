@@ -19,6 +19,14 @@ import (
 // ever renewed to has the same.
 type SessionID [16]byte
 
+// Session is what is known of a session when it is asked whether it has ended.
+type Session struct {
+	ID   SessionID
+	User string
+	// Created is when the password was shown.
+	Created time.Time
+}
+
 // session is what a token says.
 type session struct {
 	id SessionID
@@ -39,6 +47,8 @@ const (
 	// clockSkew is how far the clocks of the Caddys of a cluster may differ.
 	clockSkew = 5 * time.Minute
 )
+
+func (s *session) public() Session { return Session{ID: s.id, User: s.user, Created: s.created} }
 
 func newSession(user string, now time.Time) session {
 	s := session{created: now, renewed: now, user: user}

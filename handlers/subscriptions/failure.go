@@ -31,10 +31,10 @@ func (e *requestError) Error() string { return e.detail }
 
 func badRequest(field, detail string) error { return &requestError{field, detail} }
 
-// tooManyError says that a user has caused too many messages.
+// tooManyError says that a user has caused too many messages or changes.
 type tooManyError struct{ wait time.Duration }
 
-func (e *tooManyError) Error() string { return "too many messages" }
+func (e *tooManyError) Error() string { return "too many messages or changes" }
 
 // notSentError says that a push service did not take a message.
 type notSentError struct{ result delivery.Result }
@@ -74,7 +74,7 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 		p = problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("The body may have %d bytes.", maxBody)}
 	case errors.As(err, &many):
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(many.wait.Seconds()))))
-		p = problem.Problem{Status: http.StatusTooManyRequests, Detail: "You have had too many messages sent."}
+		p = problem.Problem{Status: http.StatusTooManyRequests, Detail: "You have changed too much, or had too many messages sent, in a short time."}
 		event = Limited
 	case errors.As(err, &sent):
 		if sent.hidden() {

@@ -56,11 +56,17 @@ func (h *Handler) changes(ctx context.Context, user, id string, body *patch) ([]
 	}
 	if body.VerificationCode != nil {
 		all = append(all, change{Confirmed, func() (subscription.Subscription, error) {
+			if err := h.mayChange(user); err != nil {
+				return subscription.Subscription{}, err
+			}
 			return h.Store.Confirm(ctx, user, id, *body.VerificationCode)
 		}})
 	}
 	if body.Name != nil {
 		all = append(all, change{Renamed, func() (subscription.Subscription, error) {
+			if err := h.mayChange(user); err != nil {
+				return subscription.Subscription{}, err
+			}
 			return h.Store.Rename(ctx, user, id, *body.Name)
 		}})
 	}

@@ -39,6 +39,10 @@ import (
 // a tool against others.
 var sends = throttle.Limit{AtOnce: 20, Every: 6 * time.Second, Keys: 4096}
 
+// edits is how often a user may change a device without having something
+// sent: each is a durable write.
+var edits = throttle.Limit{AtOnce: 30, Every: 6 * time.Second, Keys: 4096}
+
 // sendTimeout bounds how long somebody waits for a push service.
 const sendTimeout = 15 * time.Second
 
@@ -77,8 +81,8 @@ type Config struct {
 type Handler struct {
 	Config
 
-	mux   *http.ServeMux
-	sends *throttle.Throttle[string]
+	mux          *http.ServeMux
+	sends, edits *throttle.Throttle[string]
 }
 
 // New returns a handler.
@@ -86,7 +90,7 @@ func New(cfg Config) *Handler {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Event) {}
 	}
-	h := &Handler{Config: cfg, mux: http.NewServeMux(), sends: throttle.New[string](sends)}
+	h := &Handler{Config: cfg, mux: http.NewServeMux(), sends: throttle.New[string](sends), edits: throttle.New[string](edits)}
 	h.mux.Handle("/subscriptions", h.methods(map[string]action{
 		http.MethodGet: h.list, http.MethodPost: h.add,
 	}))
@@ -218,6 +222,14 @@ func (h *Handler) address(ctx context.Context, body *addressBody) (subscription.
 	}
 	ends, err := body.ends(time.Now())
 	return subscription.Address{Endpoint: body.Endpoint, Keys: body.Keys, ServerKey: ring[0].Public(), Ends: ends}, err
+}
+
+// mayChange counts a change.
+func (h *Handler) mayChange(user string) error {
+	if wait := h.edits.Count(user); wait > 0 {
+		return &tooManyError{wait}
+	}
+	return nil
 }
 
 // mayHaveSent counts a message that a user causes.

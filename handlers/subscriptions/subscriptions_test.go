@@ -238,6 +238,17 @@ func TestLimits(t *testing.T) {
 	assert.NotEmpty(t, got.header.Get("Retry-After"))
 	assert.Equal(t, http.StatusTooManyRequests, a.call(bob, http.MethodPost, "/subscriptions", device.JSON(map[string]any{"name": "Phone"})).status)
 	_, _ = a.confirmed("carol@example.com")
+
+	// Nor write to the disk.
+	written := 0
+	for i := range 100 {
+		if got = a.call(bob, http.MethodPatch, "/subscriptions/"+id, fmt.Sprintf(`{"name":"Phone %d"}`, i)); got.status != http.StatusOK {
+			break
+		}
+		written++
+	}
+	assert.Equal(t, http.StatusTooManyRequests, got.status)
+	assert.Less(t, written, 40)
 }
 
 func newDevice(t *testing.T, a *api, name string) subscription.Device {

@@ -32,6 +32,15 @@ type Status struct {
 	Devices *DevicesStatus `json:"devices,omitempty"`
 	// How many event streams are open. Nothing without an API.
 	Streams *int `json:"streams,omitempty"`
+	// What is kept of sessions that were signed out. Nothing without an API.
+	SignedOut *SignedOutStatus `json:"signed_out,omitempty"`
+}
+
+// SignedOutStatus is what is kept of sessions that were signed out, until their
+// cookies would have expired. A user has 33 entries at most.
+type SignedOutStatus struct {
+	Entries int `json:"entries"`
+	Users   int `json:"users"`
 }
 
 // DevicesStatus is how many devices are subscribed.

@@ -109,6 +109,7 @@ type topic struct {
 	events   []*Event  // oldest first
 	dropped  uint64    // the last position that was dropped
 	streams  []*Stream
+	opening  int // streams that wait for the lease
 }
 
 // Open opens the log. The stored events and leases are read in the background.

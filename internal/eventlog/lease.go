@@ -161,6 +161,7 @@ func (l *Log) plan(now time.Time) (renew []string, end map[string]uint64) {
 	end = make(map[string]uint64)
 	for user, t := range l.topics {
 		switch {
+		case t.opening > 0:
 		case len(t.streams) > 0:
 			if t.revision == 0 || t.lease.Sub(now) < l.timing.renew {
 				renew = append(renew, user)

@@ -44,19 +44,24 @@ func (l *Log) Open(ctx context.Context, user, lastID string, wake func()) (*Stre
 		return nil, Now, err
 	}
 	l.mu.Lock()
+	t := l.topic(user)
+	// Counted before the lease is written: many at once are no more.
+	if len(t.streams)+t.opening >= MaxStreams {
+		l.mu.Unlock()
+		return nil, Now, ErrTooMany
+	}
+	t.opening++
 	head := l.history.head // events that arrive while the lease is written belong to the stream
 	l.mu.Unlock()
-	if err := l.takeLease(ctx, user); err != nil {
-		return nil, Now, err
-	}
+	err := l.takeLease(ctx, user)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ctx.Err() != nil {
+	t.opening--
+	switch {
+	case err != nil:
+		return nil, Now, err
+	case l.ctx.Err() != nil:
 		return nil, Now, ErrClosed
-	}
-	t := l.topic(user)
-	if len(t.streams) >= MaxStreams {
-		return nil, Now, ErrTooMany
 	}
 	s := &Stream{log: l, topic: t, wake: wake, cursor: head}
 	start := l.start(t, lastID, &s.cursor)
