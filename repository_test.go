@@ -23,6 +23,7 @@ const module = "github.com/dovecotpush/caddy-dovecot-push"
 // layers are the rooms of the repository from the bottom to the top. A
 // package imports only what is below it, or belongs to its own room.
 var layers = []string{
+	"internal/username",
 	"internal/dovecotconfig",
 	"internal/properties",
 	"internal/migrate",

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // Decoder turns Dovecot's bodies into notifications. Its zero value is ready to
@@ -44,7 +46,7 @@ func (d *Decoder) Decode(body []byte) (*Notification, error) {
 	n.Unseen = firstNumber(m.unseen, m.unread)
 	switch n.Event {
 	case MailboxRename:
-		n.OldFolder, _ = parseName(nameOldFolder, m.oldFolder)
+		n.OldFolder, _ = parseName(nameOldFolder, m.oldFolder, MaxName)
 	case FlagsSet, FlagsClear:
 		n.Flags = flags(m.flags)
 	default:
@@ -85,10 +87,10 @@ func decide(body []byte, events Events) (n *Notification, m members, err error) 
 		return nil, m, &FieldError{Field: m.repeated, Problem: "is there twice"}
 	}
 	n = &Notification{Event: event, stray: m.stray}
-	if n.User, err = parseName(nameUser, m.user); err != nil {
+	if n.User, err = parseName(nameUser, m.user, username.Max); err != nil {
 		return nil, m, err
 	}
-	if n.Folder, err = parseName(nameFolder, m.folder); err != nil {
+	if n.Folder, err = parseName(nameFolder, m.folder, MaxName); err != nil {
 		return nil, m, err
 	}
 	if !event.OfMailbox() || !absent(m.uid) {

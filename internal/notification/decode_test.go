@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 func decode(t *testing.T, body string) *Notification {
@@ -55,10 +57,11 @@ func TestDecodeEvent(t *testing.T) {
 
 func TestDecodeFieldErrors(t *testing.T) {
 	const (
-		name   = "must be a string of 1 to 1024 bytes of UTF-8 without control characters"
+		name   = "must be a string of 1 to 512 bytes of UTF-8 without control characters"
+		folder = "must be a string of 1 to 1024 bytes of UTF-8 without control characters"
 		number = "must be an integer from 0 to 4294967295"
 	)
-	long := strings.Repeat("é", MaxName/2)
+	long := strings.Repeat("é", username.Max/2)
 	for _, c := range []struct{ old, new, field, problem string }{
 		{`"user":"u@example.com",`, ``, "user", "is missing"},
 		{`"user":"u@example.com"`, `"user":null`, "user", "is missing"},
@@ -75,8 +78,9 @@ func TestDecodeFieldErrors(t *testing.T) {
 		{`"user":"u@example.com"`, `"user":"a","user":"b"`, "user", "is there twice"},
 		{`"user":"u@example.com"`, `"us\u0065r":"a","user":"b"`, "user", "is there twice"},
 		{`"folder":"INBOX",`, ``, "folder", "is missing"},
-		{`"folder":"INBOX"`, `"folder":""`, "folder", name},
-		{`"folder":"INBOX"`, `"folder":{}`, "folder", name},
+		{`"folder":"INBOX"`, `"folder":""`, "folder", folder},
+		{`"folder":"INBOX"`, `"folder":{}`, "folder", folder},
+		{`"folder":"INBOX"`, `"folder":"` + long + long + `x"`, "folder", folder},
 		{`,"imap-uid":4`, ``, "imap-uid", "is missing"},
 		{`"imap-uid":4`, `"imap-uid":null`, "imap-uid", "is missing"},
 		{`"imap-uid":4`, `"imap-uid":"4"`, "imap-uid", number},
@@ -106,9 +110,11 @@ func TestDecodeFieldErrors(t *testing.T) {
 }
 
 func TestDecodeAcceptsFields(t *testing.T) {
-	longest := strings.Repeat("é", MaxName/2)
+	longest := strings.Repeat("é", username.Max/2)
 	n := decode(t, strings.Replace(small, "u@example.com", longest, 1))
 	require.Equal(t, longest, n.User)
+
+	require.NoError(t, username.Valid(n.User))
 
 	n = decode(t, strings.Replace(small, `"user":"u@example.com"`, `"us\u0065r":"a\u00e9\ud83c\udf89\/b"`, 1))
 	require.Equal(t, "aé🎉/b", n.User)

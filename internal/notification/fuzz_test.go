@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // strayQuote is what [scanner.skipStrayQuote] overlooks.
@@ -99,9 +101,9 @@ func mend(body []byte) []byte {
 func checkNotification(t *testing.T, n *Notification) {
 	t.Helper()
 	require.Equal(t, MessageNew, n.Event)
-	require.NotEmpty(t, n.User)
+	require.NoError(t, username.Valid(n.User))
 	require.NotEmpty(t, n.Folder)
-	for text, limit := range map[string]int{n.User: MaxName, n.Folder: MaxName, n.From: MaxHeader, n.Subject: MaxHeader, n.Snippet: MaxSnippet} {
+	for text, limit := range map[string]int{n.Folder: MaxName, n.From: MaxHeader, n.Subject: MaxHeader, n.Snippet: MaxSnippet} {
 		require.LessOrEqual(t, len(text), limit)
 		require.True(t, utf8.ValidString(text), "%q", text)
 		require.False(t, strings.ContainsFunc(text, unicode.IsControl), "%q", text)

@@ -5,6 +5,7 @@ package notification
 
 import (
 	"bytes"
+	"fmt"
 	"unicode"
 )
 
@@ -97,17 +98,18 @@ func absent(value []byte) bool {
 	return len(value) == 0 || value[0] == 'n'
 }
 
-// parseName returns the value of a member that names a user or a folder.
-// Nothing in it may be replaced or cut, as it would then name another one.
-func parseName(name string, value []byte) (string, error) {
+// parseName returns the value of a member that names a user or a folder, of up
+// to limit bytes. Nothing in it may be replaced or cut, as it would then name
+// another one.
+func parseName(name string, value []byte, limit int) (string, error) {
 	if absent(value) {
 		return "", &FieldError{Field: name, Problem: "is missing"}
 	}
 	var buf [128]byte
 	inner, ok := unquote(value)
-	parsed, exact := unescape(buf[:0], inner, MaxName+1)
-	if !ok || !exact || len(parsed) == 0 || len(parsed) > MaxName || bytes.ContainsFunc(parsed, unicode.IsControl) {
-		return "", &FieldError{Field: name, Problem: "must be a string of 1 to 1024 bytes of UTF-8 without control characters"}
+	parsed, exact := unescape(buf[:0], inner, limit+1)
+	if !ok || !exact || len(parsed) == 0 || len(parsed) > limit || bytes.ContainsFunc(parsed, unicode.IsControl) {
+		return "", &FieldError{Field: name, Problem: fmt.Sprintf("must be a string of 1 to %d bytes of UTF-8 without control characters", limit)}
 	}
 	return string(parsed), nil
 }

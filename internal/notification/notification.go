@@ -14,8 +14,8 @@ package notification
 
 // Bounds of what a [Notification] holds, in bytes of UTF-8.
 const (
-	// MaxName bounds User and Folder. A longer one is a [FieldError]: cutting
-	// it would make somebody else of the user.
+	// MaxName bounds Folder, and [username.Max] bounds User. A longer one is a
+	// [FieldError]: cutting it would make somebody else of the user.
 	MaxName = 1024
 
 	// MaxHeader bounds From and Subject. Longer ones are cut between two
