@@ -25,7 +25,15 @@ var (
 	// ErrChanged means that the entry is not at the given revision any more:
 	// read it again and decide anew.
 	ErrChanged = errors.New("the entry was changed meanwhile")
+	// ErrKey means that there can be no entry with this key: a part of it is
+	// empty, or it is too long.
+	ErrKey = errors.New("the key of the entry has an empty part or is too long")
 )
+
+// maxKey bounds a key as NATS gets it, in bytes. A NATS server closes the
+// connection of a client for good that sends a line of more than 4,096 bytes,
+// and what goes with the key needs some of them.
+const maxKey = 3000
 
 // markerAge is how long a table remembers that an entry was deleted, so that
 // those who watch it learn of it.
@@ -48,7 +56,7 @@ type Table struct {
 
 // Key names an entry: its parts go from the general to the particular, such as
 // a user and one of the user's devices. A part is any text that is not empty;
-// all parts together may have some 2,000 bytes.
+// all parts together may have some 2,200 bytes ([ErrKey]).
 type Key []string
 
 // Entry is what a table holds.
@@ -71,7 +79,7 @@ func (q *Queue) Table(name string) *Table {
 // Get reads one entry. Errors: [ErrNotFound].
 func (t *Table) Get(ctx context.Context, key Key) (Entry, error) {
 	var entry Entry
-	err := t.do(ctx, func(kv jetstream.KeyValue) error {
+	err := t.at(ctx, key, func(kv jetstream.KeyValue) error {
 		e, err := kv.Get(ctx, key.subject())
 		if err == nil {
 			entry, err = entryOf(e)
@@ -83,7 +91,7 @@ func (t *Table) Get(ctx context.Context, key Key) (Entry, error) {
 
 // Put writes an entry, whatever it was before, and returns its revision.
 func (t *Table) Put(ctx context.Context, key Key, value []byte) (revision uint64, err error) {
-	err = t.do(ctx, func(kv jetstream.KeyValue) error {
+	err = t.at(ctx, key, func(kv jetstream.KeyValue) error {
 		revision, err = kv.Put(ctx, key.subject(), value)
 		return err
 	})
@@ -92,7 +100,7 @@ func (t *Table) Put(ctx context.Context, key Key, value []byte) (revision uint64
 
 // Create writes an entry that does not exist so far. Errors: [ErrExists].
 func (t *Table) Create(ctx context.Context, key Key, value []byte) (revision uint64, err error) {
-	err = t.do(ctx, func(kv jetstream.KeyValue) error {
+	err = t.at(ctx, key, func(kv jetstream.KeyValue) error {
 		revision, err = kv.Create(ctx, key.subject(), value)
 		return err
 	})
@@ -105,7 +113,7 @@ func (t *Table) Create(ctx context.Context, key Key, value []byte) (revision uin
 // Update writes an entry that is at the given revision. Errors: [ErrChanged],
 // also when it was deleted.
 func (t *Table) Update(ctx context.Context, key Key, value []byte, revision uint64) (next uint64, err error) {
-	err = t.do(ctx, func(kv jetstream.KeyValue) error {
+	err = t.at(ctx, key, func(kv jetstream.KeyValue) error {
 		next, err = kv.Update(ctx, key.subject(), value, revision)
 		return err
 	})
@@ -116,7 +124,7 @@ func (t *Table) Update(ctx context.Context, key Key, value []byte, revision uint
 // revision other than 0 it removes the entry only at that revision
 // ([ErrChanged]).
 func (t *Table) Delete(ctx context.Context, key Key, revision uint64) error {
-	return t.do(ctx, func(kv jetstream.KeyValue) error {
+	return t.at(ctx, key, func(kv jetstream.KeyValue) error {
 		options := []jetstream.KVDeleteOpt{jetstream.PurgeTTL(markerAge)}
 		if revision != 0 {
 			options = append(options, jetstream.LastRevision(revision))
@@ -188,6 +196,9 @@ func (t *Table) Watch(ctx context.Context, prefix Key, seen func(Entry), current
 }
 
 func (t *Table) watch(ctx context.Context, prefix Key, options ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+	if len(prefix) > 0 && !prefix.valid() {
+		return nil, ErrKey
+	}
 	var watcher jetstream.KeyWatcher
 	// A watcher lives longer than the call, so it cannot hold up changes.
 	err := t.do(ctx, func(kv jetstream.KeyValue) (err error) {
@@ -217,6 +228,14 @@ func nextUpdate(ctx context.Context, watcher jetstream.KeyWatcher) (*Entry, erro
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// at is do for one entry, if there can be one.
+func (t *Table) at(ctx context.Context, key Key, operation func(jetstream.KeyValue) error) error {
+	if !key.valid() {
+		return ErrKey
+	}
+	return t.do(ctx, operation)
 }
 
 // do runs one operation while the store is not being changed.
@@ -278,6 +297,18 @@ func (k Key) subject() string {
 		parts[i] = base64.RawURLEncoding.EncodeToString([]byte(part))
 	}
 	return strings.Join(parts, ".")
+}
+
+// valid reports whether NATS takes the key.
+func (k Key) valid() bool {
+	length := len(k) - 1
+	for _, part := range k {
+		if part == "" {
+			return false
+		}
+		length += base64.RawURLEncoding.EncodedLen(len(part))
+	}
+	return len(k) > 0 && length <= maxKey
 }
 
 func entryOf(e jetstream.KeyValueEntry) (Entry, error) {

@@ -158,6 +158,37 @@ func TestTableWatch(t *testing.T) {
 	})
 }
 
+// What cannot be a key is refused here: a server of NATS closes the connection
+// of everybody who shares it for a key of 3,000 bytes.
+func TestTableKeys(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		table := s.open(t).Table("keys")
+		for _, key := range []Key{nil, {}, {""}, {"a", ""}, {strings.Repeat("x", 3000)}, {strings.Repeat("x", 2251)}, {strings.Repeat("é", 1<<20)}} {
+			_, err := table.Get(t.Context(), key)
+			require.ErrorIs(t, err, ErrKey)
+			_, err = table.Put(t.Context(), key, nil)
+			require.ErrorIs(t, err, ErrKey)
+			_, err = table.Create(t.Context(), key, nil)
+			require.ErrorIs(t, err, ErrKey)
+			_, err = table.Update(t.Context(), key, nil, 1)
+			require.ErrorIs(t, err, ErrKey)
+			require.ErrorIs(t, table.Delete(t.Context(), key, 0), ErrKey)
+			for _, err := range table.All(t.Context(), key) {
+				if len(key) > 0 {
+					require.ErrorIs(t, err, ErrKey)
+				}
+			}
+		}
+		longest := Key{strings.Repeat("x", 1125), strings.Repeat("y", 1124)}
+		revision, err := table.Put(t.Context(), longest, []byte("1"))
+		require.NoError(t, err)
+		entry, err := table.Get(t.Context(), longest)
+		require.NoError(t, err)
+		require.Equal(t, Entry{Key: longest, Value: []byte("1"), Revision: revision}, entry)
+		require.NoError(t, table.Delete(t.Context(), longest, revision))
+	})
+}
+
 func TestTableUnavailable(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)
