@@ -44,6 +44,34 @@ func (c *Client) Users(ctx context.Context, mask string) ([]string, error) {
 	return list.UserList, nil
 }
 
+// User returns the name that Dovecot has for the user with a login, as its
+// notifications have it: after auth_username_format, which makes it lower case by
+// default and may cut the domain. A login that Dovecot does not know is
+// [ErrUnknownUser]; one with a wildcard cannot be asked about ([ErrUsage]).
+func (c *Client) User(ctx context.Context, login string) (name string, err error) {
+	if err := checkUser(listUsers, login); err != nil {
+		return "", err
+	}
+	results, err := c.call(ctx, command{
+		name: listUsers, parameters: map[string]any{"userMask": []string{login}}, idempotent: true, limit: maxUserAnswer,
+	})
+	if err != nil {
+		return "", err
+	}
+	var byLogin map[string]struct{ User string }
+	if err := unmarshal(listUsers, results, &byLogin); err != nil {
+		return "", err
+	}
+	fields, ok := byLogin[login]
+	if !ok {
+		return "", &Error{Command: listUsers, Err: fmt.Errorf("the answer is about somebody else: %w", ErrUnexpected)}
+	}
+	if fields.User == "" { // Dovecot tells it only where it is another
+		return login, nil
+	}
+	return fields.User, nil
+}
+
 // defaultFields are what MailboxStatus asks for if it is not told.
 var defaultFields = []string{"messages", "unseen", "uidnext", "uidvalidity"}
 

@@ -232,6 +232,24 @@ func TestParametersThatAreNotSent(t *testing.T) {
 	assert.True(t, c.Endpoints()[0].InService)
 }
 
+// A login has one name, however it is written.
+func TestUser(t *testing.T) {
+	eachBackend(t, func(t *testing.T, start backend) {
+		c, ctx := clientOf(t, start, settings{}), t.Context()
+		for _, login := range []string{alice, strings.ToUpper(alice), "Alice@Example.com"} {
+			name, err := c.User(ctx, login)
+			require.NoError(t, err)
+			assert.Equal(t, alice, name)
+		}
+		_, err := c.User(ctx, "nobody@example.com")
+		require.ErrorIs(t, err, doveadm.ErrUnknownUser)
+		for _, login := range []string{"", "*", "al?ce@example.com"} {
+			_, err = c.User(ctx, login)
+			require.ErrorIs(t, err, doveadm.ErrUsage, login)
+		}
+	})
+}
+
 func TestNoAttributeDict(t *testing.T) {
 	eachBackend(t, func(t *testing.T, start backend) {
 		c, ctx := clientOf(t, start, settings{noAttributeDict: true}), t.Context()

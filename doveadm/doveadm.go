@@ -6,7 +6,7 @@
 // In goes a [Config] with one or several endpoints and a secret; out comes a
 // [Client] with typed calls for METADATA entries, users and mailboxes, and a
 // raw one for every other command. Calls go to the endpoints in service in
-// turn. An endpoint that cannot serve leaves service, a call that failed moves
+// turn. An endpoint that does not serve a probe leaves service, a call that failed moves
 // on to the next one where that is safe, and a probe brings the endpoint back.
 //
 // Dovecot needs a listener and a secret:

@@ -73,6 +73,22 @@ func (h *host) hang() {
 	})
 }
 
+// freeze makes every request wait until the client gives up.
+func (h *host) freeze() {
+	h.Interfere(func(_ http.ResponseWriter, r *http.Request, _ string) bool {
+		<-r.Context().Done()
+		return true
+	})
+}
+
+// answerAll makes every request get a status.
+func (h *host) answerAll(status int) {
+	h.Interfere(func(w http.ResponseWriter, _ *http.Request, _ string) bool {
+		w.WriteHeader(status)
+		return true
+	})
+}
+
 // newNetwork makes hosts with the users alice and bob, and a client of all.
 func newNetwork(t *testing.T, cfg doveadm.Config, names ...string) (*network, *doveadm.Client) {
 	t.Helper()

@@ -18,10 +18,10 @@ type endpoint struct {
 	address string        // host and port
 	alarm   chan struct{} // filled when no endpoint is in service any more
 
-	open     int       // connections
-	failures int       // in a row, that do not take it out of service one by one
-	reason   error     // why it is out of service; nil if it is in service
-	since    time.Time // when it left service, or came back
+	open    int       // connections
+	doubted bool      // a probe finds out whether it still serves; calls wait for that
+	reason  error     // why it is out of service; nil if it is in service
+	since   time.Time // when it left service, or came back
 }
 
 // EndpointState is an endpoint as it is at a moment.
@@ -91,7 +91,7 @@ func (p *pool) pick(tried []*endpoint) (picked *endpoint, some bool) {
 			continue
 		}
 		some = true
-		if p.open < p.total && e.open < p.perRoute {
+		if !e.doubted && p.open < p.total && e.open < p.perRoute {
 			p.next = (p.next + i + 1) % len(p.endpoints)
 			p.open++
 			e.open++

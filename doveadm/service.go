@@ -14,37 +14,38 @@ import (
 )
 
 const (
-	// burst is how many failures in a row take an endpoint out of service where
-	// a single one may be the fault of the command.
-	burst = 3
 	// soon is how long the first probe waits while no endpoint is in service.
 	soon = time.Second
+	// probeTimeout is how long an endpoint may take to list its commands, for
+	// which it opens nobody's mail.
+	probeTimeout = 5 * time.Second
 )
 
-// judge notes what a request tells about its endpoint, which leaves service if
-// it cannot serve. Whatever Dovecot itself answers speaks for the endpoint; a
-// connection that is closed without an answer speaks neither for nor against
-// it, because that is how Dovecot takes some parameters.
+// judge notes what a request tells about its endpoint. One that takes no
+// connection, refuses the secret or is something else leaves service. So does
+// one that gave no complete answer, but only if it does not serve a probe either:
+// the mail of one user can be reason enough for that. Whatever Dovecot itself
+// answers says nothing against it.
 func (c *Client) judge(e *endpoint, err error) {
 	p := c.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case isAny(err, ErrUnreachable, ErrTimeout, ErrBroken, ErrBadSecret, ErrNotServed):
-	case isAny(err, ErrServer, ErrUnexpected):
-		if e.failures++; e.failures < burst {
-			return
-		}
-	case isAny(err, ErrClosed, context.Canceled, context.DeadlineExceeded):
-		return
-	default:
-		e.failures = 0
-		return
-	}
 	if e.reason != nil || p.closed {
 		return
 	}
-	e.reason, e.since, e.failures = err, time.Now(), 0
+	switch {
+	case isAny(err, ErrUnreachable, ErrBadSecret, ErrNotServed):
+		c.takeOut(e, err)
+	case isAny(err, ErrTimeout, ErrBroken, ErrServer, ErrUnexpected) && !e.doubted:
+		e.doubted = true
+		c.probes.Go(func() { c.doubt(e) })
+	}
+}
+
+// takeOut takes an endpoint out of service. p.mu is held.
+func (c *Client) takeOut(e *endpoint, err error) {
+	p := c.pool
+	e.reason, e.since = err, time.Now()
 	c.cfg.Logger.Warn("a DoveAdm endpoint leaves service", "endpoint", e.address, "error", err)
 	if p.noneInService() {
 		for _, other := range p.endpoints {
@@ -56,6 +57,19 @@ func (c *Client) judge(e *endpoint, err error) {
 	}
 	p.dispatch()
 	c.probes.Go(func() { c.bringBack(e) })
+}
+
+// doubt finds out whether an endpoint in service still serves. Calls wait
+// meanwhile, which is for some milliseconds where it does.
+func (c *Client) doubt(e *endpoint) {
+	err := c.ask(c.ctx, e, min(c.cfg.ReadTimeout, probeTimeout))
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	e.doubted = false
+	if err != nil && c.ctx.Err() == nil && e.reason == nil && !c.pool.closed {
+		c.takeOut(e, err)
+	}
+	c.pool.dispatch()
 }
 
 // bringBack probes an endpoint that is out of service until it serves.
@@ -92,13 +106,7 @@ func (c *Client) Probe(ctx context.Context) []error {
 	errs := make([]error, len(c.pool.endpoints))
 	var wg sync.WaitGroup
 	for i, e := range c.pool.endpoints {
-		wg.Go(func() {
-			status, _, err := c.exchange(ctx, e, http.MethodGet, nil, bounds{read: c.cfg.ReadTimeout, answer: maxUserAnswer})
-			if err == nil {
-				err = statusError(status, nil)
-			}
-			errs[i] = err
-		})
+		wg.Go(func() { errs[i] = c.ask(ctx, e, c.cfg.ReadTimeout) })
 	}
 	wg.Wait()
 	return errs
@@ -108,13 +116,19 @@ func (c *Client) Probe(ctx context.Context) []error {
 // [Request.Outcome].
 func Reason(err error) string { return outcome(err) }
 
-// probe asks an endpoint for the list of its commands, which it answers with 200
-// if it takes the secret. It tells whether the endpoint is in service now.
-func (c *Client) probe(e *endpoint) bool {
-	status, _, err := c.exchange(c.ctx, e, http.MethodGet, nil, bounds{read: c.cfg.ReadTimeout, answer: maxUserAnswer})
-	if err == nil {
-		err = statusError(status, nil)
+// ask asks an endpoint for the list of its commands, which it answers with 200 if
+// it takes the secret.
+func (c *Client) ask(ctx context.Context, e *endpoint, timeout time.Duration) error {
+	status, _, err := c.exchange(ctx, e, http.MethodGet, nil, bounds{read: timeout, answer: maxUserAnswer})
+	if err != nil {
+		return err
 	}
+	return statusError(status, nil)
+}
+
+// probe tells whether an endpoint that was out of service is in service now.
+func (c *Client) probe(e *endpoint) bool {
+	err := c.ask(c.ctx, e, min(c.cfg.ReadTimeout, probeTimeout))
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()
 	switch {

@@ -121,9 +121,11 @@ func TestMovingOn(t *testing.T) {
 	}{
 		{"refuses connections", func(h *host) { h.set(refusing) }, "a:unreachable b:ok", "a:unreachable b:unknown_command", doveadm.ErrUnknownCommand, false, 0},
 		{"packets disappear", func(h *host) { h.set(swallowed) }, "a:unreachable b:ok", "a:unreachable b:unknown_command", doveadm.ErrUnknownCommand, false, 3 * time.Second},
-		{"does not answer", (*host).hang, "a:timeout b:ok", "a:timeout", doveadm.ErrTimeout, false, 10 * time.Second},
+		{"does not answer", (*host).hang, "a:timeout b:ok", "a:timeout", doveadm.ErrTimeout, true, 10 * time.Second},
 		{"closes", func(h *host) { h.Interfere(closes) }, "a:closed b:ok", "a:closed", doveadm.ErrClosed, true, 0},
-		{"breaks", func(h *host) { h.Interfere(breaks) }, "a:broken b:ok", "a:broken", doveadm.ErrBroken, false, 0},
+		{"breaks", func(h *host) { h.Interfere(breaks) }, "a:broken b:ok", "a:broken", doveadm.ErrBroken, true, 0},
+		{"answers nothing at all", (*host).freeze, "a:timeout b:ok", "a:timeout", doveadm.ErrTimeout, false, 10 * time.Second},
+		{"fails with everything", func(h *host) { h.answerAll(503) }, "a:server_error b:ok", "a:server_error", doveadm.ErrServer, false, 0},
 		{"refuses the secret", func(h *host) { h.answer(401) }, "a:bad_secret b:ok", "a:bad_secret b:unknown_command", doveadm.ErrUnknownCommand, false, 0},
 		{"has another path", func(h *host) { h.answer(404) }, "a:not_served b:ok", "a:not_served b:unknown_command", doveadm.ErrUnknownCommand, false, 0},
 		{"redirects", func(h *host) { h.answer(307) }, "a:not_served b:ok", "a:not_served b:unknown_command", doveadm.ErrUnknownCommand, false, 0},
@@ -139,8 +141,9 @@ func TestMovingOn(t *testing.T) {
 				began := time.Now()
 				_ = get(t, c)
 				assert.Equal(t, test.twice, n.outcomes())
-				assert.Equal(t, []bool{test.stays, true}, inService(c))
 				assert.Equal(t, test.took, time.Since(began))
+				time.Sleep(6 * time.Second) // a probe finds out
+				assert.Equal(t, []bool{test.stays, true}, inService(c))
 			})
 			synctest.Test(t, func(t *testing.T) {
 				n, c := newNetwork(t, doveadm.Config{}, "a", "b")
@@ -175,27 +178,36 @@ func hints(w http.ResponseWriter, _ *http.Request, _ string) bool {
 	return false
 }
 
-// Three failures in a row take an endpoint out, if nothing succeeds in between.
-func TestBurst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, c := newNetwork(t, doveadm.Config{}, "a")
-		a := n.host("a")
-		a.answer(http.StatusBadGateway)
-		for range 2 {
-			require.ErrorIs(t, get(t, c), doveadm.ErrServer)
-		}
-		a.Interfere(nil)
-		require.NoError(t, get(t, c))
-		a.answer(http.StatusBadGateway)
-		for range 2 {
-			err := get(t, c)
-			require.ErrorIs(t, err, doveadm.ErrServer)
-			require.NotErrorIs(t, err, doveadm.ErrUnavailable)
-		}
-		err := get(t, c)
-		require.ErrorIs(t, err, doveadm.ErrUnavailable)
-		require.ErrorContains(t, err, "502")
-	})
+// One user makes Dovecot fail in every way there is, as often as you like. The
+// endpoint stays in service for the others.
+func TestOneUserFails(t *testing.T) {
+	for name, fail := range map[string]func(w http.ResponseWriter, r *http.Request){
+		"hangs":          func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"fails":          func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"talks nonsense": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "???") },
+		"breaks":         func(w http.ResponseWriter, r *http.Request) { breaks(w, r, "command") },
+		"closes":         func(w http.ResponseWriter, r *http.Request) { closes(w, r, "command") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, c := newNetwork(t, doveadm.Config{}, "a")
+				n.host("a").Interfere(func(w http.ResponseWriter, r *http.Request, command string) bool {
+					if command != "mailboxMetadataGet" {
+						return false
+					}
+					fail(w, r)
+					return true
+				})
+				for range 10 {
+					require.Error(t, get(t, c))
+					synctest.Wait()
+					require.NoError(t, c.MetadataSet(t.Context(), "bob@example.com", key, "x"), "another user")
+				}
+				assert.Equal(t, []bool{true}, inService(c))
+				assert.NotContains(t, n.log.String(), "leaves service")
+			})
+		})
+	}
 }
 
 // With all endpoints out a call fails at once, and says why each is out. They
@@ -241,11 +253,9 @@ func TestProbesWhileAllAreOut(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return true
 		})
-		for range 3 {
-			require.Error(t, get(t, c))
-		}
-		time.Sleep(66 * time.Second) // after 1, 3, 7, 15, 25, 35, 45, 55, 65 s
-		assert.InDelta(t, 9, a.Requests()[""], 1)
+		require.Error(t, get(t, c))
+		time.Sleep(66 * time.Second) // at once, and after 1, 3, 7, 15, 25, 35, 45, 55, 65 s
+		assert.InDelta(t, 10, a.Requests()[""], 1)
 		a.Interfere(nil)
 		time.Sleep(11 * time.Second)
 		require.NoError(t, get(t, c))

@@ -134,11 +134,15 @@ func (d *Dovecot) user(c call) (any, int) {
 		return map[string]any{"userList": d.fitting(masks)}, 0
 	}
 	fields := make(map[string]row)
-	for _, user := range masks {
-		if user = strings.ToLower(user); d.entries[user] == nil {
+	for _, login := range masks {
+		user := strings.ToLower(login)
+		if d.entries[user] == nil {
 			return nil, exitNoUser
 		}
-		fields[user] = row{"uid": "5000", "gid": "5000", "home": "/home/" + user}
+		fields[login] = row{"uid": "5000", "gid": "5000", "home": "/home/" + user}
+		if user != login {
+			fields[login]["user"] = user
+		}
 	}
 	return fields, 0
 }
