@@ -26,8 +26,11 @@ var (
 	// it was asked. Dovecot 2.3 ends the connection when it cannot open the
 	// user's mail.
 	ErrMail = errors.New("IMAP server fails with the user's mail")
-	// ErrUnavailable means that the server cannot be asked right now, or
-	// cannot answer. Everything that is nothing else belongs here.
+	// ErrAccount means that the server answers, but can neither take nor refuse
+	// the login of this user right now.
+	ErrAccount = errors.New("IMAP server cannot check the login right now")
+	// ErrUnavailable means that the server cannot be asked right now: it takes
+	// no connection, or says nothing that IMAP has, before anybody signs in.
 	ErrUnavailable = errors.New("IMAP server is not available")
 )
 
@@ -36,9 +39,12 @@ var (
 func loginError(ctx context.Context, err error) error {
 	var answer *goimap.Error
 	if !errors.As(err, &answer) {
-		return connectionError(ctx, err)
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return fmt.Errorf("%w: %w", ErrAccount, err)
 	}
-	kind := ErrUnavailable
+	kind := ErrAccount
 	switch answer.Code {
 	case goimap.ResponseCodeAuthenticationFailed, goimap.ResponseCodeExpired, goimap.ResponseCodeNoPerm:
 		kind = ErrCredentials
@@ -62,7 +68,7 @@ func metadataError(ctx context.Context, command string, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", command, connectionError(ctx, err))
+		return fmt.Errorf("%s: %w: %w", command, ErrMail, ctx.Err())
 	case !errors.As(err, &answer):
 		return fmt.Errorf("%s: %w: %w", command, ErrMail, err)
 	case answer.Code == goimap.ResponseCodeCannot, answer.Type == goimap.StatusResponseTypeBad:

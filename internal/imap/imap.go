@@ -130,7 +130,7 @@ func isLoopback(host string) bool {
 }
 
 // Login checks the mail login of a user. The error wraps [ErrCredentials] if it
-// is wrong and [ErrUnavailable] if that could not be found out.
+// is wrong, and [ErrUnavailable] or [ErrAccount] if that could not be found out.
 func (s *Server) Login(ctx context.Context, user, password string) error {
 	return s.Do(ctx, Login{User: user, Password: password}, func(*Session) error { return nil })
 }
@@ -149,6 +149,16 @@ func (s *Server) Probe(ctx context.Context) error {
 		return connectionError(ctx, errNoPlain)
 	}
 	return nil
+}
+
+// Takes reports whether a password that is right for one login is so for another
+// one, or for a master user who signs in for the user.
+func (s *Server) Takes(ctx context.Context, login Login) (bool, error) {
+	err := s.Do(ctx, login, func(*Session) error { return nil })
+	if errors.Is(err, ErrCredentials) || errors.Is(err, ErrNoSuchUser) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Login is who a session is for.

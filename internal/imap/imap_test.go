@@ -113,10 +113,10 @@ func TestAnswers(t *testing.T) {
 		"no IMAP":                 {ErrUnavailable, script(t, "220 smtp ready\r\n")},
 		"already somebody":        {ErrUnavailable, script(t, "* PREAUTH [CAPABILITY IMAP4rev1] hello root\r\n", "hang")},
 		"no SASL PLAIN":           {ErrUnavailable, script(t, "* OK [CAPABILITY IMAP4rev1 LOGINDISABLED] hello\r\n", "hang")},
-		"temporary":               {ErrUnavailable, script(t, greeting, "TAG NO [UNAVAILABLE] later\r\n")},
-		"too many connections":    {ErrUnavailable, script(t, greeting, "TAG NO [LIMIT] later\r\n")},
-		"does not understand":     {ErrUnavailable, script(t, greeting, "TAG BAD what\r\n")},
-		"gone while signing in":   {ErrUnavailable, script(t, greeting, "")},
+		"temporary":               {ErrAccount, script(t, greeting, "TAG NO [UNAVAILABLE] later\r\n")},
+		"too many connections":    {ErrAccount, script(t, greeting, "TAG NO [LIMIT] later\r\n")},
+		"does not understand":     {ErrAccount, script(t, greeting, "TAG BAD what\r\n")},
+		"gone while signing in":   {ErrAccount, script(t, greeting, "")},
 		"wrong password":          {ErrCredentials, script(t, greeting, "TAG NO [AUTHENTICATIONFAILED] no\r\n")},
 		"expired password":        {ErrCredentials, script(t, greeting, "TAG NO [EXPIRED] no\r\n")},
 		"no without a code":       {ErrCredentials, script(t, greeting, "TAG NO no\r\n")},
@@ -136,7 +136,7 @@ func TestAnswers(t *testing.T) {
 			require.ErrorIs(t, err, test.want)
 			assert.NotContains(t, err.Error(), alice)
 			assert.NotContains(t, err.Error(), secret)
-			for _, other := range []error{ErrUnavailable, ErrCredentials, ErrNoSuchUser, ErrNoMetadata} {
+			for _, other := range []error{ErrUnavailable, ErrAccount, ErrCredentials, ErrNoSuchUser, ErrNoMetadata} {
 				assert.Equal(t, errors.Is(test.want, other), errors.Is(err, other), "%v: %v", err, other)
 			}
 		})
@@ -147,20 +147,23 @@ func TestAnswers(t *testing.T) {
 // than the one who asks wants to wait.
 func TestHangingServer(t *testing.T) {
 	const short = 50 * time.Millisecond
-	for name, url := range map[string]string{
-		"greeting":  script(t, "hang"),
-		"signing":   script(t, greeting, "hang"),
-		"challenge": script(t, "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n", "+ \r\n", "hang"),
+	for name, test := range map[string]struct {
+		want error
+		url  string
+	}{
+		"greeting":  {ErrUnavailable, script(t, "hang")},
+		"signing":   {ErrAccount, script(t, greeting, "hang")},
+		"challenge": {ErrAccount, script(t, "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi\r\n", "+ \r\n", "hang")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := newServer(t, Config{URL: url, ConnectTimeout: short, Timeout: 2 * short}).Login(t.Context(), alice, secret)
-			require.ErrorIs(t, err, ErrUnavailable)
+			err := newServer(t, Config{URL: test.url, ConnectTimeout: short, Timeout: 2 * short}).Login(t.Context(), alice, secret)
+			require.ErrorIs(t, err, test.want)
 
 			ctx, cancel := context.WithTimeout(t.Context(), short)
 			defer cancel()
-			err = newServer(t, Config{URL: url}).Login(ctx, alice, secret)
-			require.ErrorIs(t, err, ErrUnavailable)
+			err = newServer(t, Config{URL: test.url}).Login(ctx, alice, secret)
+			require.ErrorIs(t, err, test.want)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 		})
 	}
