@@ -9,12 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
@@ -33,8 +31,15 @@ const (
 func getFollow(a *App, r *http.Request) (any, error) {
 	query := r.URL.Query()
 	users, subject := query["user"], query.Get("subject")
-	if slices.Contains(users, "") || len(users) == 0 && subject == "" {
+	if len(users) == 0 && subject == "" {
 		return nil, badRequest("say whose notifications to follow: ?user=<login>")
+	}
+	for i, login := range users {
+		user, err := a.names.Canonical(r.Context(), login)
+		if err != nil {
+			return nil, badRequest("say whose notifications to follow, ?user=<login>: %w", err)
+		}
+		users[i] = user
 	}
 	wait := followTime
 	if s := r.FormValue("time"); s != "" {
@@ -82,8 +87,12 @@ func postTest(a *App, r *http.Request) (any, error) {
 	if err := readJSON(r, &ask); err != nil {
 		return nil, err
 	}
+	user, err := a.names.Canonical(r.Context(), ask.User)
+	if err != nil {
+		return nil, badRequest("user: %w", err)
+	}
 	body, err := json.Marshal(map[string]any{
-		"user": signin.Canonical(ask.User), "event": notification.MessageNew, "folder": "INBOX", "imap-uidvalidity": 0, "imap-uid": 0,
+		"user": user, "event": notification.MessageNew, "folder": "INBOX", "imap-uidvalidity": 0, "imap-uid": 0,
 		"from": "Caddy <caddy@localhost>", "subject": "Test notification", "snippet": "This is a test: there is no such mail.",
 	})
 	if err != nil {

@@ -195,7 +195,7 @@ func registrationError(err error) error {
 	}
 	status := http.StatusServiceUnavailable
 	switch {
-	case errors.Is(err, errNoRegistration), errors.Is(err, registration.ErrNoUser):
+	case errors.Is(err, errNoRegistration), errors.Is(err, registration.ErrName):
 		status = http.StatusBadRequest
 	case errors.Is(err, ErrUnknownUser):
 		status = http.StatusNotFound

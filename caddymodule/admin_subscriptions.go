@@ -11,7 +11,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -60,8 +59,8 @@ func (a *App) subscriptionsOf(r *http.Request) (store *subscription.Store, user 
 	if w == nil {
 		return nil, "", caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errNoDevices}
 	}
-	if user = signin.Canonical(r.URL.Query().Get("user")); user == "" {
-		return nil, "", badRequest("the parameter user is missing")
+	if user, err = a.names.Canonical(r.Context(), r.URL.Query().Get("user")); err != nil {
+		return nil, "", badRequest("the parameter user: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), vapidTimeout)
 	defer cancel()

@@ -47,7 +47,7 @@ func (m *MailLogin) server() (*imap.Server, error) {
 
 // gate makes what finds out who is asking.
 func (a *API) gate(ctx caddy.Context, streams *streams) (*signin.Gate, error) {
-	cfg := signin.Config{Source: sourceOf, Observe: a.observeSignIn}
+	cfg := signin.Config{Canonical: a.app.names.Canonical, Source: sourceOf, Observe: a.observeSignIn}
 	switch a.Login {
 	case loginCaddy:
 		cfg.External = authenticatedUser
@@ -64,11 +64,7 @@ func (a *API) gate(ctx caddy.Context, streams *streams) (*signin.Gate, error) {
 	}
 	a.app.logins[where] = server
 	cfg.Check = func(ctx context.Context, user, password string) error {
-		err := server.Login(ctx, user, password)
-		if errors.Is(err, imap.ErrCredentials) {
-			return signin.ErrWrong
-		}
-		return err
+		return a.checkLogin(ctx, server, user, password)
 	}
 	cfg.Accepted = a.app.signedIn
 	key := &sessionKey{storage: ctx.Storage()}

@@ -25,6 +25,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 func init() {
@@ -69,6 +70,7 @@ type App struct {
 	logins      map[string]*imap.Server // where people sign in, by URL
 	endpoints   []EndpointStatus        // of the handlers, which tell of themselves
 
+	names         *username.Names
 	registrations *atomic.Pointer[registration.Reconciler] // nil before Start, and where nobody is registered
 
 	key    string // of the queue in the pool; empty while it is not open
@@ -120,6 +122,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
+	a.provisionNames()
 	mods, err := ctx.LoadModule(a, "TargetsRaw")
 	if err != nil {
 		return fmt.Errorf("loading the targets: %w", err)

@@ -10,8 +10,11 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/printable"
 )
 
 const (
@@ -74,10 +77,19 @@ func (run *manyRun) note(reg Registration) {
 		run.all = append(run.all, reg)
 	case wrong:
 		run.clear()
-		fmt.Fprintf(run.errors, "%s: %s\n", reg.User, reg.Error)
+		fmt.Fprintf(run.errors, "%s: %s\n", shownUser(reg.User), printable.Text(reg.Error))
 	case run.progress == nil:
 		fmt.Fprintf(run.c.out, "%s: %s\n", reg.User, reg.State)
 	}
+}
+
+// shownUser is a name for a terminal: one of Dovecot's list may be empty, or be
+// made of anything.
+func shownUser(user string) string {
+	if strings.TrimSpace(user) == "" {
+		return strconv.Quote(user)
+	}
+	return printable.Text(user)
 }
 
 // end prints what came of it. The error is what the command ends with.

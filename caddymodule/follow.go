@@ -5,7 +5,6 @@ package caddymodule
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // Step is one step on the way of a notification.
@@ -65,7 +65,7 @@ type follower struct {
 	steps   chan Step
 }
 
-// follow watches the notifications of users, and of the mail with the subject,
+// follow watches the notifications of users, by their canonical names, and of the mail with the subject,
 // until stop is called.
 func (f *followers) follow(users []string, subject string) (steps <-chan Step, stop func()) {
 	one := &follower{users: users, subject: subject, ids: make(map[notification.Identity]bool), steps: make(chan Step, followerSteps)}
@@ -95,8 +95,8 @@ func (f *followers) storing(r *queue.Record) {
 		return
 	}
 	f.each(func(one *follower) {
-		// Dovecot reports logins in lower case.
-		named := slices.ContainsFunc(one.users, func(user string) bool { return strings.EqualFold(user, n.User) })
+		// Where Dovecot cannot be asked for the canonical name, it may mind capitals.
+		named := slices.ContainsFunc(one.users, func(user string) bool { return username.Fold(user) == username.Fold(n.User) })
 		if named || one.subject != "" && one.subject == n.Subject {
 			one.ids[r.ID] = true
 		}

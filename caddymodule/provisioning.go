@@ -23,8 +23,8 @@ import (
 //
 // The module of the folder examples/provisioning shows it.
 type Provisioning interface {
-	// RegisterUser makes Dovecot notify for a user, whatever the option
-	// register says. The error tells why it does not now; unless it is
+	// RegisterUser makes Dovecot notify for the user with a login, in any
+	// spelling that Dovecot knows, whatever the option register says. The error tells why it does not now; unless it is
 	// ErrUnknownUser, further attempts follow.
 	RegisterUser(ctx context.Context, user string) error
 	// UnregisterUser ends that. The user stays unregistered until RegisterUser,
@@ -44,6 +44,8 @@ type Provisioning interface {
 var (
 	// ErrUnknownUser means that Dovecot does not know the user.
 	ErrUnknownUser = registration.ErrUnknownUser
+	// ErrUserName means that nobody can be registered under this name.
+	ErrUserName = registration.ErrName
 	// ErrNoMetadata means that METADATA is not enabled in Dovecot.
 	ErrNoMetadata = registration.ErrNoMetadata
 	// ErrCredentials means that Dovecot does not take what it is asked with.
@@ -54,6 +56,7 @@ var (
 
 // Registration is how it stands with a user.
 type Registration struct {
+	// The name that Dovecot has for the user.
 	User string `json:"user"`
 	// One of: wanted, registered, conflict, failed, unknown_user, unregistered.
 	State string `json:"state"`
@@ -113,7 +116,7 @@ func (a *App) UserRegistration(ctx context.Context, user string) (Registration, 
 		return Registration{User: user}, err
 	}
 	answer := newRegistration(reg)
-	value, ours, err := r.Value(ctx, user)
+	value, ours, err := r.Value(ctx, reg.User)
 	switch {
 	case errors.Is(err, ErrUnknownUser), errors.Is(err, registration.ErrNeedsLogin):
 	case err != nil:

@@ -141,7 +141,7 @@ func (a *App) startRegistration(q *queue.Queue) error {
 	}
 	cfg := registration.Config{
 		Table: q.Table("registrations"), Alone: a.Queue.NATS == nil,
-		Policy: registration.Policy(a.Register.Users), Value: a.Register.template,
+		Canonical: a.names.Canonical, Policy: registration.Policy(a.Register.Users), Value: a.Register.template,
 		Interval: time.Duration(a.Register.Interval), Grace: time.Duration(a.Register.Grace),
 		Concurrency: a.Register.Concurrency, Rate: a.Register.Rate, Takeover: a.Register.Takeover,
 		Logger: a.log.With("part", "registration"), Observe: a.observeRegistration,
@@ -187,10 +187,16 @@ func (a *App) reconciler(ctx context.Context) (*registration.Reconciler, error) 
 
 // signedIn is told that a user signed in with the mail login. Without a master
 // user, that is when users are registered.
-func (a *App) signedIn(ctx context.Context, user, password string) {
-	if r := a.registrations.Load(); r != nil {
-		if err := r.SignedIn(ctx, user, password); err != nil {
-			a.log.Warn("a user who signed in is not registered", "error", err)
-		}
+func (a *App) signedIn(ctx context.Context, login, password string) {
+	r := a.registrations.Load()
+	if r == nil {
+		return
+	}
+	user, err := a.names.Canonical(ctx, login)
+	if err == nil {
+		err = r.SignedIn(ctx, user, login, password)
+	}
+	if err != nil {
+		a.log.Warn("a user who signed in is not registered", "error", err)
 	}
 }

@@ -9,12 +9,11 @@ import (
 	"net/netip"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/admission"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // ErrWrong is what a check of a login fails with when the mail server says no
@@ -57,8 +56,7 @@ const (
 	// busyAgain is when somebody may come again who could not be served.
 	busyAgain = 5 * time.Second
 
-	// maxName and maxPassword are in bytes.
-	maxName     = 255
+	// maxPassword is in bytes.
 	maxPassword = 1024
 )
 
@@ -150,14 +148,16 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 	// What is known is answered also while the source is throttled, so it must
 	// say nothing about anybody who has not signed in from there: to others the
 	// answer would tell a right guess from a wrong one.
-	login, visitor := l.known.Key(user, password, source.String()), l.trusted.Key(user, source.String())
+	// However it is written, it is one account to those who guess.
+	account := username.Fold(user)
+	login, visitor := l.known.Key(user, password, source.String()), l.trusted.Key(account, source.String())
 	if l.known.Has(login) {
 		return verdict{result: Known}
 	}
-	if wait := l.wait(user, source, visitor); wait > 0 {
+	if wait := l.wait(account, source, visitor); wait > 0 {
 		return verdict{result: Throttled, wait: wait}
 	}
-	if !l.checking.Acquire(ctx, source, l.rank(user, source, visitor)) {
+	if !l.checking.Acquire(ctx, source, l.rank(account, source, visitor)) {
 		return verdict{result: Busy, wait: busyAgain}
 	}
 	defer l.checking.Release(source)
@@ -165,7 +165,7 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 	if l.known.Has(login) {
 		return verdict{result: Known}
 	}
-	giveBack, wait := l.count(user, source, visitor)
+	giveBack, wait := l.count(account, source, visitor)
 	if wait > 0 {
 		return verdict{result: Throttled, wait: wait}
 	}
@@ -188,11 +188,11 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 
 // count counts a wrong login before it is known to be one: those that are under
 // way must not let others through. giveBack is for one that was not wrong.
-func (l *logins) count(user string, source netip.Addr, visitor proven.Key) (giveBack func(), wait time.Duration) {
+func (l *logins) count(account string, source netip.Addr, visitor proven.Key) (giveBack func(), wait time.Duration) {
 	if wait := l.sources.Count(source); wait > 0 {
 		return nil, wait
 	}
-	if wait := l.accounts.Count(user); wait > 0 {
+	if wait := l.accounts.Count(account); wait > 0 {
 		if l.trusted.Has(visitor) {
 			return func() { l.sources.Return(source) }, 0
 		}
@@ -201,25 +201,25 @@ func (l *logins) count(user string, source netip.Addr, visitor proven.Key) (give
 	}
 	return func() {
 		l.sources.Return(source)
-		l.accounts.Return(user)
+		l.accounts.Return(account)
 	}, 0
 }
 
 // wait is how long somebody has to wait, also if nothing is under way.
-func (l *logins) wait(user string, source netip.Addr, visitor proven.Key) time.Duration {
+func (l *logins) wait(account string, source netip.Addr, visitor proven.Key) time.Duration {
 	wait := l.sources.Wait(source)
 	if !l.trusted.Has(visitor) {
-		wait = max(wait, l.accounts.Wait(user))
+		wait = max(wait, l.accounts.Wait(account))
 	}
 	return wait
 }
 
 // rank is in which order logins are checked.
-func (l *logins) rank(user string, source netip.Addr, visitor proven.Key) admission.Rank {
+func (l *logins) rank(account string, source netip.Addr, visitor proven.Key) admission.Rank {
 	switch {
 	case l.trusted.Has(visitor):
 		return admission.Known
-	case l.sources.Quiet(source) && l.accounts.Quiet(user):
+	case l.sources.Quiet(source) && l.accounts.Quiet(account):
 		return admission.Fresh
 	default:
 		return admission.Suspect
@@ -228,17 +228,6 @@ func (l *logins) rank(user string, source netip.Addr, visitor proven.Key) admiss
 
 // plausible tells whether a mail server could know this login at all.
 func plausible(user, password string) bool {
-	return user != "" && len(user) <= maxName && utf8.ValidString(user) && !strings.ContainsFunc(user, unicode.IsControl) &&
+	return username.Valid(user) == nil &&
 		password != "" && len(password) <= maxPassword && !strings.ContainsAny(password, "\x00\r\n")
-}
-
-// Canonical is the name that Dovecot knows user by, as its notifications have
-// it: in lower case, as far as ASCII has such.
-func Canonical(user string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, user)
 }

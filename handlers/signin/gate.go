@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // Config tells a [Gate] whom to believe.
@@ -19,6 +20,12 @@ type Config struct {
 	// authenticated the request for, or "" if it has not. If it is set, nothing
 	// else counts.
 	External func(*http.Request) string
+
+	// Canonical returns the name that Dovecot has for the user with a login that
+	// was found right, or that External returned. It fails with a
+	// [*username.Error] for what cannot be the name of a user. Default: the
+	// login in lower case.
+	Canonical func(ctx context.Context, login string) (string, error)
 
 	// Check asks the mail server. It returns nil if the password is that of
 	// the user, [ErrWrong] if it is not, or why that cannot be told.
@@ -72,6 +79,9 @@ func New(cfg Config) *Gate {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Attempt) {}
 	}
+	if cfg.Canonical == nil {
+		cfg.Canonical = new(username.Names).Canonical
+	}
 	return &Gate{cfg: cfg, cookie: cookieName(cfg.Audience), logins: newLogins(cfg.Check, cfg.Accepted), begun: throttle.New[string](sessionsOfUser)}
 }
 
@@ -104,10 +114,11 @@ type identity struct {
 
 func (g *Gate) identify(r *http.Request) (identity, *refusal) {
 	if g.cfg.External != nil {
-		if user := g.cfg.External(r); user != "" {
-			return identity{user: Canonical(user)}, nil
+		login := g.cfg.External(r)
+		if login == "" {
+			return identity{}, notSignedIn
 		}
-		return identity{}, notSignedIn
+		return g.known(r, login)
 	}
 	if r.Header.Get("Authorization") != "" {
 		return g.basic(r)
@@ -131,8 +142,19 @@ func (g *Gate) basic(r *http.Request) (identity, *refusal) {
 	if !ok {
 		return identity{}, notSignedIn
 	}
-	user = Canonical(user)
-	return identity{user: user}, g.verify(r, user, password)
+	if refusal := g.verify(r, user, password); refusal != nil {
+		return identity{}, refusal
+	}
+	return g.known(r, user)
+}
+
+// known returns who it is that signed in with a login.
+func (g *Gate) known(r *http.Request, login string) (identity, *refusal) {
+	user, err := g.cfg.Canonical(r.Context(), login)
+	if err != nil {
+		return identity{}, noName(err)
+	}
+	return identity{user: user}, nil
 }
 
 // verify returns nil for a right login.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,10 +32,20 @@ type mailServer struct {
 	most    int
 	down    error
 	holding chan struct{} // if not nil, checks wait until it is closed
+	// mindsCase takes logins in no other spelling than the account has.
+	mindsCase bool
 }
 
 func newMailServer() *mailServer {
 	return &mailServer{users: map[string]string{"alice@example.com": "wonderland", "bob@example.com": "builder"}}
+}
+
+// spelled is a login as Dovecot treats it, which is in lower case by default.
+func (m *mailServer) spelled(user string) string {
+	if m.mindsCase {
+		return user
+	}
+	return strings.ToLower(user)
 }
 
 func (m *mailServer) check(ctx context.Context, user, password string) error {
@@ -42,7 +53,7 @@ func (m *mailServer) check(ctx context.Context, user, password string) error {
 	m.asked++
 	m.now++
 	m.most = max(m.most, m.now)
-	right, down, holding := m.users[user] == password, m.down, m.holding
+	right, down, holding := m.users[m.spelled(user)] == password, m.down, m.holding
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()

@@ -37,6 +37,12 @@ func notNow(again time.Duration) *refusal {
 	return &refusal{http.StatusServiceUnavailable, "logins cannot be checked right now; come again later", again}
 }
 
+// noName is for somebody whom something before the gate has authenticated under
+// a name that no user can have.
+func noName(err error) *refusal {
+	return &refusal{status: http.StatusForbidden, detail: err.Error()}
+}
+
 func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
 	if f.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", challenge(r))

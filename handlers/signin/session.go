@@ -108,21 +108,25 @@ func (g *Gate) signIn(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "the body must be a JSON object with username and password"})
 		return
 	}
-	user := Canonical(login.Username)
-	if refusal := g.verify(r, user, login.Password); refusal != nil {
+	refusal := g.verify(r, login.Username, login.Password)
+	var who identity
+	if refusal == nil {
+		who, refusal = g.known(r, login.Username)
+	}
+	if refusal != nil {
 		refusal.write(w, r)
 		return
 	}
-	if wait := g.begun.Count(user); wait > 0 {
+	if wait := g.begun.Count(who.user); wait > 0 {
 		tooManySessions(wait).write(w, r)
 		return
 	}
-	s := newSession(user, time.Now())
+	s := newSession(who.user, time.Now())
 	if err := g.setCookie(w, r, &s); err != nil {
 		notNow(busyAgain).write(w, r)
 		return
 	}
-	writeSession(w, user, &s)
+	writeSession(w, who.user, &s)
 }
 
 // signOut ends the session for good, wherever its cookie may have got to.

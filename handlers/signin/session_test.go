@@ -10,12 +10,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 func TestSignInAndOut(t *testing.T) {
@@ -164,6 +167,54 @@ func TestEndedCookieIsTakenBack(t *testing.T) {
 	resp := s.do(r)
 	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 	require.Negative(t, resp.Cookies()[0].MaxAge)
+}
+
+// The mail server gets the login as it was typed. Who that is, Dovecot says.
+func TestNames(t *testing.T) {
+	s := newSite(t)
+	s.mindsCase = true
+	s.users["ServerAdmin@example.com"] = "secret"
+	s.users["dave@x0"] = "secret"
+	s.gate.cfg.Canonical = func(_ context.Context, login string) (string, error) {
+		name, _, _ := strings.Cut(login, "@x")
+		return name, username.Valid(login)
+	}
+	for login, want := range map[string]string{"ServerAdmin@example.com": "ServerAdmin@example.com", "dave@x0": "dave"} {
+		resp := s.signIn(login, "secret")
+		require.Equal(t, http.StatusOK, resp.StatusCode, login)
+		_, user, _ := s.whoami(cookieOf(t, resp))
+		require.Equal(t, want, user)
+		r := httptest.NewRequest(http.MethodGet, "/who", nil)
+		r.SetBasicAuth(login, "secret")
+		require.Equal(t, want, text(s.do(r)))
+	}
+	require.Equal(t, http.StatusUnauthorized, s.signIn("serveradmin@example.com", "secret").StatusCode, "somebody else")
+	require.Equal(t, http.StatusUnauthorized, s.signIn(strings.Repeat("x", username.Max+1), "secret").StatusCode)
+}
+
+// What guards an account against guesses does not mind how its login is written.
+func TestGuessesInEverySpelling(t *testing.T) {
+	s := newSite(t)
+	for i := range byAccount.AtOnce {
+		s.from = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		login := strings.ToUpper(alice[:i%5]) + alice[i%5:]
+		require.Equal(t, http.StatusUnauthorized, s.signIn(login, "swordfish").StatusCode)
+	}
+	s.from = other
+	require.Equal(t, http.StatusTooManyRequests, s.signIn("ALICE@EXAMPLE.COM", "swordfish").StatusCode)
+}
+
+// Whatever authenticates in front of it may have names that no user can have.
+func TestExternalNames(t *testing.T) {
+	for name, want := range map[string]int{
+		"Alice@example.com": http.StatusOK, "": http.StatusUnauthorized, "tab\tname": http.StatusForbidden,
+		strings.Repeat("y", 3000): http.StatusForbidden, strings.Repeat("y", username.Max): http.StatusOK,
+	} {
+		gate := New(Config{External: func(*http.Request) string { return name }})
+		w := httptest.NewRecorder()
+		gate.Session().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/session", nil))
+		require.Equal(t, want, w.Code, "%.20q", name)
+	}
 }
 
 func TestBasic(t *testing.T) {

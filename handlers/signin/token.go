@@ -12,7 +12,8 @@ import (
 	"errors"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // SessionID tells one session from all others. Everything that a session was
@@ -118,7 +119,7 @@ func parseToken(token string, key []byte, audience string, now time.Time) (sessi
 	s.renewed = time.Unix(int64(binary.BigEndian.Uint64(payload[8:])), 0)
 	s.user = string(payload[16:])
 	switch {
-	case s.user == "" || !utf8.ValidString(s.user):
+	case username.Valid(s.user) != nil:
 		return session{}, errToken
 	case !now.Before(s.expires()), s.renewed.After(now.Add(clockSkew)):
 		return session{}, errToken

@@ -196,7 +196,7 @@ func TestOwnLogin(t *testing.T) {
 		assert.Equal(t, ReasonNeedsLogin, reg.Reason)
 
 		for _, user := range []dovecottest.User{{Name: alice, Password: "a-secret"}, {Name: bob, Password: "b-secret"}} {
-			require.NoError(t, f.SignedIn(t.Context(), user.Name, user.Password))
+			require.NoError(t, f.SignedIn(t.Context(), user.Name, user.Name, user.Password))
 			assert.Equal(t, Registered, f.state(t, user.Name))
 			out, err := dovecot.Doveadm("mailbox", "metadata", "get", "-s", "-u", user.Name, "", Entry)
 			require.NoError(t, err)
@@ -204,7 +204,7 @@ func TestOwnLogin(t *testing.T) {
 		}
 		require.NoError(t, f.Want(t.Context(), bob))
 		assert.Equal(t, Registered, f.state(t, bob))
-		require.ErrorIs(t, f.SignedIn(t.Context(), alice, "wrong"), ErrTemporary)
+		require.ErrorIs(t, f.SignedIn(t.Context(), alice, alice, "wrong"), ErrNeedsLogin)
 		assert.Empty(t, f.Status().Trouble)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // DoveAdm is a Registrar over Dovecot's DoveAdm HTTP API.
@@ -19,17 +20,26 @@ func NewDoveAdm(client *doveadm.Client) *DoveAdm { return &DoveAdm{client} }
 
 // Get implements Registrar.
 func (d *DoveAdm) Get(ctx context.Context, user string) (string, error) {
+	if username.HasWildcard(user) {
+		return "", errWildcard
+	}
 	value, err := d.client.MetadataGet(ctx, user, Entry)
 	return value, doveadmError(err)
 }
 
 // Set implements Registrar.
 func (d *DoveAdm) Set(ctx context.Context, user, value string) error {
+	if username.HasWildcard(user) {
+		return errWildcard
+	}
 	return doveadmError(d.client.MetadataSet(ctx, user, Entry, value))
 }
 
 // Unset implements Registrar.
 func (d *DoveAdm) Unset(ctx context.Context, user string) error {
+	if username.HasWildcard(user) {
+		return errWildcard
+	}
 	return doveadmError(d.client.MetadataUnset(ctx, user, Entry))
 }
 
@@ -49,6 +59,10 @@ func (d *DoveAdm) Values(ctx context.Context, mask string) (map[string]string, e
 	return values, doveadmError(err)
 }
 
+var errWildcard = fmt.Errorf("%w: it has * or ?, which DoveAdm takes for several users", ErrName)
+
+// doveadmError sorts the errors of the client. Whether an endpoint can serve is
+// found out by the client; every other failure is one with this user.
 func doveadmError(err error) error {
 	switch {
 	case err == nil:
@@ -57,14 +71,13 @@ func doveadmError(err error) error {
 		return ErrUnknownUser
 	case errors.Is(err, doveadm.ErrNoMetadata):
 		return ErrNoMetadata
-	case errors.Is(err, doveadm.ErrBadSecret), errors.Is(err, doveadm.ErrNotAllowed):
+	case errors.Is(err, doveadm.ErrBadSecret), errors.Is(err, doveadm.ErrNotAllowed), errors.Is(err, doveadm.ErrUnknownCommand):
 		return fmt.Errorf("%w: %w", ErrCredentials, err)
-	case errors.Is(err, doveadm.ErrUnavailable): // whatever took the endpoints out
+	case errors.Is(err, doveadm.ErrUnavailable), errors.Is(err, doveadm.ErrUnreachable), errors.Is(err, doveadm.ErrNotServed),
+		errors.Is(err, doveadm.ErrClientClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrTemporary, err)
-	case errors.Is(err, doveadm.ErrTemporary), errors.Is(err, doveadm.ErrClosed), errors.Is(err, doveadm.ErrFailed):
-		return fmt.Errorf("%w: %w", ErrMail, err)
 	default:
-		return fmt.Errorf("%w: %w", ErrTemporary, err)
+		return fmt.Errorf("%w: %w", ErrMail, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -30,7 +31,7 @@ func eachRegistrar(t *testing.T, cfg dovecottest.Config, test func(t *testing.T,
 		})
 		t.Run("imap", func(t *testing.T) {
 			dovecot := dovecottest.Start(t, cfg)
-			server, err := imap.New(imap.Config{URL: "imap://" + dovecot.IMAPAddr()})
+			server, err := imap.New(imap.Config{URL: "imap://" + dovecot.IMAPAddr(), ConnectTimeout: time.Minute, Timeout: time.Minute})
 			require.NoError(t, err)
 			test(t, dovecot, NewIMAP(server, MasterUser{Name: boss.Name, Password: boss.Password}))
 		})

@@ -109,11 +109,11 @@ func (r *Reconciler) attempt(ctx context.Context, user string, a appointment) {
 
 // follow makes the next appointment after an attempt, if there must be one.
 func (r *Reconciler) follow(user string, rec record, err error, failures int) {
-	if r.passive() {
+	if r.idle() || !r.minds(&rec) {
 		return
 	}
 	switch {
-	case err != nil && reasonOf(err) == ReasonTemporary && rec.State != Conflict:
+	case err != nil && classOf(err).again:
 		wait := r.backoff[min(failures, len(r.backoff)-1)]
 		r.due.put(user, appointment{at: time.Now().Add(jitter(wait)), failures: failures + 1})
 	case err == nil && !rec.Until.IsZero() && rec.wanted(r.cfg.Policy, time.Now()):

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // IMAP is a Registrar over IMAP METADATA (RFC 5464), for which Dovecot needs
@@ -16,7 +17,8 @@ import (
 type IMAP struct {
 	server *imap.Server
 	master MasterUser
-	own    string // password of the user, if there is no master user
+	// own is the user's own login, if there is no master user.
+	own imap.Login
 }
 
 // MasterUser signs in for every user.
@@ -31,8 +33,11 @@ func NewIMAP(server *imap.Server, master MasterUser) *IMAP {
 	return &IMAP{server: server, master: master}
 }
 
-// as returns a registrar for one user, with that user's own password.
-func (i *IMAP) as(password string) *IMAP { return &IMAP{server: i.server, own: password} }
+// as returns a registrar for one user, with that user's own login as it was
+// typed.
+func (i *IMAP) as(login, password string) *IMAP {
+	return &IMAP{server: i.server, own: imap.Login{User: login, Password: password}}
+}
 
 // Get implements Registrar.
 func (i *IMAP) Get(ctx context.Context, user string) (value string, err error) {
@@ -66,12 +71,18 @@ func (*IMAP) Values(context.Context, string) (map[string]string, error) {
 func (i *IMAP) do(ctx context.Context, user string, f func(*imap.Session) error) error {
 	login := imap.Login{User: user, Master: i.master.Name, Password: i.master.Password}
 	if i.master.Name == "" {
-		if i.own == "" {
+		if login = i.own; login.User == "" {
 			return ErrNeedsLogin
 		}
-		login.Password = i.own
 	}
-	err := i.server.Do(ctx, login, f)
+	if err := username.Valid(user); err != nil {
+		return fmt.Errorf("%w: %w", ErrName, err)
+	}
+	return imapError(i.server.Do(ctx, login, f), user, i.master.Name != "")
+}
+
+// imapError sorts the errors of the server.
+func imapError(err error, user string, master bool) error {
 	switch {
 	case err == nil:
 		return nil
@@ -79,12 +90,18 @@ func (i *IMAP) do(ctx context.Context, user string, f func(*imap.Session) error)
 		return ErrUnknownUser
 	case errors.Is(err, imap.ErrNoMetadata):
 		return ErrNoMetadata
-	case errors.Is(err, imap.ErrCredentials) && i.master.Name != "":
+	case errors.Is(err, imap.ErrCredentials) && !master:
+		return fmt.Errorf("%w: %w", ErrNeedsLogin, err)
+	case errors.Is(err, imap.ErrCredentials) && !username.IsPlain(user):
+		// So Dovecot answers to characters that it does not take. Were it the
+		// master user, plain names would be refused as well.
+		return fmt.Errorf("%w: %w: see auth_username_chars in Dovecot", ErrName, err)
+	case errors.Is(err, imap.ErrCredentials):
 		return fmt.Errorf("%w: %w: see the passdb with master=yes in Dovecot", ErrCredentials, err)
-	case errors.Is(err, imap.ErrMail):
-		return fmt.Errorf("%w: %w", ErrMail, err)
-	default:
+	case errors.Is(err, imap.ErrUnavailable):
 		return fmt.Errorf("%w: %w", ErrTemporary, err)
+	default:
+		return fmt.Errorf("%w: %w", ErrMail, err)
 	}
 }
 

@@ -5,29 +5,35 @@ package registration
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // Lookup is a text file that has for each login what stands for it elsewhere,
 // such as <id>@<context> of Open-Xchange: a line for each, with the login, a
-// blank and the other. Empty lines and those that begin with # are left out. The
+// blank and the other. A login that Dovecot takes for the same user will
+// do if it differs in capitals only. Empty lines and those that begin with # are left out. The
 // file is read anew when it has changed.
 type Lookup struct {
-	path string
+	path      string
+	canonical func(ctx context.Context, login string) (string, error)
 
 	mu      sync.Mutex
 	values  map[string]string
+	folded  map[string]string // logins by those in lower case, empty if several differ in nothing else
 	size    int64
 	changed time.Time
 }
 
 // NewLookup reads the file.
 func NewLookup(path string) (*Lookup, error) {
-	l := &Lookup{path: path}
+	l := &Lookup{path: path, canonical: new(username.Names).Canonical}
 	if err := l.refresh(); err != nil {
 		return nil, err
 	}
@@ -35,16 +41,28 @@ func NewLookup(path string) (*Lookup, error) {
 }
 
 func (l *Lookup) find(user string) (string, error) {
+	value, login, err := l.get(user)
+	if err == nil && value == "" && login != "" {
+		// It is the same user only if Dovecot says so.
+		if name, cerr := l.canonical(context.Background(), login); cerr == nil && name == user {
+			value, _, err = l.get(login)
+		}
+	}
+	if err == nil && value == "" {
+		err = fmt.Errorf("%w: the login is not in %s", errNoValue, l.path)
+	}
+	return value, err
+}
+
+// get returns what the file has for a user, and else the login that differs from
+// the user's in nothing but capitals, if there is one.
+func (l *Lookup) get(user string) (value, login string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.refresh(); err != nil && l.values == nil {
-		return "", fmt.Errorf("%w: %w", ErrTemporary, err)
+		return "", "", fmt.Errorf("%w: %w", errNoValue, err)
 	} // else what was read last is better than nothing
-	value, ok := l.values[user]
-	if !ok {
-		return "", fmt.Errorf("%w: the login is not in %s", errNoValue, l.path)
-	}
-	return value, nil
+	return l.values[user], l.folded[username.Fold(user)], nil
 }
 
 // refresh reads the file if it is not the one that was read last. l.mu is held,
@@ -62,7 +80,7 @@ func (l *Lookup) refresh() error {
 		return fmt.Errorf("lookup file: %w", err)
 	}
 	defer file.Close()
-	values := make(map[string]string)
+	values, folded := make(map[string]string), make(map[string]string)
 	lines := bufio.NewScanner(file)
 	for number := 1; lines.Scan(); number++ {
 		line := strings.TrimSpace(lines.Text())
@@ -74,10 +92,15 @@ func (l *Lookup) refresh() error {
 			return fmt.Errorf("lookup file: line %d of %s is not a login, a blank and a value", number, l.path)
 		}
 		values[fields[0]] = fields[1]
+		key, login := username.Fold(fields[0]), fields[0]
+		if other, ok := folded[key]; ok && other != login {
+			login = ""
+		}
+		folded[key] = login
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("lookup file: %w", err)
 	}
-	l.values, l.size, l.changed = values, info.Size(), info.ModTime()
+	l.values, l.folded, l.size, l.changed = values, folded, info.Size(), info.ModTime()
 	return nil
 }

@@ -54,18 +54,23 @@ func (r *Reconciler) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(records, func(_ string, k known) bool { return !r.minds(&k.record) })
 	users := slices.Sorted(maps.Keys(records))
 	var listing []string
 	r.cannotList.Store(nil)
 	if r.cfg.Policy == All || len(users) >= listFrom {
-		listing, err = r.list(ctx)
+		var refused []string
+		listing, refused, err = r.list(ctx)
 		switch {
 		case errors.Is(err, ErrCannotList) && r.cfg.Policy == All:
-			r.cannotList.Store(&err)
+			cause := err
+			r.cannotList.Store(&cause)
 			r.cfg.Logger.Error("not all users can be registered, but only those that subscribe or are named: "+
 				"with \"register all\" Dovecot must list them", "error", err)
 		case err != nil && !errors.Is(err, ErrCannotList):
 			return err
+		case len(refused) > 0 && r.cfg.Policy == All:
+			r.cfg.Logger.Warn("Dovecot lists users under names that no user can have; they are left out", "users", len(refused))
 		}
 	}
 	if r.cfg.Policy == All {
@@ -80,6 +85,7 @@ func (r *Reconciler) pass(ctx context.Context) error {
 	close(ended)
 	p.end(err)
 	if err == nil {
+		r.trouble.end() // whatever it was: Dovecot was asked about all of them
 		r.sum(p)
 		err = r.forget(ctx, records)
 	}
@@ -104,7 +110,7 @@ func (r *Reconciler) forget(ctx context.Context, records map[string]known) error
 			continue
 		}
 		if err := r.cfg.Table.Delete(ctx, userKey(user), k.revision); err != nil && !changedMeanwhile(err) {
-			return err
+			return storeError(err)
 		}
 	}
 	return nil

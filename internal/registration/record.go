@@ -96,18 +96,31 @@ func (r *Reconciler) load(ctx context.Context, user string) (record, uint64, err
 		return record{State: Unregistered}, 0, nil
 	}
 	if err != nil {
-		return record{}, 0, fmt.Errorf("reading the registration: %w", err)
+		return record{}, 0, storeError(err)
 	}
-	rec, err := parse(entry)
-	return rec, entry.Revision, err
+	return r.parse(entry), entry.Revision, nil
 }
 
-func parse(entry queue.Entry) (record, error) {
+// parse reads a record. One that cannot be read counts as a failure about which
+// nothing else is known: whatever is noted about the user next takes its place.
+func (r *Reconciler) parse(entry queue.Entry) record {
 	var rec record
 	if err := json.Unmarshal(entry.Value, &rec); err != nil {
-		return rec, fmt.Errorf("a registration in the store cannot be read: %w", err)
+		r.cfg.Logger.Error("the registration of a user cannot be read in the store, and begins again", "error", err)
+		return record{State: Failed, Reason: ReasonStore}
 	}
-	return rec, nil
+	return rec
+}
+
+// storeError tells a failure of the store from a name that it cannot keep.
+func storeError(err error) error {
+	switch {
+	case err == nil, changedMeanwhile(err):
+		return err
+	case errors.Is(err, queue.ErrKey):
+		return fmt.Errorf("%w: %w", ErrName, err)
+	}
+	return fmt.Errorf("%w: %w", errStore, err)
 }
 
 // save writes the record of a user that was read at the given revision. It
@@ -117,7 +130,7 @@ func (r *Reconciler) save(ctx context.Context, user string, rec record, revision
 		if revision == 0 {
 			return nil
 		}
-		return r.cfg.Table.Delete(ctx, userKey(user), revision)
+		return storeError(r.cfg.Table.Delete(ctx, userKey(user), revision))
 	}
 	value, err := json.Marshal(rec)
 	if err != nil {
@@ -128,7 +141,7 @@ func (r *Reconciler) save(ctx context.Context, user string, rec record, revision
 	} else {
 		_, err = r.cfg.Table.Update(ctx, userKey(user), value, revision)
 	}
-	return err
+	return storeError(err)
 }
 
 // changedMeanwhile tells that a record must be read again.

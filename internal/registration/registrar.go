@@ -30,9 +30,11 @@ type Registrar interface {
 	Values(ctx context.Context, mask string) (map[string]string, error)
 }
 
-// What a Registrar fails with. Everything that is nothing else wraps
-// ErrTemporary.
+// What a Registrar fails with.
 var (
+	// ErrName means that nobody can be registered under this name, such as one
+	// with a wildcard over DoveAdm.
+	ErrName = errors.New("the user cannot be registered under this name")
 	// ErrUnknownUser means that Dovecot does not know the user.
 	ErrUnknownUser = errors.New("the user is not known to Dovecot")
 	// ErrNoMetadata means that METADATA is not enabled in Dovecot.
@@ -47,10 +49,11 @@ var (
 	ErrNeedsLogin = errors.New("without a master user, users are registered when they sign in")
 	// ErrCannotList means that users cannot be listed.
 	ErrCannotList = errors.New("the users cannot be listed")
-	// ErrMail means that Dovecot answers, but fails with this user. A later
-	// attempt may do better.
+	// ErrMail means that Dovecot fails with this user, which says nothing about
+	// others. A later attempt may do better.
 	ErrMail = errors.New("the user's mail cannot be opened right now, see Dovecot's log")
-	// ErrTemporary means that a later attempt may do better.
+	// ErrTemporary means that Dovecot cannot be asked at all. A later attempt
+	// may do better.
 	ErrTemporary = errors.New("no answer from Dovecot right now")
 )
 
@@ -60,40 +63,5 @@ var ErrConflict = errors.New("the METADATA entry has a value that something else
 // errNoValue means that the template has no value for a user.
 var errNoValue = errors.New("there is no METADATA value for the user")
 
-// Reason is why something failed, in a word out of a bounded set.
-type Reason string
-
-// The reasons.
-const (
-	ReasonUnknownUser Reason = "unknown_user"
-	ReasonNoMetadata  Reason = "no_metadata"
-	ReasonCredentials Reason = "credentials"
-	ReasonNeedsLogin  Reason = "needs_login"
-	ReasonNoValue     Reason = "no_value"
-	ReasonForeign     Reason = "foreign_value"
-	ReasonTemporary   Reason = "temporary"
-	// ReasonCannotList is not one of a user: with the policy All, others than
-	// those that subscribe or are named are not registered.
-	ReasonCannotList Reason = "cannot_list"
-)
-
-func reasonOf(err error) Reason {
-	for _, r := range []struct {
-		err    error
-		reason Reason
-	}{
-		{ErrUnknownUser, ReasonUnknownUser},
-		{ErrNoMetadata, ReasonNoMetadata},
-		{ErrCredentials, ReasonCredentials},
-		{ErrNeedsLogin, ReasonNeedsLogin},
-		{errNoValue, ReasonNoValue},
-	} {
-		if errors.Is(err, r.err) {
-			return r.reason
-		}
-	}
-	return ReasonTemporary
-}
-
-// concernsAll tells whether the next user would fail in the same way.
-func (r Reason) concernsAll() bool { return r == ReasonNoMetadata || r == ReasonCredentials }
+// errStore means that the table cannot be read or written.
+var errStore = errors.New("the store of the registrations fails")

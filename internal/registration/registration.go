@@ -38,6 +38,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // Policy is who is registered without being named by an operator.
@@ -75,6 +76,9 @@ type Config struct {
 	Subscribers func(ctx context.Context) ([]string, error)
 	// Policy defaults to OnSubscribe.
 	Policy Policy
+	// Canonical returns the name that Dovecot has for a login; it fails for what
+	// cannot be a name. Default: the login in lower case.
+	Canonical func(ctx context.Context, login string) (string, error)
 	// Value makes the values. Default: user={user}.
 	Value *Template
 	// Interval is how often all users are looked at, give or take a tenth.
@@ -141,8 +145,14 @@ func New(cfg Config) (*Reconciler, error) {
 	if cfg.Policy == "" {
 		cfg.Policy = OnSubscribe
 	}
+	if cfg.Canonical == nil {
+		cfg.Canonical = new(username.Names).Canonical
+	}
 	if cfg.Value == nil {
 		cfg.Value = defaultTemplate
+	}
+	if l := cfg.Value.lookup; l != nil {
+		l.canonical = cfg.Canonical
 	}
 	if cfg.Interval <= 0 {
 		cfg.Interval = DefaultInterval
@@ -170,17 +180,21 @@ func New(cfg Config) (*Reconciler, error) {
 	return r, nil
 }
 
-// passive tells that nothing is done without being told.
-func (r *Reconciler) passive() bool {
+// idle reports whether nothing can be done but when a user signs in.
+func (r *Reconciler) idle() bool {
 	own, isIMAP := r.cfg.Registrar.(*IMAP)
-	return r.cfg.Policy == Off || isIMAP && own.master.Name == ""
+	return isIMAP && own.master.Name == ""
 }
+
+// minds reports whether the policy lets a user be looked at: with Off only those
+// that an operator named.
+func (r *Reconciler) minds(rec *record) bool { return r.cfg.Policy != Off || rec.ByHand != "" }
 
 // Start begins to work, in the background.
 func (r *Reconciler) Start() {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	if r.passive() {
+	if r.idle() {
 		return
 	}
 	r.wg.Go(func() { r.settleDue(ctx) })

@@ -6,7 +6,6 @@ package registration
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -66,13 +65,16 @@ func (r *Reconciler) settleLocked(ctx context.Context, user string, l look) (_ r
 		}
 		changed = changed || did
 		rec.note(wanted, failure, revision == 0)
+		if failure == nil && r.cfg.Policy == Off && rec.ByHand == byHandUnregistered {
+			rec.ByHand = "" // it was kept for further attempts
+		}
 		if rec != before {
 			err := r.save(ctx, user, rec, revision)
 			if changedMeanwhile(err) {
 				continue // somebody wished something else meanwhile
 			}
 			if err != nil {
-				return rec, false, fmt.Errorf("keeping the registration: %w", err)
+				return rec, false, err
 			}
 		}
 		return rec, changed || failure != nil && (rec.State != before.State || rec.Reason != before.Reason), failure
@@ -105,7 +107,11 @@ func (r *Reconciler) reconcile(
 		if err := r.limit.Wait(ctx); err != nil {
 			return false, err
 		}
-		if *value, err = l.registrar.Get(ctx, user); err != nil {
+		*value, err = l.registrar.Get(ctx, user)
+		if !wanted && errors.Is(err, ErrName) {
+			return false, nil // so nothing was ever set
+		}
+		if err != nil {
 			return false, err
 		}
 		*known = true
@@ -141,8 +147,8 @@ func (r *Reconciler) reconcile(
 // Dovecot may know a mailbox, and so its entry, by several names. As long as
 // one of them holds the entry, it serves all.
 func (r *Reconciler) holds(ctx context.Context, user, value string) (bool, error) {
-	other := userOf(value)
-	if other == "" || other == user {
+	other, err := r.cfg.Canonical(ctx, userOf(value))
+	if err != nil || other == user {
 		return false, nil
 	}
 	rec, revision, err := r.load(ctx, other)
@@ -155,7 +161,8 @@ func (r *Reconciler) holds(ctx context.Context, user, value string) (bool, error
 
 // note changes the record after an attempt.
 func (rec *record) note(wanted bool, failure error, isNew bool) {
-	switch reason := reasonOf(failure); {
+	c := classOf(failure)
+	switch reason := c.reason; {
 	case failure == nil && wanted:
 		rec.become(Registered, "")
 	case failure == nil:
@@ -174,12 +181,18 @@ func (rec *record) note(wanted bool, failure error, isNew bool) {
 		} else if rec.State != UnknownUser {
 			rec.become(Unregistered, "") // an account that was closed
 		}
-	case reason.concernsAll() && isNew:
+	case reason == ReasonName && rec.ByHand == byHandRegistered && !rec.Subscribed && !rec.SignedIn:
+		// What an operator asked for by mistake is not kept.
+		*rec = record{State: rec.State, Reason: rec.Reason, Since: rec.Since}
+		rec.become(Unregistered, "")
+	case c.scope == ofAll && isNew:
 		// It says nothing about the user.
 	case reason == ReasonNeedsLogin && rec.State == Registered:
 		// It cannot be looked at, and need not be.
-	case reason == ReasonNeedsLogin:
+	case reason == ReasonNeedsLogin && wanted:
 		rec.become(Wanted, reason)
+	case reason == ReasonNeedsLogin:
+		rec.become(Unregistered, "")
 	default:
 		rec.become(Failed, reason)
 	}

@@ -6,9 +6,12 @@ package registration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // Registration is how it stands with a user.
@@ -30,20 +33,29 @@ type Registration struct {
 }
 
 func (r *Reconciler) registration(user string, rec record, err error) Registration {
+	reason := rec.Reason
+	if err != nil && reason == "" {
+		reason = classOf(err).reason
+	}
 	return Registration{
-		User: user, State: rec.State, Reason: rec.Reason, Err: err, Since: rec.Since,
+		User: user, State: rec.State, Reason: reason, Err: err, Since: rec.Since,
 		ByHand: rec.ByHand, Subscribed: rec.Subscribed, Until: rec.Until,
 	}
 }
 
-// Registration returns how it stands with a user, as far as is known. A user
-// about whom nothing is known is unregistered.
-func (r *Reconciler) Registration(ctx context.Context, user string) (Registration, error) {
+// Registration returns how it stands with the user with a login, as far as is
+// known. A user about whom nothing is known is unregistered.
+func (r *Reconciler) Registration(ctx context.Context, login string) (Registration, error) {
+	user, err := r.name(ctx, login)
+	if err != nil {
+		return Registration{User: login}, err
+	}
 	rec, _, err := r.load(ctx, user)
 	return r.registration(user, rec, nil), err
 }
 
-// Value asks Dovecot for a user's entry. isOurs tells whether it was set here.
+// Value asks Dovecot for the entry of a user, by the canonical name. isOurs tells
+// whether it was set here.
 func (r *Reconciler) Value(ctx context.Context, user string) (value string, ours bool, err error) {
 	value, err = r.cfg.Registrar.Get(ctx, user)
 	return value, isOurs(value), err
@@ -54,17 +66,13 @@ func (r *Reconciler) Value(ctx context.Context, user string) (value string, ours
 func (r *Reconciler) Registrations(ctx context.Context) iter.Seq2[Registration, error] {
 	return func(yield func(Registration, error) bool) {
 		for entry, err := range r.cfg.Table.All(ctx, allUsers) {
-			if err == nil {
-				var rec record
-				if rec, err = parse(entry); err == nil {
-					if !yield(r.registration(entry.Key[1], rec, nil), nil) {
-						return
-					}
-					continue
-				}
+			if err != nil {
+				yield(Registration{}, storeError(err))
+				return
 			}
-			yield(Registration{}, err)
-			return
+			if !yield(r.registration(entry.Key[1], r.parse(entry), nil), nil) {
+				return
+			}
 		}
 	}
 }
@@ -108,30 +116,37 @@ func (r *Reconciler) UnregisterMany(ctx context.Context, users []string, total f
 }
 
 func (r *Reconciler) decideMany(
-	ctx context.Context, users []string, decision string, takeover bool, total func(int), report func(Registration),
+	ctx context.Context, logins []string, decision string, takeover bool, total func(int), report func(Registration),
 ) error {
-	all := len(users) == 0
-	var listing []string
+	all := len(logins) == 0
+	var listing, refused []string
 	var err error
-	if decision == byHandRegistered && all || len(users) >= listFrom {
-		if listing, err = r.list(ctx); err != nil && all {
+	if decision == byHandRegistered && all || len(logins) >= listFrom {
+		if listing, refused, err = r.list(ctx); err != nil && all {
 			return err
 		}
 	}
-	users = slices.Compact(slices.Sorted(slices.Values(users)))
+	var users []string
 	switch {
 	case all && decision == byHandRegistered:
-		users = listing
+		users = slices.Clone(listing)
 	case all:
+		refused = nil
 		for reg, err := range r.Registrations(ctx) {
 			if err != nil {
 				return err
 			}
 			users = append(users, reg.User)
 		}
-		slices.Sort(users)
+	default:
+		users, refused = r.names(ctx, logins, listing)
 	}
-	total(len(users))
+	slices.Sort(users)
+	users = slices.Compact(users)
+	total(len(users) + len(refused))
+	for _, login := range refused {
+		report(Registration{User: login, State: Unregistered, Reason: ReasonName, Err: fmt.Errorf("%w: %w", ErrName, username.Valid(login))})
+	}
 	for _, user := range users {
 		if err := r.update(ctx, user, func(rec *record) { r.decideRecord(rec, decision) }); err != nil {
 			return err
@@ -141,14 +156,38 @@ func (r *Reconciler) decideMany(
 	if err != nil {
 		return err
 	}
+	left := len(users)
 	s := sweep{
 		r: r, records: records, takeover: takeover || r.cfg.Takeover,
 		report: func(user string, rec record, err error) {
+			left--
 			if all && decision == byHandUnregistered && errors.Is(err, ErrUnknownUser) {
 				err = nil // nobody named a user who does not exist
 			}
 			report(r.registration(user, rec, err))
 		},
 	}
-	return s.run(ctx, users, listing)
+	err = s.run(ctx, users, listing)
+	if err != nil && ctx.Err() == nil {
+		r.passNow() // it is attempted further on until Dovecot can be asked
+		return fmt.Errorf("%d of %d users are left, which are attempted further on: %w", left, len(users), err)
+	}
+	return err
+}
+
+// names returns the canonical names of logins. Those that Dovecot lists in this
+// spelling are.
+func (r *Reconciler) names(ctx context.Context, logins, listing []string) (users, refused []string) {
+	for _, login := range logins {
+		user := login
+		if _, listed := slices.BinarySearch(listing, login); !listed {
+			var err error
+			if user, err = r.name(ctx, login); err != nil {
+				refused = append(refused, login)
+				continue
+			}
+		}
+		users = append(users, user)
+	}
+	return users, refused
 }

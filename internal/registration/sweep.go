@@ -6,7 +6,6 @@ package registration
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 )
@@ -54,30 +53,11 @@ func (r *Reconciler) records(ctx context.Context) (map[string]known, error) {
 	records := make(map[string]known)
 	for entry, err := range r.cfg.Table.All(ctx, allUsers) {
 		if err != nil {
-			return nil, err
+			return nil, storeError(err)
 		}
-		rec, err := parse(entry)
-		if err != nil {
-			return nil, err
-		}
-		records[entry.Key[1]] = known{rec, entry.Revision}
+		records[entry.Key[1]] = known{r.parse(entry), entry.Revision}
 	}
 	return records, nil
-}
-
-// list returns the logins that Dovecot has, sorted, and nil where they cannot
-// be listed.
-func (r *Reconciler) list(ctx context.Context) ([]string, error) {
-	listing, err := r.cfg.Registrar.List(ctx)
-	switch {
-	case errors.Is(err, ErrCannotList):
-		return nil, err
-	case err != nil:
-		r.trouble.note(err)
-		return nil, err
-	}
-	slices.Sort(listing)
-	return slices.Compact(listing), nil
 }
 
 // run looks at the users, which are sorted. listing is what Dovecot listed, nil

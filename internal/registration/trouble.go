@@ -4,21 +4,16 @@
 package registration
 
 import (
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
 )
 
-// What is taken for something that concerns all users.
-const (
-	// downAfter is how many attempts in a row go without an answer.
-	downAfter = 5
-	// brokenAfter is of how many users in a row Dovecot cannot open the mail.
-	// It is many, since those whose mail is on one lost file system should not
-	// keep the others waiting.
-	brokenAfter = 500
-)
+// downAfter is how many attempts in a row go without an answer, or with one that
+// would be the same for all users though others got another one, before going on
+// with other users is of no use. Failures that concern one user do not count,
+// however many there are.
+const downAfter = 5
 
 // trouble is what keeps all users from being registered, if anything does. It
 // is told once when it begins, and once when it is over.
@@ -26,61 +21,69 @@ type trouble struct {
 	log     *slog.Logger
 	observe func(Event)
 
-	mu                 sync.Mutex
-	reason             Reason // empty if there is none
-	err                error
-	since              time.Time
-	unanswered, broken int // in a row
+	mu     sync.Mutex
+	reason Reason // empty if there is none
+	err    error
+	since  time.Time
+	failed int  // in a row
+	served bool // Dovecot has set or shown somebody's entry
 }
 
-// note counts what came of an attempt, and reports whether it is of no use to
-// go on with other users.
+// note counts the end of an attempt, and reports whether it is of no use to go
+// on with other users.
 func (t *trouble) note(err error) (halt bool) {
-	reason := Reason("")
-	if err != nil {
-		reason = reasonOf(err)
+	c := classOf(err)
+	if c.scope == ofStore {
+		return true // Dovecot was not asked
 	}
-	if reason == ReasonNeedsLogin || reason == ReasonNoValue {
-		return false // Dovecot was not asked
-	}
-	halt, isNew := t.count(reason, err)
+	halt, isNew := t.count(c, err)
 	if isNew {
-		t.tell(reason, err) // not while t.mu is held: whoever listens may ask what the trouble is
+		t.tell(c.reason, err) // not while t.mu is held: whoever listens may ask what the trouble is
 	}
 	return halt
 }
 
 // count reports whether there is trouble, and whether it is another than
 // before.
-func (t *trouble) count(reason Reason, err error) (halt, isNew bool) {
+func (t *trouble) count(c class, err error) (halt, isNew bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case errors.Is(err, ErrMail):
-		t.unanswered = 0
-		t.broken++
-		halt = t.broken >= brokenAfter
-	case reason == ReasonTemporary:
-		t.unanswered++
-		halt = t.unanswered >= downAfter
-	case reason.concernsAll():
-		halt = true
+	case c.asked:
+		t.failed = 0
+		t.served = t.served || err == nil
+		t.endLocked()
+		return false, false
+	case c.scope == ofUser:
+		return false, false
+	case c.scope == ofAll && (c.reason != ReasonNoMetadata || !t.served):
+		// Nobody has an entry, or nobody is asked about.
 	default:
-		t.unanswered, t.broken = 0, 0
-		if t.reason != "" {
-			t.log.Info("registration goes on", "after", time.Since(t.since).Round(time.Second))
-			t.reason, t.err = "", nil
+		if t.failed++; t.failed < downAfter {
+			return false, false
 		}
 	}
-	if !halt {
-		return false, false
-	}
-	isNew = t.reason != reason
+	isNew = t.reason != c.reason
 	if t.reason == "" {
 		t.since = time.Now()
 	}
-	t.reason, t.err = reason, err
+	t.reason, t.err = c.reason, err
 	return true, isNew
+}
+
+// end notes that nothing keeps all users from being registered.
+func (t *trouble) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.endLocked()
+}
+
+// endLocked does it while t.mu is held.
+func (t *trouble) endLocked() {
+	if t.reason != "" {
+		t.log.Info("registration goes on", "after", time.Since(t.since).Round(time.Second))
+		t.reason, t.err = "", nil
+	}
 }
 
 func (t *trouble) tell(reason Reason, err error) {

@@ -34,9 +34,12 @@ func (r *Reconciler) watch(ctx context.Context) {
 // notice looks at what was written about a user. old tells that it was there
 // before.
 func (r *Reconciler) notice(e queue.Entry, old bool) {
-	rec, err := parse(e)
-	if e.Deleted || err != nil {
-		return // a pass tells of it
+	if e.Deleted {
+		return
+	}
+	rec := r.parse(e)
+	if !r.minds(&rec) {
+		return
 	}
 	a := appointment{noticed: true}
 	switch {

@@ -5,16 +5,14 @@ package registration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// ErrNoUser means that a name is empty.
-var ErrNoUser = errors.New("the user has no name")
-
-// Want notes that a user has subscriptions. The user is registered soon after
-// it returns, and if that fails later on.
+// Want notes that a user, by the canonical name, has subscriptions. The user is
+// registered soon after it returns, and if that fails later on.
 func (r *Reconciler) Want(ctx context.Context, user string) error {
 	return r.wish(ctx, user, func(rec *record) {
 		rec.Subscribed, rec.Until = true, time.Time{}
@@ -36,13 +34,13 @@ func (r *Reconciler) Unwant(ctx context.Context, user string) error {
 }
 
 func (r *Reconciler) wish(ctx context.Context, user string, change func(*record)) error {
-	if user == "" {
-		return ErrNoUser
+	if err := username.Valid(user); err != nil {
+		return fmt.Errorf("%w: %w", ErrName, err)
 	}
 	if err := r.update(ctx, user, change); err != nil {
 		return err
 	}
-	if !r.passive() {
+	if !r.idle() && r.cfg.Policy != Off {
 		r.due.put(user, appointment{at: time.Now()})
 	}
 	return nil
@@ -51,7 +49,7 @@ func (r *Reconciler) wish(ctx context.Context, user string, change func(*record)
 // subscribers notes who has subscriptions, where that is known to somebody
 // else and was not noted.
 func (r *Reconciler) subscribers(ctx context.Context) error {
-	if r.cfg.Subscribers == nil {
+	if r.cfg.Subscribers == nil || r.cfg.Policy == Off {
 		return nil
 	}
 	// The records come first: who subscribes meanwhile is among the users only.
@@ -67,14 +65,14 @@ func (r *Reconciler) subscribers(ctx context.Context) error {
 	for _, user := range users {
 		has[user] = true
 		if k := records[user]; !k.Subscribed && k.State != UnknownUser {
-			if err := r.Want(ctx, user); err != nil {
+			if err := r.Want(ctx, user); err != nil && classOf(err).scope != ofUser {
 				return err
 			}
 		}
 	}
 	for user, k := range records {
 		if k.Subscribed && !has[user] {
-			if err := r.Unwant(ctx, user); err != nil {
+			if err := r.Unwant(ctx, user); err != nil && classOf(err).scope != ofUser {
 				return err
 			}
 		}
@@ -82,7 +80,7 @@ func (r *Reconciler) subscribers(ctx context.Context) error {
 	return nil
 }
 
-// Register notes that an operator wants the user registered whatever else is
+// Register notes that an operator wants the user with a login registered whatever else is
 // wanted, and does it. The error is why the user is not registered now; but
 // for an unknown user, further attempts follow. With takeover the value of
 // somebody else is overwritten.
@@ -97,9 +95,10 @@ func (r *Reconciler) Unregister(ctx context.Context, user string) (Registration,
 	return r.decide(ctx, user, byHandUnregistered, false)
 }
 
-func (r *Reconciler) decide(ctx context.Context, user, decision string, takeover bool) (Registration, error) {
-	if user == "" {
-		return Registration{}, ErrNoUser
+func (r *Reconciler) decide(ctx context.Context, login, decision string, takeover bool) (Registration, error) {
+	user, err := r.name(ctx, login)
+	if err != nil {
+		return Registration{User: login, State: Unregistered, Reason: ReasonName, Err: err}, err
 	}
 	if err := r.update(ctx, user, func(rec *record) { r.decideRecord(rec, decision) }); err != nil {
 		return Registration{}, err
@@ -117,7 +116,7 @@ func (r *Reconciler) decideRecord(rec *record, decision string) {
 	if decision == byHandUnregistered && rec.State == UnknownUser {
 		rec.become(Unregistered, "")
 	}
-	if decision == byHandRegistered || rec.wanted(r.cfg.Policy, time.Now()) {
+	if decision == byHandRegistered || r.cfg.Policy == Off || rec.wanted(r.cfg.Policy, time.Now()) {
 		rec.ByHand = decision
 	}
 	if decision == byHandRegistered && (rec.State == UnknownUser || rec.State == Unregistered) {
@@ -125,13 +124,14 @@ func (r *Reconciler) decideRecord(rec *record, decision string) {
 	}
 }
 
-// SignedIn registers a user with the user's own login, where there is no other
-// way ([ErrNeedsLogin]). It does nothing where there is one.
-func (r *Reconciler) SignedIn(ctx context.Context, user, password string) error {
-	own, isIMAP := r.cfg.Registrar.(*IMAP)
-	if !isIMAP || own.master.Name != "" || r.cfg.Policy == Off {
+// SignedIn registers a user, by the canonical name, with the user's own login as
+// it was typed, where there is no other way ([ErrNeedsLogin]). It does nothing
+// where there is one.
+func (r *Reconciler) SignedIn(ctx context.Context, user, login, password string) error {
+	if !r.idle() || r.cfg.Policy == Off {
 		return nil
 	}
+	own := r.cfg.Registrar.(*IMAP)
 	if err := r.update(ctx, user, func(rec *record) {
 		rec.SignedIn = true
 		if rec.State == UnknownUser || rec.State == Unregistered {
@@ -140,7 +140,7 @@ func (r *Reconciler) SignedIn(ctx context.Context, user, password string) error 
 	}); err != nil {
 		return err
 	}
-	_, err := r.settle(ctx, user, look{registrar: own.as(password), takeover: r.cfg.Takeover})
+	_, err := r.settle(ctx, user, look{registrar: own.as(login, password), takeover: r.cfg.Takeover})
 	r.trouble.note(err)
 	return err
 }

@@ -77,8 +77,8 @@ func TestByHand(t *testing.T) {
 	assert.Zero(t, revision, "nothing would register the user again, so nothing is remembered")
 
 	_, err = f.Register(t.Context(), "", false)
-	require.ErrorIs(t, err, ErrNoUser)
-	require.ErrorIs(t, f.Want(t.Context(), ""), ErrNoUser)
+	require.ErrorIs(t, err, ErrName)
+	require.ErrorIs(t, f.Want(t.Context(), ""), ErrName)
 }
 
 // What an operator decided stands above subscriptions and policy, until it is
@@ -260,10 +260,9 @@ func TestTroubleForAll(t *testing.T) {
 		{ErrNoMetadata, ReasonNoMetadata, "mail_attribute_dict"},
 		{ErrCredentials, ReasonCredentials, "pauses until Dovecot accepts"},
 		{ErrTemporary, ReasonTemporary, "pauses until Dovecot can be asked"},
-		{ErrMail, ReasonTemporary, "pauses until Dovecot can be asked"},
 	} {
 		t.Run(string(test.reason), func(t *testing.T) {
-			users := names(2 * brokenAfter)
+			users := names(1000)
 			m := newMemory(users...)
 			m.failing(func(method, _ string) error {
 				if method == "list" {
@@ -285,10 +284,10 @@ func TestTroubleForAll(t *testing.T) {
 			f.Stop()
 			told := slices.DeleteFunc(f.events.take(), func(s string) bool { return strings.HasPrefix(s, "registered") })
 			assert.Equal(t, "failed  "+string(test.reason), told[0])
-			if test.reason.concernsAll() {
+			if classOf(test.err).scope == ofAll {
 				assert.Len(t, told, 1, "it is not told of each user")
 			} else {
-				assert.Less(t, len(told), brokenAfter+2*(downAfter+DefaultConcurrency))
+				assert.Less(t, len(told), 4*(downAfter+DefaultConcurrency))
 			}
 			log := f.log.String()
 			assert.Equal(t, 1, strings.Count(log, "level=ERROR"), log)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
 // Filter is which notifications are sent: those of one of the events, and of a
@@ -45,7 +46,7 @@ func newFilter(f Filter) filter {
 	}
 	users := make([]string, len(f.Users))
 	for i, u := range f.Users {
-		users[i] = strings.ToLower(u)
+		users[i] = username.Fold(u)
 	}
 	folders := make([]string, len(f.Folders))
 	for i, folder := range f.Folders {
@@ -58,7 +59,7 @@ func newFilter(f Filter) filter {
 }
 
 func (f filter) match(n *notification.Notification) bool {
-	return anyMatches(f.users, strings.ToLower(n.User)) && anyMatches(f.folders, inbox(n.Folder))
+	return anyMatches(f.users, username.Fold(n.User)) && anyMatches(f.folders, inbox(n.Folder))
 }
 
 func anyMatches(patterns []pattern, s string) bool {
