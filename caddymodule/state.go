@@ -22,6 +22,9 @@ var (
 	queueNotifications = describe("queue_notifications", "Notifications that some target still has to get.")
 	queueBytes         = describe("queue_bytes", "What the notifications that wait take in the store.")
 	queueLimit         = describe("queue_limit_bytes", "What the notifications that wait may take in the store (max_bytes).")
+	queueDamaged       = describe("queue_damaged_files_total", "Files of the embedded queue that were damaged and set aside since Caddy opened it.")
+	queueLost          = describe("queue_lost_notifications_total", "Notifications that were in what could not be read of them, as far as that is known.")
+	queueSetBack       = describe("queue_positions_set_back_total", "Positions of targets that were beyond the end of the queue, as after a power cut, and were set back.")
 	queueOldest        = describe("queue_oldest_age_seconds", "How long the oldest notification has waited; 0 if none does.")
 	targetWaiting      = describe("target_waiting", "Notifications not attempted so far.", "target")
 	targetParked       = describe("target_parked", "Notifications waiting for another attempt.", "target")
@@ -38,7 +41,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest,
+		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest, queueDamaged, queueLost, queueSetBack,
 		targetWaiting, targetParked, targetDead, targetInFlight, targetOldest, targetUp, subscriptionsNow,
 	} {
 		ch <- d
@@ -64,6 +67,13 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if w := c.app.webpush(); w != nil {
 		w.collect(ch)
 	}
+	damage := q.Damage()
+	count := func(d *prometheus.Desc, v uint64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
+	}
+	count(queueDamaged, damage.Files)
+	count(queueLost, damage.Lost)
+	count(queueSetBack, damage.SetBack)
 	gauge(queueLimit, float64(c.app.Queue.MaxBytes))
 	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
 	defer cancel()

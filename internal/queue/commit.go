@@ -105,11 +105,15 @@ func (q *Queue) write(c *commit) error {
 	}
 }
 
-// publish gives one message to a stream and waits until JetStream has it on
-// disk (with "sync always") or has written it (with an interval).
+// publish gives one message to a stream and waits until it is on the disk,
+// also where what is accepted is synced at intervals: what the message is made
+// of is acknowledged next.
 func (q *Queue) publish(ctx context.Context, stream string, msg *nats.Msg) error {
 	return q.whileReady(ctx, writeTimeout, func(ctx context.Context) error {
 		_, err := q.js().PublishMsg(ctx, msg, jetstream.WithExpectStream(stream), jetstream.WithRetryAttempts(0))
+		if err == nil {
+			err = q.persist(stream)
+		}
 		return err
 	})
 }

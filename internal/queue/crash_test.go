@@ -34,6 +34,7 @@ func TestKilled(t *testing.T) {
 
 	s.config.MaxBytes = 64 << 20
 	q := s.open(t, "slow", "fast")
+	require.Zero(t, q.Damage(), "what a process leaves that is killed is not damaged")
 	slow, fast := drain(t, q, "slow"), drain(t, q, "fast")
 	for _, n := range accepted {
 		assert.Equal(t, 1, slow[identity(n)], "slow target, %d", n)

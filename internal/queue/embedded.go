@@ -45,13 +45,15 @@ type embeddedServer struct {
 	log    *slog.Logger
 	lock   *flock.Flock
 	server atomic.Pointer[server.Server]
+	syncer syncer
+	damage *damage
 }
 
-func startEmbedded(cfg Embedded, log *slog.Logger) (*embeddedServer, error) {
+func startEmbedded(cfg Embedded, log *slog.Logger, damage *damage) (*embeddedServer, error) {
 	if err := os.MkdirAll(cfg.Path, 0o700); err != nil {
 		return nil, fmt.Errorf("making the queue directory: %w", err)
 	}
-	e := &embeddedServer{log: log, lock: flock.New(filepath.Join(cfg.Path, "lock"))}
+	e := &embeddedServer{log: log, damage: damage, lock: flock.New(filepath.Join(cfg.Path, "lock"))}
 	locked, err := e.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("locking the queue directory: %w", err)
@@ -68,6 +70,9 @@ func startEmbedded(cfg Embedded, log *slog.Logger) (*embeddedServer, error) {
 func (e *embeddedServer) start(cfg Embedded) error {
 	if err := accessible(filepath.Join(cfg.Path, "jetstream")); err != nil {
 		return fmt.Errorf("checking the files of the queue: %w (do all in %s belong to the user that Caddy runs as, and is the disk writable?)", err, cfg.Path)
+	}
+	if err := e.inspect(); err != nil {
+		return fmt.Errorf("looking after the files of the queue in %s (is it writable, and the disk not full?): %w", cfg.Path, err)
 	}
 	opts := &server.Options{
 		ServerName: "dovecot_push",
@@ -186,6 +191,16 @@ func (e *embeddedServer) probe() (err error) {
 		return err
 	}
 	return f.Sync()
+}
+
+// streams is the directory that has one for each stream.
+func (e *embeddedServer) streams() string {
+	return filepath.Join(filepath.Dir(e.lock.Path()), "jetstream", server.DEFAULT_GLOBAL_ACCOUNT, "streams")
+}
+
+// persist brings what is there of a stream to the disk.
+func (e *embeddedServer) persist(stream string) error {
+	return e.syncer.persist(filepath.Join(e.streams(), stream))
 }
 
 func (e *embeddedServer) connect(opts ...nats.Option) (*nats.Conn, error) {

@@ -120,7 +120,7 @@ func (q *Queue) reopen() error {
 // restart opens the embedded store anew. q.change is held.
 func (q *Queue) restart(ctx context.Context, cfg Embedded) error {
 	_ = q.nc().FlushTimeout(flushTimeout) // acknowledgements on their way
-	q.available.interrupt() // those who watch a table begin again
+	q.available.interrupt()               // those who watch a table begin again
 	if err := q.server.restart(cfg); err != nil {
 		return err
 	}

@@ -175,6 +175,9 @@ func (l *Log) open(ctx context.Context) error {
 	if err := l.q.ensureStream(ctx, cfg); err != nil {
 		return storeError(err)
 	}
+	if err := l.q.persist(l.stream); err != nil {
+		return err
+	}
 	l.q.lookAfter(l.stream)
 	l.made = true
 	return nil

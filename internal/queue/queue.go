@@ -121,10 +121,15 @@ type Queue struct {
 	prepared atomic.Bool
 	// unverified is whether some of them may have been lost since then.
 	unverified atomic.Bool
+	// configured are the targets that were put in use last, which belong
+	// together; guarded by change. known are those that have had a position.
+	configured []string
+	known      sync.Map
 	full       atomic.Bool // a write was refused for lack of room
 	settled    atomic.Bool // there may be something that all targets have
 	trimming   trimming
 	wake       chan struct{}
+	damage     damage
 
 	// others are the streams of tables and logs in use.
 	others struct {
@@ -144,10 +149,13 @@ type names struct {
 	deadStream, dead   string
 }
 
+// parkedSuffix ends the name of the stream of parked records.
+const parkedSuffix = "_parked"
+
 func namesOf(prefix string) names {
 	return names{
 		stream: prefix, in: prefix + ".in",
-		parkedStream: prefix + "_parked", park: prefix + ".parked",
+		parkedStream: prefix + parkedSuffix, park: prefix + ".parked",
 		deadStream: prefix + "_dead", dead: prefix + ".dead",
 	}
 }
@@ -211,7 +219,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 // open opens the embedded store, or begins to connect to the external one.
 func (q *Queue) open(ctx context.Context) (err error) {
 	if cfg := q.settings.Embedded; cfg != nil {
-		if q.server, err = startEmbedded(*cfg, q.log); err != nil {
+		if q.server, err = startEmbedded(*cfg, q.log, &q.damage); err != nil {
 			return err
 		}
 	}

@@ -101,11 +101,7 @@ func (r *Reader) fetch(ctx context.Context, most int) ([]*nats.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		stream := r.q.names.stream
-		if r.parked {
-			stream = r.q.names.parkedStream
-		}
-		if r.pull, err = newPuller(r.q.nc(), stream, r.target); err != nil {
+		if r.pull, err = newPuller(r.q.nc(), r.q.streamOf(r.parked), r.target); err != nil {
 			return nil, err
 		}
 	}

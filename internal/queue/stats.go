@@ -24,6 +24,17 @@ type Stats struct {
 	Oldest time.Time
 	// Targets tells the same for each target.
 	Targets map[string]TargetStats
+	// Removed is what is kept for targets that nobody uses any more.
+	Removed map[string]RemovedTarget
+}
+
+// RemovedTarget is what is kept for a target that nobody uses any more.
+type RemovedTarget struct {
+	TargetStats
+	// Groups is in how many groups what waits was accepted.
+	Groups uint64
+	// Until is how long it is kept at most; zero if that is not decided yet.
+	Until time.Time
 }
 
 // TargetStats is what the queue holds for one target.
@@ -72,6 +83,16 @@ func (q *Queue) Stats(ctx context.Context, targets []string) (Stats, error) {
 	if err != nil {
 		return st, err
 	}
+	q.change.RLock()
+	st.Removed, err = q.removed(ctx)
+	q.change.RUnlock()
+	if err != nil {
+		return st, err
+	}
+	for target, r := range st.Removed {
+		r.TargetStats = TargetStats{Waiting: share(st.Waiting, r.Groups, info.State.Msgs), Parked: parked[target], Dead: dead[target]}
+		st.Removed[target] = r
+	}
 	for _, target := range targets {
 		ts := TargetStats{Parked: parked[target], Dead: dead[target]}
 		cons, err := stream.Consumer(ctx, target)
@@ -80,16 +101,20 @@ func (q *Queue) Stats(ctx context.Context, targets []string) (Stats, error) {
 		case err != nil:
 			return st, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		default:
-			ci := cons.CachedInfo()
-			groups := unacknowledged(ci)
-			if info.State.Msgs > 0 {
-				groups = min(groups, info.State.Msgs)
-				ts.Waiting = (st.Waiting*groups + info.State.Msgs - 1) / info.State.Msgs
-			}
+			ts.Waiting = share(st.Waiting, unacknowledged(cons.CachedInfo()), info.State.Msgs)
 		}
 		st.Targets[target] = ts
 	}
 	return st, nil
+}
+
+// share is how many of the records in all groups are in some of them, as far as
+// that is known: 0 is exact.
+func share(records, some, all uint64) uint64 {
+	if all == 0 {
+		return 0
+	}
+	return (records*min(some, all) + all - 1) / all
 }
 
 // subjectCounts counts the records of a stream by target. Where a message can

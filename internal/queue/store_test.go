@@ -214,10 +214,7 @@ func requireWaiting(t testing.TB, q *Queue, target string, want int) {
 // keeps nor settles.
 func impatient(t testing.TB, r *Reader) *Reader {
 	t.Helper()
-	stream := r.q.names.stream
-	if r.parked {
-		stream = r.q.names.parkedStream
-	}
+	stream := r.q.streamOf(r.parked)
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		// An answer that a cluster lost with its leader never comes.
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)

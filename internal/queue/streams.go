@@ -74,8 +74,28 @@ func (q *Queue) prepare(ctx context.Context) error {
 			}
 		}
 	}
+	if err := q.setBack(ctx); err != nil {
+		return fmt.Errorf("checking the positions of the targets: %w", err)
+	}
+	for _, stream := range []string{q.names.stream, q.names.parkedStream, q.names.deadStream} {
+		if err := q.persist(stream); err != nil {
+			return err
+		}
+	}
 	q.prepared.Store(true)
 	q.available.set(q.ctx)
+	return nil
+}
+
+// persist brings to the disk what is there of a stream, where the server does
+// not do it with each write. q.change is held.
+func (q *Queue) persist(stream string) error {
+	if q.server == nil || q.settings.Embedded.Sync == 0 {
+		return nil
+	}
+	if err := q.server.persist(stream); err != nil {
+		return fmt.Errorf("%w: syncing the stream %s: %w", ErrUnavailable, stream, err)
+	}
 	return nil
 }
 
@@ -109,9 +129,8 @@ func (q *Queue) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) er
 	return err
 }
 
-// ensureConsumer makes the position of a target, or finds it.
-func (q *Queue) ensureConsumer(ctx context.Context, target string, parked bool) (jetstream.Consumer, error) {
-	stream := q.names.stream
+// consumerConfig is what the position of a target is made with.
+func (q *Queue) consumerConfig(target string, parked bool) jetstream.ConsumerConfig {
 	cfg := jetstream.ConsumerConfig{
 		Durable:       target,
 		Description:   "what this target still has to get",
@@ -119,20 +138,39 @@ func (q *Queue) ensureConsumer(ctx context.Context, target string, parked bool) 
 		AckWait:       AckWait,
 		MaxDeliver:    -1,
 		MaxAckPending: maxHeldGroups,
-		// A new target starts with what waits for the others: the same rule
-		// as after the loss of a reader's position.
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
 	if parked {
-		stream = q.names.parkedStream
 		cfg.Description = "notifications waiting for their next attempt"
 		cfg.FilterSubject = q.names.park + "." + target + ".*"
 		cfg.MaxAckPending = maxHeldParked
 	}
+	return cfg
+}
+
+// createConsumer makes the position of a target, which starts with the message
+// of that number, or with the first one if it is 0.
+func (q *Queue) createConsumer(ctx context.Context, target string, parked bool, from uint64) (jetstream.Consumer, error) {
+	cfg := q.consumerConfig(target, parked)
+	if from > 0 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
+	}
+	return q.js().CreateConsumer(ctx, q.streamOf(parked), cfg)
+}
+
+// ensureConsumer makes the position of a target, or finds it.
+func (q *Queue) ensureConsumer(ctx context.Context, target string, parked bool) (jetstream.Consumer, error) {
+	stream, cfg := q.streamOf(parked), q.consumerConfig(target, parked)
 	cons, err := q.js().Consumer(ctx, stream, target)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		cons, err = q.js().CreateConsumer(ctx, stream, cfg)
+		from := uint64(0) // all that is parked for a target is its own
+		if !parked {
+			if from, err = q.start(ctx, target); err != nil {
+				break
+			}
+		}
+		cons, err = q.createConsumer(ctx, target, parked, from)
 	case err == nil:
 		is := cons.CachedInfo().Config
 		want := is
@@ -149,5 +187,37 @@ func (q *Queue) ensureConsumer(ctx context.Context, target string, parked bool) 
 	if err != nil {
 		return nil, fmt.Errorf("%w: preparing target %s: %w", ErrUnavailable, target, err)
 	}
+	if !parked {
+		q.known.Store(target, true)
+	}
 	return cons, nil
+}
+
+// start is the number that a target begins with whose position is not there,
+// or 0 for the first one that is kept. A new target gets what waits for those
+// that are configured with it, and not what is kept for one that was removed.
+// A target that has had a position, and lost it, gets everything; so does one
+// that has no others beside it.
+func (q *Queue) start(ctx context.Context, target string) (uint64, error) {
+	if _, lost := q.known.Load(target); lost {
+		return 0, nil
+	}
+	from, others := ^uint64(0), false
+	for _, other := range q.configured {
+		if other == target {
+			continue
+		}
+		cons, err := q.js().Consumer(ctx, q.names.stream, other)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			continue // it is new as well
+		}
+		if err != nil {
+			return 0, err
+		}
+		from, others = min(from, cons.CachedInfo().AckFloor.Stream+1), true
+	}
+	if !others {
+		return 0, nil
+	}
+	return from, nil
 }

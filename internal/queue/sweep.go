@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -93,6 +94,66 @@ func (q *Queue) sweepTarget(ctx context.Context, stream jetstream.Stream, info *
 		return err
 	}
 	return nil
+}
+
+// ErrInUse means that a target is in use.
+var ErrInUse = errors.New("target is in use")
+
+// Drop gives up what is kept for a target that nobody uses any more. Errors:
+// [ErrInUse], and [ErrNotFound] if nothing is kept for it.
+func (q *Queue) Drop(ctx context.Context, target string) error {
+	q.change.Lock() // nobody starts to use it meanwhile
+	defer q.change.Unlock()
+	if q.targets[target] > 0 {
+		return fmt.Errorf("%w: %s", ErrInUse, target)
+	}
+	removed, err := q.removed(ctx)
+	if err != nil {
+		return err
+	}
+	if _, kept := removed[target]; !kept {
+		return fmt.Errorf("%w: nothing is kept for a target %s", ErrNotFound, target)
+	}
+	stream, err := q.js().Stream(ctx, q.names.stream)
+	if err == nil {
+		err = q.drop(ctx, stream, target)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: dropping what is kept for target %s: %w", ErrUnavailable, target, err)
+	}
+	q.known.Delete(target)
+	q.settled.Store(true)
+	return nil
+}
+
+// removed lists the targets that nobody uses and something is kept for. Where
+// others share the store they may use one that we do not, until it is marked.
+// q.change is held.
+func (q *Queue) removed(ctx context.Context) (map[string]RemovedTarget, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := q.js().Stream(ctx, q.names.stream)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	removed := make(map[string]RemovedTarget)
+	list := stream.ListConsumers(ctx)
+	for info := range list.Info() {
+		since, err := time.Parse(time.RFC3339, info.Config.Metadata[unusedSince])
+		marked := err == nil
+		if q.targets[info.Name] > 0 || q.server == nil && (!marked || time.Since(since) < abandoned) {
+			continue
+		}
+		r := RemovedTarget{Groups: unacknowledged(info)}
+		if marked {
+			r.Until = since.Add(q.settings.MaxAge)
+		}
+		removed[info.Name] = r
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return removed, nil
 }
 
 func unacknowledged(info *jetstream.ConsumerInfo) uint64 {

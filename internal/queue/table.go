@@ -269,6 +269,9 @@ func (t *Table) open(ctx context.Context) (jetstream.KeyValue, error) {
 			kv, err = conn.js.KeyValue(ctx, t.bucket)
 		}
 	}
+	if err == nil {
+		err = t.q.persist("KV_" + t.bucket)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,7 +16,9 @@ import (
 // of the targets has it. The function it returns ends that.
 //
 // What waits for a target that nobody uses any more is kept for MaxAge, in
-// case it comes back, and given up earlier only when the queue is full.
+// case it comes back, and given up earlier only when the queue is full, or by
+// [Queue.Drop]. A target that is new starts with what waits for the others in
+// targets; if there are none, with what is kept.
 func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err error) {
 	q.change.Lock()
 	defer q.change.Unlock()
@@ -27,6 +30,8 @@ func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err 
 	for _, target := range targets {
 		q.targets[target]++
 	}
+	before := q.configured
+	q.configured = slices.Clone(targets)
 	// Where the cluster is away the keeper does it later, and until then the
 	// queue takes nothing in.
 	if err = q.reconnect(); err == nil && (q.server != nil || q.nc().IsConnected()) {
@@ -40,6 +45,7 @@ func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err 
 		q.prepared.Store(false)
 		q.available.clear()
 	default:
+		q.configured = before
 		q.unuse(targets)
 		return nil, err
 	}

@@ -45,6 +45,63 @@ func TestJoin(t *testing.T) {
 	})
 }
 
+// A new target gets nothing of what is kept for one that was removed: those
+// configured with it have had that long ago. What is kept for a removed one is
+// shown, and can be dropped.
+func TestJoinAfterRemoval(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t)
+		release := use(t, q, "a", "gone")
+		accept(t, q, numbered(0), numbered(1), numbered(2))
+		requireRange(t, drain(t, q, "a"), 0, 3)
+		accept(t, q, numbered(3))
+		release()
+		use(t, q, "a", "b")
+		accept(t, q, numbered(4))
+		requireRange(t, drain(t, q, "b"), 3, 5)
+		requireRange(t, drain(t, q, "a"), 3, 5)
+
+		q.sweep(false) // marks it
+		if s.config.External != nil {
+			age(t, q, "gone", 11*time.Minute)
+		}
+		st, err := q.Stats(t.Context(), []string{"a", "b"})
+		require.NoError(t, err)
+		require.Len(t, st.Removed, 1)
+		require.EqualValues(t, 5, st.Removed["gone"].Waiting)
+		require.False(t, st.Removed["gone"].Until.IsZero())
+		require.ErrorIs(t, q.Drop(t.Context(), "a"), ErrInUse)
+		require.ErrorIs(t, q.Drop(t.Context(), "nobody"), ErrNotFound)
+		require.NoError(t, q.Drop(t.Context(), "gone"))
+		require.ErrorIs(t, q.Drop(t.Context(), "gone"), ErrNotFound)
+		requireStats(t, q, 0, map[string]TargetStats{"a": {}, "b": {}})
+	})
+}
+
+// Where no other target is configured, what is kept would be delivered to
+// nobody: a new one gets it.
+func TestJoinAlone(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t)
+		release := use(t, q, "old")
+		accept(t, q, numbered(0), numbered(1))
+		release()
+		use(t, q, "new")
+		requireRange(t, drain(t, q, "new"), 0, 2)
+	})
+}
+
+// A position that is lost while it is in use is no new target's.
+func TestLostPosition(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t, "a", "b")
+		accept(t, q, numbered(0), numbered(1))
+		requireRange(t, drain(t, q, "a"), 0, 2)
+		require.NoError(t, q.js().DeleteConsumer(t.Context(), q.names.stream, "b"))
+		requireRange(t, drain(t, q, "b"), 0, 2)
+	})
+}
+
 // age makes it look as if a target was without a user for that long.
 func age(t *testing.T, q *Queue, target string, by time.Duration) {
 	t.Helper()
@@ -171,7 +228,7 @@ func TestStats(t *testing.T) {
 		q := s.open(t, "a")
 		st, err := q.Stats(t.Context(), []string{"a", "unknown"})
 		require.NoError(t, err)
-		require.Equal(t, Stats{Targets: map[string]TargetStats{"a": {}, "unknown": {}}}, st)
+		require.Equal(t, Stats{Targets: map[string]TargetStats{"a": {}, "unknown": {}}, Removed: map[string]RemovedTarget{}}, st)
 
 		before := time.Now().Add(-time.Second)
 		for n := range 3 {
