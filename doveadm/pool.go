@@ -87,11 +87,15 @@ func (p *pool) acquire(ctx context.Context, tried []*endpoint) (*endpoint, error
 func (p *pool) pick(tried []*endpoint) (picked *endpoint, some bool) {
 	for i := range p.endpoints {
 		e := p.endpoints[(p.next+i)%len(p.endpoints)]
+		if e.reason == nil && e.doubted {
+			some = true // its probe decides what the call ends with, also one that it has failed
+			continue
+		}
 		if e.reason != nil || slices.Contains(tried, e) {
 			continue
 		}
 		some = true
-		if !e.doubted && p.open < p.total && e.open < p.perRoute {
+		if p.open < p.total && e.open < p.perRoute {
 			p.next = (p.next + i + 1) % len(p.endpoints)
 			p.open++
 			e.open++

@@ -103,7 +103,7 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 }
 
 func check(_ context.Context, user, password string) error {
-	if passwords[user] != password {
+	if passwords[strings.ToLower(user)] != password { // as with Dovecot's defaults, capitals do not matter
 		return signin.ErrWrong
 	}
 	return nil
