@@ -50,6 +50,15 @@ func clientFrom(t *testing.T, address string, timeout time.Duration) *http.Clien
 	return &http.Client{Transport: transport, Timeout: timeout}
 }
 
+// unixClient returns a client of a Unix socket.
+func unixClient(t *testing.T, socket string) *http.Client {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: patience}
+}
+
 // answer is what a request got.
 type answer struct {
 	status int

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/rawhttp"
 )
 
 // Everything that happens is counted, and counters survive a reload. What a
@@ -110,7 +111,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	ox.mu.Unlock()
 	_, _, err := put(http.DefaultClient, f.http, notification(1))
 	require.NoError(t, err)
-	rawHTTP1(t, f.http, notifyPath+"/x")
+	rawhttp.Get1(t, f.http, notifyPath+"/x")
 
 	name := regexp.MustCompile(`caddy_dovecot_push_[a-z_]+`)
 	page, err := os.ReadFile(filepath.Join(caddytestkit.Repository(), "docs", "metrics.md"))
