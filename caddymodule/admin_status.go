@@ -29,6 +29,8 @@ type (
 	EndpointStatus = adminapi.EndpointStatus
 	// QueueStatus is the state of the queue.
 	QueueStatus = adminapi.QueueStatus
+	// RemovedTarget is what is kept for a target that is no longer configured.
+	RemovedTarget = adminapi.RemovedTarget
 	// TargetStatus is the state of one target.
 	TargetStatus = adminapi.TargetStatus
 	// TargetFailure is an attempt that failed.
@@ -81,6 +83,7 @@ func (a *App) status(ctx context.Context) Status {
 	if !stats.Oldest.IsZero() {
 		status.Queue.Oldest = &stats.Oldest
 	}
+	status.Queue.Removed = removedTargets(stats)
 	for _, name := range a.targetNames() {
 		t, engine := stats.Targets[name], a.engine.Status(name)
 		target := TargetStatus{

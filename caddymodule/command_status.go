@@ -108,6 +108,13 @@ func (c *client) printStatus(s *Status) error {
 	if s.Queue.Oldest != nil {
 		line("  the oldest for %s", ageText(s.Queue.Oldest))
 	}
+	for _, r := range s.Queue.Removed {
+		until := ""
+		if r.Until != nil {
+			until = ", until " + r.Until.Local().Format(time.DateTime)
+		}
+		line("  kept for the removed target %s: %d waiting, %d parked%s", r.Name, r.Waiting, r.Parked, until)
+	}
 	for _, e := range s.DoveAdm {
 		if e.Up {
 			line("doveadm %s in service", e.Endpoint)

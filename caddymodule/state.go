@@ -26,6 +26,7 @@ var (
 	queueLost          = describe("queue_lost_notifications_total", "Notifications that were in what could not be read of them, as far as that is known.")
 	queueSetBack       = describe("queue_positions_set_back_total", "Positions of targets that were beyond the end of the queue, as after a power cut, and were set back.")
 	queueOldest        = describe("queue_oldest_age_seconds", "How long the oldest notification has waited; 0 if none does.")
+	queueRemoved       = describe("queue_removed_target_notifications", "Notifications that are kept for a target that is no longer configured.", "target")
 	targetWaiting      = describe("target_waiting", "Notifications not attempted so far.", "target")
 	targetParked       = describe("target_parked", "Notifications waiting for another attempt.", "target")
 	targetDead         = describe("target_dead_letters", "Dead letters that are kept.", "target")
@@ -41,7 +42,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest, queueDamaged, queueLost, queueSetBack,
+		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest, queueDamaged, queueLost, queueSetBack, queueRemoved,
 		targetWaiting, targetParked, targetDead, targetInFlight, targetOldest, targetUp, subscriptionsNow,
 	} {
 		ch <- d
@@ -85,6 +86,9 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(queueNotifications, float64(stats.Waiting))
 	gauge(queueBytes, float64(stats.Bytes))
 	gauge(queueOldest, ageOf(stats.Oldest))
+	for name, t := range stats.Removed {
+		gauge(queueRemoved, float64(t.Waiting+t.Parked), name)
+	}
 	for name, t := range stats.Targets {
 		gauge(targetWaiting, float64(t.Waiting), name)
 		gauge(targetParked, float64(t.Parked), name)

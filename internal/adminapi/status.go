@@ -78,6 +78,18 @@ type QueueStatus struct {
 	DiskFree *uint64 `json:"disk_free,omitempty"`
 	// When the oldest of them was accepted.
 	Oldest *time.Time `json:"oldest,omitempty"`
+	// What is kept for targets that are no longer configured.
+	Removed []RemovedTarget `json:"removed,omitempty"`
+}
+
+// RemovedTarget is what is kept for a target that is no longer configured.
+type RemovedTarget struct {
+	Name string `json:"name"`
+	// Notifications not attempted yet, and waiting for another attempt.
+	Waiting uint64 `json:"waiting"`
+	Parked  uint64 `json:"parked"`
+	// How long they are kept at most. Nothing in the first minute or so.
+	Until *time.Time `json:"until,omitempty"`
 }
 
 // TargetStatus is the state of one target.

@@ -217,7 +217,7 @@ func TestHelp(t *testing.T) {
 			assert.NotEmpty(t, strings.TrimSpace(about), name)
 		}
 	}
-	for _, name := range []string{"status", "doctor", "send-test", "register", "unregister", "registrations", "dead-letters", "replay", "subscriptions", "vapid", "dovecot-config", "import"} {
+	for _, name := range []string{"status", "doctor", "send-test", "register", "unregister", "registrations", "dead-letters", "replay", "targets", "subscriptions", "vapid", "dovecot-config", "import"} {
 		assert.Contains(t, commands, name)
 	}
 	for _, name := range commands {
@@ -237,7 +237,7 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	// A script with a slip must not go on as if all were well.
-	for _, slip := range []string{"dovecot-push bogus", "dovecot-push vapid bogus", "dovecot-push dead-letters bogus", "dovecot-push status bogus"} {
+	for _, slip := range []string{"dovecot-push bogus", "dovecot-push vapid bogus", "dovecot-push dead-letters bogus", "dovecot-push targets bogus", "dovecot-push status bogus"} {
 		out, err := c.Command(strings.Fields(slip)...)
 		require.Error(t, err, "%s: %s", slip, out)
 		assert.Contains(t, out, `unknown command "bogus"`, slip)
