@@ -138,11 +138,12 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for m := range existing {
 		assert.True(t, documented[m], "%s is not in docs/metrics.md", m)
 	}
-	seldom := map[string]bool{ // need a failure, a device or a sign-in that this test does not make
+	seldom := map[string]bool{ // need a failure, a device, a removed target or a sign-in that this test does not make
 		"caddy_dovecot_push_sign_ins_total": true, "caddy_dovecot_push_streams_ended_total": true,
 		"caddy_dovecot_push_subscriptions": true, "caddy_dovecot_push_subscription_requests_total": true,
 		"caddy_dovecot_push_delivery_failures_total": true, "caddy_dovecot_push_delivery_latency_seconds": true,
 		"caddy_dovecot_push_delivery_coalesced_total": true, "caddy_dovecot_push_delivery_retries_total": true,
+		"caddy_dovecot_push_middleware_unknown_users_total": true, "caddy_dovecot_push_queue_removed_target_notifications": true,
 	}
 	for m := range documented {
 		ofRegistrar := strings.HasPrefix(m, "caddy_dovecot_push_doveadm_") || strings.HasPrefix(m, "caddy_dovecot_push_registration_")
