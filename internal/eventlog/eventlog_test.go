@@ -101,6 +101,7 @@ func TestReset(t *testing.T) {
 		"with a long tail": good + string(make([]byte, 1<<20)),
 		"negative":         "-" + good,
 		"of two parts":     good[:len(good)/2],
+		"beyond the end":   encodeID(made, position(l.history.head>>placeBits+1, 0), time.Now()),
 	} {
 		again := &client{t: t, lastID: id}
 		again.connect(l, alice)
@@ -129,6 +130,52 @@ func TestReset(t *testing.T) {
 	bobs.connect(l, bob)
 	require.Equal(t, Resumed, bobs.start, "one user's flood is not another's loss")
 	bobs.hangUp()
+}
+
+// Another Caddy that shares the store may be ahead: what it issued is resumed.
+func TestResumeAhead(t *testing.T) {
+	l := newLog(t)
+	c := newClient(t, l, alice)
+	offered(t, l, alice, 1)
+	offered(t, l, alice, 2)
+	c.wait(2)
+	c.hangUp()
+	l.mu.Lock()
+	l.history.head -= 1 << placeBits // as if the last entry had not been read yet
+	l.mu.Unlock()
+	c.connect(l, alice)
+	defer c.hangUp()
+	require.Equal(t, Resumed, c.start)
+	offered(t, l, alice, 3)
+	require.Equal(t, numbers(1, 4), c.wait(3))
+}
+
+// A store that has lost its end gives the same positions out again. Streams end,
+// and what was issued before is not resumed, also when others have got there.
+func TestLostEnd(t *testing.T) {
+	l := newLog(t)
+	c := newClient(t, l, alice)
+	for i := range 3 {
+		offered(t, l, alice, i)
+		c.wait(i + 1)
+	}
+	l.mu.Lock()
+	made, first := l.history.made, c.lastID
+	l.mu.Unlock()
+	require.EqualValues(t, 0, l.begin(queue.LogState{Made: made, First: 1, Last: 1}), "it is read again")
+	require.False(t, c.next())
+	require.ErrorIs(t, c.stream.err, ErrLost)
+	c.hangUp()
+	l.read(queue.LogEntry{Seq: 4, Stored: time.Now(), Data: []byte{batchVersion}})
+	again := (&client{t: t, lastID: first}).connect(l, alice)
+	require.Equal(t, Reset, again.start)
+	again.hangUp()
+	l.mu.Lock()
+	l.history.since = l.history.since.Add(-2 * time.Second)
+	l.mu.Unlock()
+	again.connect(l, alice)
+	defer again.hangUp()
+	require.Equal(t, Resumed, again.start, "what was issued since is resumed")
 }
 
 // A stream that does not keep up gets an error, and resets.

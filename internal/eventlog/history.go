@@ -41,6 +41,9 @@ type history struct {
 	bytes int
 	order []stored // oldest first
 	first int      // index of the oldest in order
+	// since is when the store was found to have lost its end. A position that
+	// was issued before may since be that of another event.
+	since time.Time
 }
 
 // stored is an event in the order of the log.
@@ -60,7 +63,7 @@ func (l *Log) begin(state queue.LogState) (after uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := &l.history
-	if !state.Made.Equal(h.made) {
+	if same := state.Made.Equal(h.made); !same || state.Last < h.last {
 		if !h.made.IsZero() {
 			l.cfg.Logger.Warn("the history of the event streams was lost with its store")
 		}
@@ -70,6 +73,9 @@ func (l *Log) begin(state queue.LogState) (after uint64) {
 			t.fail(ErrLost)
 		}
 		*h = history{made: state.Made}
+		if same {
+			h.since = time.Now()
+		}
 	}
 	if before := state.First - 1; h.last < before {
 		if h.last > 0 {

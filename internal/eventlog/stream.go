@@ -43,6 +43,10 @@ func (l *Log) Open(ctx context.Context, user, lastID string, wake func()) (*Stre
 	if err := l.wait(ctx, l.leasesRead, l.historyRead); err != nil {
 		return nil, Now, err
 	}
+	beyond, err := l.beyond(ctx, lastID)
+	if err != nil {
+		return nil, Now, err
+	}
 	l.mu.Lock()
 	t := l.topic(user)
 	// Counted before the lease is written: many at once are no more.
@@ -53,7 +57,7 @@ func (l *Log) Open(ctx context.Context, user, lastID string, wake func()) (*Stre
 	t.opening++
 	head := l.history.head // events that arrive while the lease is written belong to the stream
 	l.mu.Unlock()
-	err := l.takeLease(ctx, user)
+	err = l.takeLease(ctx, user)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t.opening--
@@ -64,9 +68,27 @@ func (l *Log) Open(ctx context.Context, user, lastID string, wake func()) (*Stre
 		return nil, Now, ErrClosed
 	}
 	s := &Stream{log: l, topic: t, wake: wake, cursor: head}
-	start := l.start(t, lastID, &s.cursor)
+	start := Reset
+	if !beyond {
+		start = l.start(t, lastID, &s.cursor)
+	}
 	t.streams = append(t.streams, s)
 	return s, start, nil
+}
+
+// beyond reports whether lastID is a position that the store does not have: it
+// has lost its end, and what comes gets the same positions. A position after
+// the head alone does not show that. Another Caddy may be ahead of this one.
+func (l *Log) beyond(ctx context.Context, lastID string) (bool, error) {
+	l.mu.Lock()
+	p, _, ok := decodeID(lastID, l.history.made)
+	ahead := ok && p > l.history.head
+	l.mu.Unlock()
+	if !ahead {
+		return false, nil
+	}
+	last, err := l.store.Last(ctx)
+	return p > position(last, maxPlace), err
 }
 
 // start sets cursor to the position lastID, if it is still known.
@@ -79,7 +101,7 @@ func (l *Log) start(t *topic, lastID string, cursor *uint64) Start {
 	switch {
 	case !ok, age > l.timing.history, age < -l.timing.history:
 		return Reset
-	case p < l.history.floor, p < t.dropped:
+	case p < l.history.floor, p < t.dropped, !issued.After(l.history.since):
 		return Reset
 	}
 	// Another Caddy may be ahead of this one: then p is after the head.

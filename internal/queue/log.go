@@ -51,6 +51,10 @@ type LogState struct {
 	// First is the number of the oldest entry that is still there, or if there
 	// is none of the next to come.
 	First uint64
+	// Last is the number of the newest entry. It is less than that of an entry
+	// that was read before only if the store has lost its end, and gives those
+	// numbers out again.
+	Last uint64
 }
 
 // Log returns the log with the given name (see [ValidName]). The same name
@@ -110,6 +114,9 @@ func (l *Log) Follow(ctx context.Context, from func(LogState) (after uint64), se
 		if last++; meta.Sequence.Consumer != last {
 			return fmt.Errorf("%w: an entry of %s got lost on its way", ErrUnavailable, l.stream)
 		}
+		if err := l.persist(); err != nil {
+			return err
+		}
 		seen(LogEntry{Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Data: msg.Data()})
 		if meta.NumPending == 0 && !caughtUp {
 			caughtUp = true
@@ -131,7 +138,7 @@ func (l *Log) read(ctx context.Context, from func(LogState) uint64) (iter jetstr
 		return nil, false, storeError(err)
 	}
 	info := stream.CachedInfo()
-	after := from(LogState{Made: info.Created, First: max(info.State.FirstSeq, 1)})
+	after := from(LogState{Made: info.Created, First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq})
 	cons, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		Description:   "one who follows the log",
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
@@ -149,6 +156,29 @@ func (l *Log) read(ctx context.Context, from func(LogState) uint64) (iter jetstr
 		return nil, false, storeError(err)
 	}
 	return iter, cons.CachedInfo().NumPending == 0, nil
+}
+
+// Last asks the store for the number of the newest entry, 0 if there was none.
+func (l *Log) Last(ctx context.Context) (uint64, error) {
+	l.q.change.RLock()
+	defer l.q.change.RUnlock()
+	if err := l.open(ctx); err != nil {
+		return 0, err
+	}
+	stream, err := l.q.js().Stream(ctx, l.stream)
+	if err != nil {
+		l.forget()
+		return 0, storeError(err)
+	}
+	return stream.CachedInfo().State.LastSeq, nil
+}
+
+// persist brings what was written to the disk. What was read has a number that
+// readers tell others: after a power cut it must not be that of another entry.
+func (l *Log) persist() error {
+	l.q.change.RLock()
+	defer l.q.change.RUnlock()
+	return l.q.persist(l.stream)
 }
 
 // open makes the stream, or finds it and gives it its limits. q.change is held.

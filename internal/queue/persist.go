@@ -16,11 +16,13 @@ import (
 // syncer brings what others wrote to the disk.
 //
 // With an interval the server syncs the messages of each stream now and then,
-// and its other files never. Three things cannot wait, because something that
+// and its other files never. Four things cannot wait, because something that
 // may reach the disk before them relies on them:
 //
 //   - parked records and dead letters: the groups they came in are
 //     acknowledged after them, however long ago those were accepted;
+//   - the entries of a [Log]: their numbers are told to others before somebody
+//     comes back with one;
 //   - the settings of streams and consumers, which are written once: a
 //     consumer whose settings were lost is not found when the store is opened;
 //   - the directories that all of this is in.
