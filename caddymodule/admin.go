@@ -133,7 +133,7 @@ var liveApps atomic.Int32
 
 var (
 	errNotConfigured = errors.New("the configuration that Caddy runs with has no dovecot_push: it is a global option of the Caddyfile")
-	errStarting      = errors.New(adminapi.Starting + ": dovecot_push is configured, and not ready yet")
+	errStarting      = errors.New("dovecot_push is configured and not ready yet: " + adminapi.Starting)
 )
 
 // runningApp is the app of the configuration that is loaded. The admin API

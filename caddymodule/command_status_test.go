@@ -38,8 +38,10 @@ func TestStatusText(t *testing.T) {
 			Requests:  map[string]uint64{"accepted": 5, "duplicate": 1},
 			Queue:     QueueStatus{Up: true, Notifications: 2, Bytes: 1024, MaxBytes: 1 << 30, Oldest: ago(90 * time.Second)},
 			Targets: []TargetStatus{
-				{Name: "middleware", Waiting: 2, Oldest: ago(90 * time.Second), Attempts: map[string]uint64{"delivered": 3, "try_again": 4},
-					LastFailure: &TargetFailure{Time: *ago(3 * time.Second), Reason: "status_401", Error: "the middleware answers 401 Unauthorized"}},
+				{
+					Name: "middleware", Waiting: 2, Oldest: ago(90 * time.Second), Attempts: map[string]uint64{"delivered": 3, "try_again": 4},
+					LastFailure: &TargetFailure{Time: *ago(3 * time.Second), Reason: "status_401", Error: "the middleware answers 401 Unauthorized"},
+				},
 				{Name: "webpush", Up: true},
 			},
 			DoveAdm: []DoveAdmStatus{{Endpoint: "imap1:8080", Up: true}, {Endpoint: "imap2:8080", Error: "no answer", Since: ago(time.Minute)}},

@@ -253,7 +253,7 @@ func TestUnixSocket(t *testing.T) {
 		}
 		listener, err := net.Listen(network, address)
 		require.NoError(t, err)
-		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}} //nolint:gosec // for this test
+		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: handler}}
 		server.Start()
 		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return net.Dial(network, listener.Addr().String())

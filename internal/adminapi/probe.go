@@ -11,7 +11,7 @@ const (
 	InstanceHeader = "Dovecot-Push-Instance"
 )
 
-// Starting begins the error of a Caddy that has dovecot_push in its
+// Starting is in the error of a Caddy that has dovecot_push in its
 // configuration, and has not started it yet.
 const Starting = "Caddy is still starting"
 

@@ -72,7 +72,7 @@ func Start(t testing.TB, port int, root string, files ...string) {
 		fmt.Fprintf(config, "Include %q\n", file)
 	}
 	path := filepath.Join(dir, "apache.conf")
-	if err := os.WriteFile(path, []byte(config.String()), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(config.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.Command(binary, "-t", "-f", path).CombinedOutput(); err != nil {
@@ -99,7 +99,7 @@ func Start(t testing.TB, port int, root string, files ...string) {
 	for deadline := time.Now().Add(startTimeout); ; {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
-			conn.Close()
+			_ = conn.Close()
 			return
 		}
 		if time.Now().After(deadline) {

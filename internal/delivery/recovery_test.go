@@ -84,9 +84,11 @@ func TestBackAtOnce(t *testing.T) {
 				if c.devices { // what a target waits with is bounded by its workers
 					require.Greater(t, last.Sub(first), returnGap, "but not all at once")
 				}
+				p.mu.Lock()
 				for i, n := range p.attempts {
 					require.Equal(t, 1, n, i)
 				}
+				p.mu.Unlock()
 				requireStats(t, q, map[string]queue.TargetStats{"a": {}})
 				e.Stop()
 				require.NoError(t, q.Close())
@@ -117,7 +119,9 @@ func TestOwnFaultWaitsItsTime(t *testing.T) {
 			down.Store(n%3 == 0)
 			acceptMail(t, q, 2, n, n+1)
 		}
+		p.mu.Lock()
 		require.Less(t, p.attempts["mailbox 1"], 5, "at its own distances: 5 s, 30 s, 2 m")
+		p.mu.Unlock()
 		e.Stop()
 		require.NoError(t, q.Close())
 	})

@@ -144,7 +144,7 @@ func (c *caddy) probes() {
 }
 
 // doveAdmFixes are what to do about what an endpoint of DoveAdm answers.
-var doveAdmFixes = map[string]string{
+var doveAdmFixes = map[string]string{ //nolint:gosec // advice, no credentials
 	"bad_secret":   "Set api_secret to Dovecot's doveadm_api_key, or basic_auth to the user doveadm and its doveadm_password.",
 	"not_served":   "The URL must be that of Dovecot's DoveAdm listener, and end in /doveadm/v1.",
 	"server_error": "Set doveadm_api_key or doveadm_password in Dovecot; its log says more.",

@@ -68,17 +68,20 @@ func TestProbesDecide(t *testing.T) {
 	}{
 		"DoveAdm in service, and stopped since": {
 			func(s *adminapi.Status) { s.DoveAdm = []adminapi.DoveAdmStatus{{Endpoint: "imap1:8080", Up: true}} },
-			adminapi.Probe{Kind: "doveadm", Name: "imap1:8080", Answered: "no connection", Reason: "unreachable"}, Problem, "no connection", "firewall",
+			adminapi.Probe{Kind: "doveadm", Name: "imap1:8080", Answered: "no connection", Reason: "unreachable"},
+			Problem, "no connection", "firewall",
 		},
 		"DoveAdm with another key": {
 			func(s *adminapi.Status) { s.DoveAdm = []adminapi.DoveAdmStatus{{Endpoint: "imap1:8080", Up: true}} },
-			adminapi.Probe{Kind: "doveadm", Name: "imap1:8080", Answered: "status 401", Reason: "bad_secret"}, Problem, "401", "doveadm_api_key",
+			adminapi.Probe{Kind: "doveadm", Name: "imap1:8080", Answered: "status 401", Reason: "bad_secret"},
+			Problem, "401", "doveadm_api_key",
 		},
 		"DoveAdm out of service, and back since": {
 			func(s *adminapi.Status) {
 				s.DoveAdm = []adminapi.DoveAdmStatus{{Endpoint: "imap1:8080", Error: "no connection"}}
 			},
-			adminapi.Probe{Kind: "doveadm", Name: "imap1:8080", Answered: "200 OK", OK: true}, OK, "", "",
+			adminapi.Probe{Kind: "doveadm", Name: "imap1:8080", Answered: "200 OK", OK: true},
+			OK, "", "",
 		},
 		"IMAP":  {nil, adminapi.Probe{Kind: "imap", Answered: "refused"}, Problem, "refused", "imap-login"},
 		"users": {nil, adminapi.Probe{Kind: "users", Answered: "users cannot be listed"}, Problem, "cannot be listed", "iterate"},
@@ -90,13 +93,15 @@ func TestProbesDecide(t *testing.T) {
 			func(s *adminapi.Status) {
 				s.Targets[0].Up, s.Targets[0].LastFailure = false, &adminapi.TargetFailure{Time: time.Now(), Reason: "connect"}
 			},
-			adminapi.Probe{Kind: "target", Name: "middleware", OK: true}, Warning, "answers now", "",
+			adminapi.Probe{Kind: "target", Name: "middleware", OK: true},
+			Warning, "answers now", "",
 		},
 		"target that failed once": {
 			func(s *adminapi.Status) {
 				s.Targets[0].LastFailure = &adminapi.TargetFailure{Time: time.Now(), Reason: "status_500", Error: "the middleware answers 500"}
 			},
-			adminapi.Probe{Kind: "target", Name: "middleware", OK: true}, Warning, "answers 500", "",
+			adminapi.Probe{Kind: "target", Name: "middleware", OK: true},
+			Warning, "answers 500", "",
 		},
 		"target that cannot be asked, and is down": {
 			func(s *adminapi.Status) { s.Targets[0].Up = false }, adminapi.Probe{Kind: "target", Name: "middleware", Skipped: true}, Problem, "it is down", "log",

@@ -82,7 +82,7 @@ func (s *server) forgeable(name string, r *report) {
 		return
 	}
 	each(s.Routes, func(h *handler) {
-		what := ""
+		var what string
 		switch {
 		case h.ClientIP && (h.Handler == "dovecot_push_guard" || h.Handler == "dovecot_push_notify"):
 			what = "client_ip of " + h.Handler

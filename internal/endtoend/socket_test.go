@@ -66,7 +66,7 @@ func TestHeldSocket(t *testing.T) {
 	f.start(t)
 	for how, restart := range f.restarts(t) {
 		s := newSender(f.http)
-		s.next.Store(uint32(len(how)) << 24) //nolint:gosec // small; the names have different lengths
+		s.next.Store(uint32(len(how)) << 24) // the names have different lengths
 		s.timeout = waitTimeout
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup

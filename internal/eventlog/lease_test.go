@@ -69,7 +69,9 @@ func TestLeaseEndsOverRestart(t *testing.T) {
 		newClient(t, l, alice).hangUp()
 	})
 	time.Sleep(brief.lease)
-	l := openLog(t, openQueue(t, dir), brief)
+	late := brief
+	late.tick = time.Second // not before there is somebody to report to
+	l := openLog(t, openQueue(t, dir), late)
 	f := new(reports)
 	l.SetReport(f.report)
 	require.Eventually(t, func() bool { return slices.Equal([]string{alice + " false"}, f.list()) }, patience, time.Millisecond)

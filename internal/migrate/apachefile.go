@@ -235,7 +235,7 @@ var builtIn = []string{"core", "mod_so", "mod_http", "mod_log_config", "mod_logi
 // flatten resolves the conditions that stand around directives.
 func (a *apacheFiles) flatten(block []directive) (flat []directive, err error) {
 	for _, d := range block {
-		holds := true
+		var holds bool
 		switch d.name {
 		case "ifmodule":
 			name, not := strings.CutPrefix(strings.Join(d.args, " "), "!")

@@ -17,7 +17,6 @@ type balancer struct {
 	members []member
 	policy  string
 	sticky  bool
-	timeout string
 }
 
 // member is one node.

@@ -287,7 +287,7 @@ func FuzzApache(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, line := range strings.Split(strings.ToLower(text), "\n") {
+		for line := range strings.SplitSeq(strings.ToLower(text), "\n") {
 			if strings.HasPrefix(strings.TrimSpace(line), "include") || strings.HasSuffix(line, "\\") {
 				t.Skip("it would read files of this machine")
 			}

@@ -413,8 +413,8 @@ func first(args []string) string {
 // seconds is a time-out of Apache, which is in seconds or has a unit, as Caddy
 // writes it; empty if it is none.
 func seconds(text string) string {
-	number, unit := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz"), ""
-	unit = text[len(number):]
+	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz")
+	unit := text[len(number):]
 	if n, err := strconv.Atoi(number); err != nil || n <= 0 {
 		return ""
 	}

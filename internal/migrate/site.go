@@ -223,9 +223,9 @@ func (s *site) guard() {
 			r.Allow = r.allowed.String()
 		}
 	}
-	for i := len(s.Regions) - 1; i >= 0; i-- {
+	for i, r := range slices.Backward(s.Regions) {
 		if !open[i].all() {
-			s.Guards = append(s.Guards, guard{strings.TrimRight(s.Regions[i].Path, "/") + "/*", open[i].String()})
+			s.Guards = append(s.Guards, guard{strings.TrimRight(r.Path, "/") + "/*", open[i].String()})
 		}
 	}
 }

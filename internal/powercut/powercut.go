@@ -127,7 +127,7 @@ func (d *Disk) Cut(t testing.TB) {
 		}
 		defer dir.Close()
 		flags := uint32(noLogFlush)
-		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, dir.Fd(), shutdown, uintptr(unsafe.Pointer(&flags))) //nolint:gosec // how an ioctl gets its argument
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, dir.Fd(), shutdown, uintptr(unsafe.Pointer(&flags)))
 		if errno != 0 {
 			err = errno
 		}

@@ -6,16 +6,16 @@ package queue
 import (
 	"bytes"
 	"errors"
-	"math/rand/v2"
-	"time"
-
 	"fmt"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 
 	"github.com/stretchr/testify/require"
 )
@@ -415,7 +415,8 @@ func damageFile(t *testing.T, file string, random *rand.Rand) string {
 		return "removed"
 	}
 	require.NoError(t, err)
-	kind, from, to := "", 0, 0
+	var kind string
+	var from, to int
 	if len(data) > 0 {
 		from = random.IntN(len(data))
 		to = from + 1 + random.IntN(len(data)-from)

@@ -25,7 +25,7 @@ const (
 
 // ErrUnknown is what [Names.Ask] fails with for a login that Dovecot does not
 // know.
-var ErrUnknown = errors.New("Dovecot does not know the login")
+var ErrUnknown = errors.New("the login is unknown to Dovecot")
 
 // Names finds the canonical names of users. It remembers the answers for a
 // while, and is safe for concurrent use.
