@@ -9,9 +9,10 @@ GO      ?= go
 GOVULNDB ?= https://vuln.go.dev
 PKG     ?= ./...
 ONLY    ?=
+ROUNDS  ?= 100
 LDFLAGS ?= -s -w
 
-.PHONY: demo run build test lint vuln attack bench fuzz clean help
+.PHONY: demo run build test lint vuln attack powercut bench fuzz clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -53,6 +54,9 @@ attack: ## what attackers try, for a minute each; make test does it for some sec
 	./internal/dovecottest/install.sh
 	$(GO) build -race -o bin/caddy-race ./cmd/caddy
 	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race $(GO) test -race -count=1 -timeout 60m ./internal/attack -attack 1m
+
+powercut: ## power cuts under load, ROUNDS=100 in a row on one disk, as root; make test makes some
+	POWERCUT_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -v -run '^TestPowerCut' ./internal/queue
 
 bench: build ## the figures of bench/RESULTS.md; ONLY=accept,lmtp for some of them
 	$(GO) run ./bench -caddy bin/caddy -only "$(ONLY)"

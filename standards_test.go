@@ -16,16 +16,34 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const standardsPage = "docs/standards.md"
+const (
+	standardsPage  = "docs/standards.md"
+	durabilityPage = "docs/durability.md"
+)
 
 // testReference is how a page names a test: `folder.TestName`.
 var testReference = regexp.MustCompile("`([a-z0-9/_]+)\\.(Test[A-Za-z0-9]+)`")
 
 // Each row of the page of standards names tests that exist.
 func TestStandardsAreTested(t *testing.T) {
-	rows := 0
-	for line := range strings.Lines(readFile(t, standardsPage)) {
-		if !strings.HasPrefix(line, "| [") {
+	assert.Greater(t, requireTestedRows(t, readFile(t, standardsPage), "| ["), 20)
+}
+
+// So does each row of the failure matrix.
+func TestDurabilityIsTested(t *testing.T) {
+	_, rest, found := strings.Cut(readFile(t, durabilityPage), "| what fails | what is promised | shown by |\n|---|---|---|\n")
+	require.True(t, found)
+	matrix, _, found := strings.Cut(rest, "\n\n")
+	require.True(t, found)
+	assert.Greater(t, requireTestedRows(t, matrix, "|"), 15)
+}
+
+// requireTestedRows requires that each line of the page with the prefix names
+// tests that exist, and returns how many there are.
+func requireTestedRows(t *testing.T, page, prefix string) (rows int) {
+	t.Helper()
+	for line := range strings.Lines(page) {
+		if !strings.HasPrefix(line, prefix) {
 			continue
 		}
 		rows++
@@ -35,7 +53,7 @@ func TestStandardsAreTested(t *testing.T) {
 			assert.True(t, hasTest(t, r[1], r[2]), "%s has no %s", r[1], r[2])
 		}
 	}
-	assert.Greater(t, rows, 20)
+	return rows
 }
 
 // Each RFC that the code or another page refers to is on the page of standards.

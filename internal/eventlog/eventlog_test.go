@@ -4,9 +4,12 @@
 package eventlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -367,6 +370,28 @@ func TestBatchCoding(t *testing.T) {
 	}
 	_, err = decodeBatch([]byte{9, 1, 2})
 	require.ErrorIs(t, err, errBatch)
+}
+
+// The file is what this version stores. A format that changes gets a new version
+// and a new file.
+func TestStoredBatch(t *testing.T) {
+	stored, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("batch-%d", batchVersion)))
+	require.NoError(t, err)
+	id := func(b byte) (id notification.Identity) {
+		return notification.Identity(bytes.Repeat([]byte{b}, len(id)))
+	}
+	want := []offer{
+		{alice, "mail", id(1), []byte(`{"folder":"INBOX"}`)},
+		{"bob", "", id(2), []byte{}},
+	}
+	got, err := decodeBatch(stored)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	batch := []byte{batchVersion}
+	for _, o := range want {
+		batch = appendOffer(batch, o)
+	}
+	require.Equal(t, stored, batch, "what is stored changed: give it a new version")
 }
 
 func FuzzDecodeBatch(f *testing.F) {

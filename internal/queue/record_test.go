@@ -6,11 +6,16 @@ package queue
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
 func TestGroupRoundTrip(t *testing.T) {
@@ -56,6 +61,36 @@ func TestGroupVersion1(t *testing.T) {
 	for cut := 2; cut < len(group); cut++ {
 		got, err := parseGroup(group[:cut])
 		require.True(t, err != nil || len(got) == 1, "cut to %d bytes", cut)
+	}
+}
+
+// The files are what each version stores. A format that changes gets a new
+// version and a new file; those that exist stay as they are.
+func TestStoredGroups(t *testing.T) {
+	id := func(b byte) (id notification.Identity) {
+		return notification.Identity(bytes.Repeat([]byte{b}, len(id)))
+	}
+	const content = `{"user":"alice@example.com","folder":"INBOX"}`
+	first := Record{ID: id(1), Accepted: time.UnixMilli(1795967778123), Body: []byte(content)}
+	second := Record{ID: id(2), Accepted: time.UnixMilli(1795967778124), Body: []byte{}}
+	full := first
+	full.Mailbox, full.UID, full.Attempts, full.Replayed = 0x0102030405060708, 4711, 300, time.UnixMilli(1795967778125)
+	full.Destination, full.TraceParent = "device", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	versions := [][]Record{1: {first, second}, 2: {full, second}}
+	require.Len(t, versions, groupVersion+1, "a new version needs a file")
+	for version, want := range versions[1:] {
+		stored, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("group-%d", version+1)))
+		require.NoError(t, err)
+		got, err := parseGroup(stored)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "version %d", version+1)
+		if version+1 == groupVersion {
+			group := []byte{groupVersion}
+			for i := range want {
+				group = appendRecord(group, &want[i])
+			}
+			require.Equal(t, stored, group, "what is stored changed: give it a new version")
+		}
 	}
 }
 
