@@ -379,3 +379,83 @@ func TestCommandWhileCaddyStarts(t *testing.T) {
 	c.Kill()
 	<-started
 }
+
+// withDoveAdm is a front that registers users over a Dovecot, with options of
+// the global option.
+func withDoveAdm(t *testing.T, dovecot *dovecottest.Server, options string) *front {
+	t.Helper()
+	f := newFront(t, startMiddleware(t).addr)
+	f.Setenv("DOVEADM_API_SECRET=" + dovecot.APIKey())
+	f.config = strings.Replace(f.config, "\t\tdeliver middleware {", "\t\tdoveadm "+dovecot.DoveAdmURL()+
+		" {\n\t\t\tapi_secret {env.DOVEADM_API_SECRET}\n\t\t}\n"+options+"\n\t\tdeliver middleware {", 1)
+	f.start(t)
+	return f
+}
+
+// Where nobody is registered without being asked, no attempt says that an outage
+// is over: the connector does.
+func TestStatusOfAnOutageThatIsOver(t *testing.T) {
+	dovecot := dovecottest.Start(t, dovecottest.Config{Version: dovecottest.V23, Users: users(1)})
+	f := withDoveAdm(t, dovecot, "register off")
+	status := func() string {
+		out, err := f.Command("dovecot-push", "status", "--address", f.Admin)
+		require.NoError(t, err, out)
+		return out
+	}
+	require.NoError(t, dovecot.Stop())
+	require.Eventually(t, func() bool {
+		_, _ = f.Command("dovecot-push", "register", "user0@example.com", "--address", f.Admin)
+		return strings.Contains(status(), "DOES NOT WORK")
+	}, waitTimeout, waitTimeout/300)
+	require.NoError(t, dovecot.Restart(t.Context()))
+	require.Eventually(t, func() bool { return strings.Contains(status(), "in service") }, 2*waitTimeout, waitTimeout/60)
+	assert.NotContains(t, status(), "DOES NOT WORK")
+}
+
+// With register all, a Dovecot that cannot list its users is no registration
+// that works.
+func TestStatusWhereUsersCannotBeListed(t *testing.T) {
+	dovecot := dovecottest.Start(t, dovecottest.Config{Version: dovecottest.V23, Users: users(1), NoIteration: true})
+	f := withDoveAdm(t, dovecot, "register all")
+	require.Eventually(t, func() bool {
+		out, err := f.Command("dovecot-push", "status", "--address", f.Admin)
+		require.NoError(t, err, out)
+		return strings.Contains(out, "registration all via doveadm DOES NOT WORK: the users cannot be listed")
+	}, waitTimeout, waitTimeout/100)
+	config, err := dovecot.Doveconf()
+	require.NoError(t, err)
+	found, _ := examineConfig(t, f, config)
+	var checks []string
+	for _, one := range wrong(found) {
+		checks = append(checks, one.Check)
+	}
+	assert.Contains(t, checks, "users")
+}
+
+// Two Caddys can have the same port, and each gets a part of the requests.
+func TestDoctorFindsAnotherCaddyOnThePort(t *testing.T) {
+	f := startFront(t, startMiddleware(t).addr)
+	password := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(password, []byte(notifyPassword), 0o600))
+	ask := func() string {
+		out, _ := f.Command("dovecot-push", "doctor", "--address", f.Admin, "--dovecot", "/nowhere.conf",
+			"--url", "http://dovecot@"+f.http+notifyPath, "--password-file", password)
+		return out
+	}
+	assert.Contains(t, ask(), "endpoint-shared: PUT http://"+f.http+notifyPath+": one Caddy answers")
+	other := caddytestkit.New(t, "NOTIFY_PASSWORD="+notifyPassword, "OX_PASSWORD="+oxPassword)
+	require.NoError(t, other.Run(f.config), other.Log())
+	require.Eventually(t, func() bool { return strings.Contains(ask(), "2 Caddys answer") }, waitTimeout, waitTimeout/100)
+}
+
+// A user who is registered when they sign in is no failure.
+func TestRegistrationsOfAUserWhoMustSignIn(t *testing.T) {
+	dovecot := dovecottest.Start(t, dovecottest.Config{Version: dovecottest.V23, Users: users(1), IMAPMetadata: true})
+	f := newFront(t, startMiddleware(t).addr)
+	f.config = strings.Replace(f.config, "\t\tdeliver middleware {", "\t\timap imap://"+dovecot.IMAPAddr()+"\n\t\tdeliver middleware {", 1)
+	f.start(t)
+	_, _ = f.Command("dovecot-push", "register", "user0@example.com", "--address", f.Admin)
+	out, err := f.Command("dovecot-push", "registrations", "user0@example.com", "--address", f.Admin)
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "needs_login")
+}
