@@ -192,6 +192,9 @@ func TestOddNamesOnDovecot(t *testing.T) {
 			require.ErrorIs(t, reported["a*b"].Err, ErrName)
 		}
 		require.NoError(t, f.UnregisterMany(t.Context(), nil, func(int) {}, func(reg Registration) {
+			if before := reported[reg.User].Err; before != nil && classOf(before).reason == ReasonTemporary {
+				return // whose mail Dovecot cannot open, such as "..", has no entry to remove
+			}
 			assert.NoError(t, reg.Err, reg.User)
 		}))
 		assert.Empty(t, f.Status().Trouble)
