@@ -69,6 +69,7 @@ func patient(version dovecottest.Version) string {
 
 // A mail comes to somebody who has signed in with the mail login.
 func TestMailInStream(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		f := startAPI(t, startMiddleware(t).addr)
 		dovecot := startDovecot(t, version, f.front, dovecottest.Config{Users: users(2), ExtraConfig: patient(version)}, f.url("https"))
@@ -142,6 +143,7 @@ func cookiesOf(t *testing.T, p *person) string {
 // The page and the API are where the directive says, and everything else is
 // not concerned.
 func TestPageBelowPath(t *testing.T) {
+	t.Parallel()
 	f := startAPI(t, "127.0.0.1:1")
 	p := f.person(t)
 	p.site = "https://" + f.address
@@ -162,6 +164,7 @@ func TestPageBelowPath(t *testing.T) {
 // Ten thousand wrong logins are refused and counted; few of them reach Dovecot,
 // and mail goes on to be notified.
 func TestLoginFlood(t *testing.T) {
+	t.Parallel()
 	const logins, clients = 10_000, 512
 	f := startAPI(t, startMiddleware(t).addr)
 	dovecot := startDovecot(t, dovecottest.V23, f.front, dovecottest.Config{Users: users(1), NoDebugLog: true, ExtraConfig: "auth_verbose = yes\n"}, f.url("http"))
@@ -213,6 +216,7 @@ func TestLoginFlood(t *testing.T) {
 
 // Whatever authenticates people in Caddy can stand before the API.
 func TestLoginCaddy(t *testing.T) {
+	t.Parallel()
 	f := startStreams(t)
 	status, _ := newPerson(t, f.site, "").call(http.MethodGet, "/api/session", "")
 	assert.Equal(t, http.StatusUnauthorized, status)
@@ -271,6 +275,7 @@ func (f *streams) notify(t testing.TB, number int) {
 // Whatever happens to Caddy, somebody who listens all the time gets each mail
 // once: over a hundred reloads, and over a restart.
 func TestStreamOverReloadsAndRestart(t *testing.T) {
+	t.Parallel()
 	const reloads = 100
 	f := startStreams(t)
 	l := f.alice(t).listen()
@@ -321,6 +326,7 @@ func TestStreamOverReloadsAndRestart(t *testing.T) {
 
 // An open stream does not keep Caddy from ending.
 func TestStreamEndsWithCaddy(t *testing.T) {
+	t.Parallel()
 	f := startStreams(t)
 	var all []*listener
 	for range 20 {
@@ -342,6 +348,7 @@ func TestStreamEndsWithCaddy(t *testing.T) {
 
 // Caddys that share a store give their streams what came to another one.
 func TestStreamsOfCluster(t *testing.T) {
+	t.Parallel()
 	nats := startNATS(t)
 	var all []*streams
 	for range 2 {

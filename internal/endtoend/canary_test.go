@@ -24,6 +24,7 @@ import (
 // refused and replayed. Caddy's own log of its admin API has the paths that an
 // operator asked for.
 func TestNothingOfAUserInTheLog(t *testing.T) {
+	t.Parallel()
 	// Words that come from nothing else than a user, a mail or a secret.
 	const user, other, nobody, subject, sender = "canaryuser@example.com", "canaryother@example.com", "canarynobody@example.com", "Canarysubject", "canarysender"
 	words := []string{"canary", "Canary", "REDACTED@", notifyPassword, oxPassword, "canarypass"}

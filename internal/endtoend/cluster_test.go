@@ -20,6 +20,7 @@ import (
 // Two Caddys that share a queue and a storage are one for those who use them:
 // Dovecot reports to one, a person is at the other, and may come to either.
 func TestDevicesOfCluster(t *testing.T) {
+	t.Parallel()
 	const alice = "user0@example.com"
 	nats, service, ox := startNATS(t), pushtest.Start(t), startMiddleware(t)
 	storage := t.TempDir()

@@ -15,6 +15,7 @@ import (
 // Caddy is killed again and again in the middle of its work. Whatever it had
 // acknowledged arrives.
 func TestKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	rounds := 12
 	if testing.Short() {
 		rounds = 3

@@ -17,6 +17,7 @@ import (
 // What a target refuses can be looked at, replayed when the target is mended,
 // and deleted. What it says is shown only to those who ask.
 func TestDeadLetters(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	refusing := freeAddress(t)
 	f := startFront(t, refusing)

@@ -88,6 +88,7 @@ func TestDeliveryEvents(t *testing.T) {
 // A webhook that hangs is seen in the metrics, and the one beside it gets
 // everything.
 func TestHangingWebhookIsSeen(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {

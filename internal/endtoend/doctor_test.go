@@ -68,6 +68,7 @@ func wrong(findings []finding) []finding {
 // The doctor finds nothing where all is well, follows a real mail until it has
 // come out, and names mistakes in the Caddyfile, one by one.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
 		f := startFront(t, ox.addr)
@@ -176,6 +177,7 @@ func distinct(findings []finding) map[string]bool {
 // A test notification is followed through the queue to each target, also one
 // that is down.
 func TestSendTest(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr)
 	out, err := f.Command("dovecot-push", "send-test", "alice@example.com", "--address", f.Admin)
@@ -226,6 +228,7 @@ func TestSendTest(t *testing.T) {
 // Health is asked by those who may come in, through the admin API and at the
 // path of the endpoint's own option, and looks at the real queue.
 func TestHealth(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr, "NOTIFY\n", "health /alive\n")
 	get := func(u string) (int, string) {
@@ -271,6 +274,7 @@ func TestHealth(t *testing.T) {
 
 // With a connector, the doctor looks at it, and whether a user is registered.
 func TestDoctorOnRegistration(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := newFront(t, ox.addr)
 	extra := "protocol lda {\n mail_plugins = $mail_plugins notify push_notification\n}\n" +
@@ -330,6 +334,7 @@ func TestDoctorOnRegistration(t *testing.T) {
 // The name by which a mail is reported is that of the METADATA entry, if the
 // driver says so.
 func TestDoctorFollowsTheEntry(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
 		f := startFront(t, ox.addr)
@@ -346,6 +351,7 @@ func TestDoctorFollowsTheEntry(t *testing.T) {
 // For https://[::1] Dovecot sends a server name that Caddy refuses: the doctor
 // sends the same one, and finds out.
 func TestDoctorOnAnIPv6Address(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, freeAddress(t))
 	_, port, err := net.SplitHostPort(f.https)
 	require.NoError(t, err)
@@ -363,6 +369,7 @@ func TestDoctorOnAnIPv6Address(t *testing.T) {
 
 // While Caddy starts, it is not said that nothing is configured.
 func TestCommandWhileCaddyStarts(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
 	require.NoError(t, err)
 	defer silent.Close()
@@ -392,9 +399,12 @@ func withDoveAdm(t *testing.T, dovecot *dovecottest.Server, options string) *fro
 	return f
 }
 
+var inService = regexp.MustCompile(`doveadm \S+ in service`)
+
 // Where nobody is registered without being asked, no attempt says that an outage
 // is over: the connector does.
 func TestStatusOfAnOutageThatIsOver(t *testing.T) {
+	t.Parallel()
 	dovecot := dovecottest.Start(t, dovecottest.Config{Version: dovecottest.V23, Users: users(1)})
 	f := withDoveAdm(t, dovecot, "register off")
 	status := func() string {
@@ -408,13 +418,14 @@ func TestStatusOfAnOutageThatIsOver(t *testing.T) {
 		return strings.Contains(status(), "DOES NOT WORK")
 	}, waitTimeout, waitTimeout/300)
 	require.NoError(t, dovecot.Restart(t.Context()))
-	require.Eventually(t, func() bool { return strings.Contains(status(), "in service") }, 2*waitTimeout, waitTimeout/60)
+	require.Eventually(t, func() bool { return inService.MatchString(status()) }, 2*waitTimeout, waitTimeout/60)
 	assert.NotContains(t, status(), "DOES NOT WORK")
 }
 
 // With register all, a Dovecot that cannot list its users is no registration
 // that works.
 func TestStatusWhereUsersCannotBeListed(t *testing.T) {
+	t.Parallel()
 	dovecot := dovecottest.Start(t, dovecottest.Config{Version: dovecottest.V23, Users: users(1), NoIteration: true})
 	f := withDoveAdm(t, dovecot, "register all")
 	require.Eventually(t, func() bool {
@@ -434,6 +445,7 @@ func TestStatusWhereUsersCannotBeListed(t *testing.T) {
 
 // Two Caddys can have the same port, and each gets a part of the requests.
 func TestDoctorFindsAnotherCaddyOnThePort(t *testing.T) {
+	t.Parallel()
 	f := startFront(t, startMiddleware(t).addr)
 	password := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(password, []byte(notifyPassword), 0o600))
@@ -450,6 +462,7 @@ func TestDoctorFindsAnotherCaddyOnThePort(t *testing.T) {
 
 // A user who is registered when they sign in is no failure.
 func TestRegistrationsOfAUserWhoMustSignIn(t *testing.T) {
+	t.Parallel()
 	dovecot := dovecottest.Start(t, dovecottest.Config{Version: dovecottest.V23, Users: users(1), IMAPMetadata: true})
 	f := newFront(t, startMiddleware(t).addr)
 	f.config = strings.Replace(f.config, "\t\tdeliver middleware {", "\t\timap imap://"+dovecot.IMAPAddr()+"\n\t\tdeliver middleware {", 1)

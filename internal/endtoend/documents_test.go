@@ -43,6 +43,7 @@ func read(t *testing.T, path ...string) string {
 
 // Every Caddyfile in the documents is one that Caddy takes.
 func TestCaddyfilesOfTheDocuments(t *testing.T) {
+	t.Parallel()
 	block := regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
 	found := 0
 	check := func(name, caddyfile string) {
@@ -87,6 +88,7 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 // What "make run" starts does what the README says about it, with the very
 // curl call that stands there.
 func TestTryIt(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("there is no curl")
 	}
@@ -126,6 +128,7 @@ func TestTryIt(t *testing.T) {
 
 // The modules build with xcaddy, as xcaddy.md says.
 func TestXcaddy(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("building takes a while")
 	}
@@ -147,6 +150,7 @@ func TestXcaddy(t *testing.T) {
 
 // A hash works as well as a plain password, and a wrong password does not.
 func TestHashedPassword(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	for _, algorithm := range []string{"bcrypt", "argon2id"} {
 		t.Run(algorithm, func(t *testing.T) {

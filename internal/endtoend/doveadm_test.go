@@ -17,6 +17,7 @@ import (
 // The connector is there after the start and after a reload with another
 // endpoint, and its secret is nowhere to be seen.
 func TestDoveAdmConnector(t *testing.T) {
+	t.Parallel()
 	const secret = "doveadm-secret-4711"
 	first, second := doveadmtest.Start(t, doveadmtest.Config{}), doveadmtest.Start(t, doveadmtest.Config{})
 	config := "{\n\tskip_install_trust\n\tlog {\n\t\tlevel DEBUG\n\t}\n\tdovecot_push {\n\t\tdoveadm " + first.URL() +

@@ -18,6 +18,7 @@ import (
 // What the command prints makes a real Dovecot report to this Caddy, with the
 // CA that the command prints as well.
 func TestDovecotConfigCommand(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
 		f := startFront(t, ox.addr)
@@ -50,6 +51,7 @@ func TestDovecotConfigCommand(t *testing.T) {
 }
 
 func TestDovecotConfigCommandMistakes(t *testing.T) {
+	t.Parallel()
 	c := caddytestkit.New(t)
 	for want, args := range map[string][]string{
 		"--dovecot and --url are needed": {},

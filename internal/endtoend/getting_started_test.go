@@ -18,6 +18,7 @@ import (
 // The way of docs/getting-started.md, with its Caddyfile and its commands, ends
 // where it says: the doctor finds nothing, and a real mail has come out.
 func TestGettingStarted(t *testing.T) {
+	t.Parallel()
 	page := read(t, "docs", "getting-started.md")
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		c := caddytestkit.New(t)

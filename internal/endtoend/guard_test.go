@@ -21,6 +21,7 @@ import (
 
 // A rewrite neither hides a guarded path nor makes one reachable.
 func TestGuardSeesRewrites(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	caddytestkit.Start(t, fmt.Sprintf(`http://%s {
 	rewrite /secret/* /preliminary{uri}
@@ -42,6 +43,7 @@ func TestGuardSeesRewrites(t *testing.T) {
 // With client_ip the address that Caddy found counts; without it the peer,
 // whatever X-Forwarded-For says.
 func TestGuardBehindAProxy(t *testing.T) {
+	t.Parallel()
 	peer, client := freeAddress(t), freeAddress(t)
 	c := caddytestkit.Start(t, fmt.Sprintf(`{
 	servers {
@@ -97,6 +99,7 @@ http://%s {
 // What limits wrong logins goes by the address that Caddy found, too: the same
 // warning, and none where no proxy is trusted or the address is found strictly.
 func TestSignInsLimitedByAnAddressThatCanBeForged(t *testing.T) {
+	t.Parallel()
 	for servers, forgeable := range map[string]bool{
 		"": false,
 		"servers {\ntrusted_proxies static private_ranges\n}":                         true,
@@ -119,6 +122,7 @@ http://%s {
 // What is refused is answered there and then. An error would lead it to Caddy's
 // error routes, and those may lead to the backend.
 func TestGuardBeforeAnErrorRoute(t *testing.T) {
+	t.Parallel()
 	var reached atomic.Int64
 	backend := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 	defer backend.Close()
@@ -156,6 +160,7 @@ http://ADDRESS {
 // Networks may come from Caddy's own modules; IPv4 peers on an IPv6 socket
 // match their IPv4 rule; nobody comes in without a rule, with a warning.
 func TestGuardNetworks(t *testing.T) {
+	t.Parallel()
 	port, err := freeport.Get()
 	require.NoError(t, err)
 	c := caddytestkit.Start(t, fmt.Sprintf(`{

@@ -205,6 +205,7 @@ func startImported(t *testing.T, files []string, members [3]string) importing {
 // nobody comes in whom Apache refuses by the address, nothing is proxied that
 // Apache does not proxy, and what is proxied arrives where it does with Apache.
 func TestImportedCaddyfileAgainstApache(t *testing.T) {
+	t.Parallel()
 	for name, c := range imports {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -272,6 +273,7 @@ func decoded(target string) string {
 // With one of two nodes down every request is answered, and after both were down
 // the first one that is back answers at once, as with Apache.
 func TestImportedFailover(t *testing.T) {
+	t.Parallel()
 	members := nodes(t)
 	down := freeAddress(t)
 	both := startImported(t, []string{"failover.conf"}, [3]string{down, members[1], members[2]})
@@ -287,6 +289,7 @@ func TestImportedFailover(t *testing.T) {
 
 // A single node that is back after it was down is asked at once.
 func TestImportedSingleNode(t *testing.T) {
+	t.Parallel()
 	down := freeAddress(t)
 	both := startImported(t, []string{"define.conf"}, [3]string{down, down, down})
 	const path, host = "/preliminary/x", "post.example.org"

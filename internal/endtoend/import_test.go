@@ -16,6 +16,7 @@ import (
 
 // What the command prints is a configuration that Caddy takes.
 func TestImportCommand(t *testing.T) {
+	t.Parallel()
 	testdata, err := filepath.Abs(filepath.Join("..", "migrate", "testdata"))
 	require.NoError(t, err)
 	commands := map[string][]string{

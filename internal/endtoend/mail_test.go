@@ -52,6 +52,7 @@ func deliver(t *testing.T, dovecot *dovecottest.Server, subject string, to ...st
 }
 
 func TestOneMail(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		for _, scheme := range []string{"https", "http"} {
 			t.Run(scheme, func(t *testing.T) {
@@ -76,6 +77,7 @@ func TestOneMail(t *testing.T) {
 }
 
 func TestSeveralRecipients(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
 		f := startFront(t, ox.addr)
@@ -91,6 +93,7 @@ func TestSeveralRecipients(t *testing.T) {
 }
 
 func TestBurst(t *testing.T) {
+	t.Parallel()
 	const mails = 200
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
@@ -114,6 +117,7 @@ func TestBurst(t *testing.T) {
 
 // Two drivers report every mail twice; it comes out once.
 func TestTwoDriversToTwoEndpoints(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
 		f := startFront(t, ox.addr)
@@ -130,6 +134,7 @@ func TestTwoDriversToTwoEndpoints(t *testing.T) {
 }
 
 func TestUserFromMetadata(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
 		f := startFront(t, ox.addr)
@@ -144,6 +149,7 @@ func TestUserFromMetadata(t *testing.T) {
 }
 
 func TestNobodyIsReportedWithoutRegistration(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr)
 	dovecot := startDovecot(t, dovecottest.V23, f, dovecottest.Config{Users: users(2)}, f.url("https"))
@@ -153,6 +159,7 @@ func TestNobodyIsReportedWithoutRegistration(t *testing.T) {
 }
 
 func TestMiddlewareDown(t *testing.T) {
+	t.Parallel()
 	const mails = 20
 	ox := startMiddleware(t)
 	ox.down()
@@ -179,6 +186,7 @@ func TestMiddlewareDown(t *testing.T) {
 // An application server that is starting, or whose password was changed, must
 // not cost a notification.
 func TestMiddlewareRefuses(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusUnauthorized, http.StatusNotFound} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			ox := startMiddleware(t)
@@ -201,6 +209,7 @@ func TestMiddlewareRefuses(t *testing.T) {
 // Mail delivery never waits for the middleware: all of it is done before the
 // middleware has answered once.
 func TestMiddlewareHangs(t *testing.T) {
+	t.Parallel()
 	const mails = 50
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)

@@ -23,6 +23,7 @@ import (
 // Everything that happens is counted, and counters survive a reload. What a
 // mail says, and whose it is, is in no log line and no metric, at any level.
 func TestMetricsAndLog(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := newFront(t, ox.addr)
 	f.config = strings.Replace(f.config, "skip_install_trust", "skip_install_trust\nlog {\nlevel DEBUG\n}", 1)
@@ -104,6 +105,7 @@ func TestMetricsAndLog(t *testing.T) {
 
 // The page about metrics names those that exist, and only those.
 func TestMetricsAreDocumented(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr)
 	ox.mu.Lock()

@@ -54,6 +54,7 @@ func queries(t *testing.T) (dashboard, alerts []string) {
 // Each panel of the dashboard can be told from the others, says what it shows,
 // and lies on the grid of 24 columns where no other one does.
 func TestDashboardPanels(t *testing.T) {
+	t.Parallel()
 	var d struct {
 		Panels []struct {
 			ID                 int
@@ -94,6 +95,7 @@ func TestDashboardPanels(t *testing.T) {
 // Every query asks for metrics that exist, by labels that they have: the page
 // about metrics, which another test holds against the code, names them.
 func TestQueries(t *testing.T) {
+	t.Parallel()
 	labels := make(map[string]string)
 	for line := range strings.Lines(read(t, "docs", "metrics.md")) {
 		if columns := strings.Split(line, "|"); len(columns) > 4 && strings.HasPrefix(strings.TrimSpace(columns[1]), "`caddy_") {
@@ -129,6 +131,7 @@ func TestQueries(t *testing.T) {
 
 // Prometheus takes the queries, and its tool runs the tests of the alerts.
 func TestRules(t *testing.T) {
+	t.Parallel()
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
 		t.Skip("promtool is not installed (Debian package prometheus)")

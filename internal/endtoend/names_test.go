@@ -18,6 +18,7 @@ import (
 // it minds them and where it does not, with a domain that it cuts off, by a master
 // user. Dovecot is asked who they are by DoveAdm, or by IMAP alone.
 func TestLoginsOfOneUser(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		asTyped, lower, localPart := "%u", "%Lu", "%Ln"
 		if version == dovecottest.V24 {
@@ -75,6 +76,7 @@ func TestLoginsOfOneUser(t *testing.T) {
 // Every name that somebody may give is served, or refused by name, at every door,
 // and nobody else is stopped.
 func TestOddNamesAtEveryDoor(t *testing.T) {
+	t.Parallel()
 	f, dovecot, _ := startRegistering(t, dovecottest.Config{Version: dovecottest.V23, Users: users(1)}, registrars[0], "register on_subscribe")
 	long := strings.Repeat("y", 3000)
 	for _, name := range []string{"*", "a*b", "user?", "tab\tname", long, "carol smith", "..", ">", "nobody", "müller@example.org"} {

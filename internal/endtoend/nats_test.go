@@ -81,6 +81,7 @@ func (n *natsServer) kill() {
 // each notification comes out once, and while the server is away the answer is
 // 503 with Retry-After.
 func TestQueueOnNATS(t *testing.T) {
+	t.Parallel()
 	nats := startNATS(t)
 	ox := startMiddleware(t)
 	fronts := twoFronts(t, ox, "nats://"+nats.address+" {")
@@ -104,6 +105,7 @@ func TestQueueOnNATS(t *testing.T) {
 // The queue of two Caddys is on three servers. Each of them is killed in turn,
 // the leader among them: both go on with the other two.
 func TestQueueOnCluster(t *testing.T) {
+	t.Parallel()
 	servers := startNATSCluster(t)
 	ox := startMiddleware(t)
 	var urls []string
@@ -166,6 +168,7 @@ func (f *front) untilTaken(t *testing.T, uid uint32) {
 // Caddy starts while its NATS server is away, and takes notifications as soon
 // as it is there.
 func TestNATSComesLater(t *testing.T) {
+	t.Parallel()
 	nats := startNATS(t)
 	nats.kill()
 	ox := startMiddleware(t)

@@ -49,6 +49,7 @@ func optionsOf(t *testing.T, c *caddytestkit.Caddy, caddyfile string) []string {
 // Every block of the Caddyfile is on the overview and has a page, all pages are
 // made alike, and no option is left out or made up.
 func TestEveryOptionIsDocumented(t *testing.T) {
+	t.Parallel()
 	c := caddytestkit.New(t)
 	overview := strings.ReplaceAll(read(t, "docs", "caddyfile.md"), `\|`, "/")
 	known := map[string]map[string]bool{} // by page
@@ -89,6 +90,7 @@ func syntaxOf(t *testing.T, page string) string {
 
 // The pages of what stands in a Caddyfile are made alike.
 func TestPagesAreAlike(t *testing.T) {
+	t.Parallel()
 	pages := map[string]bool{"events.md": true}
 	for _, b := range blocks {
 		pages[b.page] = true
@@ -108,6 +110,7 @@ func TestPagesAreAlike(t *testing.T) {
 
 // The index names every page, and what the documents link to exists.
 func TestLinks(t *testing.T) {
+	t.Parallel()
 	index := read(t, "docs", "README.md")
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	for name, text := range documents(t) {
@@ -134,6 +137,7 @@ func TestLinks(t *testing.T) {
 // A paragraph that ends with a colon announces something, and it is there: a
 // block of code, a list, a table or a picture.
 func TestAnnouncementsAreKept(t *testing.T) {
+	t.Parallel()
 	announced := regexp.MustCompile("^(```|\\||[-*] |[0-9]+\\. |> |<img |!\\[)")
 	for name, text := range documents(t) {
 		paragraphs := strings.Split(regexp.MustCompile("(?sm)^ *```.*?^ *```$").ReplaceAllString(text, "```"), "\n\n")
@@ -181,6 +185,7 @@ func anchorsOf(page string) []string {
 // From nothing to the first push it takes at most 15 lines of configuration, a
 // brace that closes a block not counted. Dovecot's is written by the command.
 func TestFifteenLines(t *testing.T) {
+	t.Parallel()
 	page := read(t, "docs", "getting-started.md")
 	lines := 0
 	for line := range strings.Lines(find(t, page, "(?s)```caddyfile\n(.*?)```")) {

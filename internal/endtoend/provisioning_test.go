@@ -19,6 +19,7 @@ import (
 
 // The example of a module that uses the app, built and run.
 func TestProvisioningExample(t *testing.T) {
+	t.Parallel()
 	const user = "user0@example.com"
 	binary := build(t, "./examples/provisioning/caddy")
 	dovecot := dovecottest.Start(t, dovecottest.Config{Users: users(1)})

@@ -18,6 +18,7 @@ import (
 // middle, and the other one does the rest. What is told to either holds for
 // both.
 func TestRegistrationOfTwo(t *testing.T) {
+	t.Parallel()
 	const many, last = 150, "user149@example.com"
 	nats := startNATS(t)
 	dovecot := dovecottest.Start(t, dovecottest.Config{Users: users(many), NoDebugLog: true})

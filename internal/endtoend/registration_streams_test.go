@@ -21,6 +21,7 @@ import (
 // Dovecot notifies for a user from the first event stream on, over a restart,
 // until the grace time after the last one is over.
 func TestRegistrationFollowsStreams(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		const alice, bob = "user0@example.com", "user1@example.com"
 		f := &withAPI{newFront(t, startMiddleware(t).addr), freeAddress(t)}

@@ -83,6 +83,7 @@ func valueIn(t *testing.T, dovecot *dovecottest.Server, user string) string {
 
 // With "register all" everybody's mail arrives, by either way.
 func TestRegisterAll(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		f, dovecot, ox := startRegistering(t, dovecottest.Config{Version: version, Users: users(3)}, registrars[0], "register all")
 		for _, user := range users(3) {
@@ -105,6 +106,7 @@ func TestRegisterAll(t *testing.T) {
 // One user, registered and unregistered with the command: a mail arrives in
 // between, and no other.
 func TestRegisterCommand(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		for _, r := range registrars {
 			t.Run(r.name, func(t *testing.T) {
@@ -183,6 +185,7 @@ func TestRegisterCommand(t *testing.T) {
 
 // Each thing that can be wrong has a message of its own.
 func TestRegistrationMistakes(t *testing.T) {
+	t.Parallel()
 	const user = "user0@example.com"
 	for _, r := range registrars {
 		t.Run(r.name, func(t *testing.T) {
@@ -306,6 +309,7 @@ func (p *countingProxy) written() int {
 // Caddy is killed in the middle of registering 500 users. The next start does the
 // rest, and no entry is written twice.
 func TestKilledWhileRegistering(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		const many = 500
 		var proxy *countingProxy

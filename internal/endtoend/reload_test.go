@@ -21,6 +21,7 @@ import (
 // Reloads under load: every request is answered with 200, everything arrives,
 // and nothing arrives twice.
 func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr)
 	// Other settings of the same queue, among them one that opens it anew.
@@ -60,6 +61,7 @@ func TestReloadUnderLoad(t *testing.T) {
 
 // A configuration that does not load leaves everything as it was.
 func TestBadReload(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr)
 	for what, config := range map[string]string{
@@ -85,6 +87,7 @@ func TestBadReload(t *testing.T) {
 }
 
 func TestValidateTouchesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, "127.0.0.1:1")
 	require.NoError(t, writeFile(f.Dir, "to-validate", f.config))
 	before := files(t, f.Dir)
@@ -99,6 +102,7 @@ func TestValidateTouchesNothing(t *testing.T) {
 }
 
 func TestTwoProcessesOnOneDirectory(t *testing.T) {
+	t.Parallel()
 	shared := t.TempDir()
 	first := startFront(t, "127.0.0.1:1", "QUEUE", "path "+shared)
 	second := newFront(t, "127.0.0.1:1", "QUEUE", "path "+shared)
@@ -110,6 +114,7 @@ func TestTwoProcessesOnOneDirectory(t *testing.T) {
 }
 
 func TestModulesAreListed(t *testing.T) {
+	t.Parallel()
 	c := caddytestkit.New(t)
 	out, err := c.Command("list-modules")
 	require.NoError(t, err)

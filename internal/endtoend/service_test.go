@@ -21,6 +21,7 @@ import (
 
 // systemd takes the unit without a complaint, and finds it well shut in.
 func TestUnit(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd is not installed")
 	}
@@ -41,6 +42,7 @@ func TestUnit(t *testing.T) {
 
 // The sockets of the unit are those that the page binds, in its order.
 func TestSocketUnit(t *testing.T) {
+	t.Parallel()
 	unit, page := read(t, "examples", "service", "caddy.socket"), read(t, "examples", "service", "README.md")
 	listens := regexp.MustCompile(`(?m)^ListenStream=.*?(\d+)$`).FindAllStringSubmatch(unit, -1)
 	require.NotEmpty(t, listens)
@@ -52,6 +54,7 @@ func TestSocketUnit(t *testing.T) {
 // The container files fit to each other, to the Caddyfile and to go.mod. No
 // image is built here.
 func TestContainerFiles(t *testing.T) {
+	t.Parallel()
 	dockerfile := read(t, "examples", "service", "Dockerfile")
 	caddyfile := read(t, "examples", "service", "Caddyfile")
 	var compose struct {

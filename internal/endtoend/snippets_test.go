@@ -40,6 +40,7 @@ var dovecotSetting = regexp.MustCompile(`(?m)^\s*(mail_plugins|mail_attribute|do
 
 // Dovecot starts with what the documents say that it should have.
 func TestDovecotSnippets(t *testing.T) {
+	t.Parallel()
 	all := snippets(t)
 	for _, s := range all {
 		if !strings.HasPrefix(s.language, "dovecot-") {
@@ -75,6 +76,7 @@ func TestDovecotSnippets(t *testing.T) {
 // No key of DoveAdm stands in a document or an example: who pastes it would open
 // the mail of everybody to anyone who has read it.
 func TestNoKeyOfDoveAdmInTheDocuments(t *testing.T) {
+	t.Parallel()
 	key := regexp.MustCompile(`(?m)^\s*doveadm_(api_key|password)\s*=[ \t]*(\S.*)$`)
 	examples, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), "examples", "*", "*.conf"))
 	require.NoError(t, err)
@@ -93,6 +95,7 @@ func TestNoKeyOfDoveAdmInTheDocuments(t *testing.T) {
 // A site at an address of this machine alone listens there alone: what stands
 // behind it without TLS is not for the network.
 func TestPlainHTTPOfTheDocumentsIsLocal(t *testing.T) {
+	t.Parallel()
 	site := regexp.MustCompile(`(?m)^((?:http://(?:127\.0\.0\.1|localhost|\[::1\]|\{notify\})[^ ,{]*(?:, )?)+) \{\n((?:[\t{].*\n|\n)*)`)
 	texts := documents(t)
 	for _, pattern := range []string{"Caddyfile.example", "demo/Caddyfile", "examples/*/Caddyfile", "internal/migrate/*.tmpl", "internal/migrate/testdata/*.caddyfile"} {
@@ -157,6 +160,7 @@ func commandLines(text string) []commandLine {
 // The commands of Caddy that the documents tell exist, with these flags: in
 // blocks, and within a line.
 func TestCommandsOfTheDocuments(t *testing.T) {
+	t.Parallel()
 	c := caddytestkit.New(t)
 	texts := make(map[string]string)
 	for _, s := range snippets(t) {
@@ -201,6 +205,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 // Each of our commands explains itself, gives an example, and is in the shell
 // completion and in the man pages.
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	c := caddytestkit.New(t)
 	page := read(t, "docs", "command.md")
 	complete := func(args ...string) string {

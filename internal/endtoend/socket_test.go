@@ -61,6 +61,7 @@ func copyFile(t *testing.T, from, to string) {
 // next one at the socket that somebody else holds: every request is answered with
 // 200, and everything arrives.
 func TestHeldSocket(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := newHeldFront(t, ox.addr)
 	f.start(t)

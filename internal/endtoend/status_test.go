@@ -15,6 +15,7 @@ import (
 
 // The command asks the running Caddy, for people and for programs.
 func TestStatusCommand(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, freeAddress(t)) // nobody is there
 	out, err := f.Command("dovecot-push", "status", "--address", f.Admin)
 	require.Error(t, err)

@@ -22,6 +22,7 @@ import (
 // and removes one: it gets nothing any more, and with the last one goes the
 // registration.
 func TestSubscriptionsCommand(t *testing.T) {
+	t.Parallel()
 	const alice = "user0@example.com"
 	service := pushtest.Start(t)
 	f, dovecot := startDevices(t, dovecottest.V23, service)

@@ -50,6 +50,7 @@ func (f *front) onTerminal(t *testing.T, args ...string) (stdout, screen string,
 // On a terminal a bar shows how registering everybody goes on. Those who fail
 // stay readable above it, and make the exit status 1.
 func TestProgressBar(t *testing.T) {
+	t.Parallel()
 	const many = 60
 	f, dovecot, _ := startRegistering(t, dovecottest.Config{Users: users(many), NoDebugLog: true}, registrars[0], "register off")
 	const full = "\r\x1b[K[##############################] 60/60, "

@@ -28,6 +28,7 @@ import (
 // Dovecot sends the host of the URL as SNI, also if it is an address. (URLs
 // with an address are what the other tests use.)
 func TestInternalCAForAName(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
 		address := freeAddress(t)
@@ -44,6 +45,7 @@ func TestInternalCAForAName(t *testing.T) {
 
 // A Dovecot that does not trust the CA does not report, and says so.
 func TestUnknownCA(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr)
 	other := newAuthority(t)
@@ -60,6 +62,7 @@ func TestUnknownCA(t *testing.T) {
 // A certificate that is issued automatically, by ACME: the CA is another Caddy,
 // with its acme_server.
 func TestACME(t *testing.T) {
+	t.Parallel()
 	const challenges = "127.0.0.1:80"
 	l, err := net.Listen("tcp", challenges)
 	if err != nil {
@@ -118,6 +121,7 @@ https://localhost:`+caPort+` {
 
 // A client certificate in the place of credentials, and in addition to them.
 func TestClientCertificate(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		authority := newAuthority(t)
 		cert, key := authority.issue(t, "mail1.internal.example")

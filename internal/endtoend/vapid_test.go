@@ -36,6 +36,7 @@ func vapid(t *testing.T, c *caddytestkit.Caddy, what string) []string {
 // The keys are made at the first start and outlive every other; a rotation
 // keeps the one before.
 func TestVAPIDKeys(t *testing.T) {
+	t.Parallel()
 	const config = "{\n\tskip_install_trust\n\tdovecot_push {\n\t\tdeliver webpush {\n\t\t\tcontact postmaster@example.com\n\t\t}\n\t}\n}\n"
 	c := caddytestkit.Start(t, config)
 	first := vapid(t, c, "show")

@@ -20,6 +20,7 @@ import (
 // The request that stands in docs/webhooks.md is signed with the secret that
 // stands there, and the code that stands there verifies it.
 func TestVerifyingAsDocumented(t *testing.T) {
+	t.Parallel()
 	page := read(t, "docs", "webhooks.md")
 	secret := regexp.MustCompile("whsec_[A-Za-z0-9+/]{43}=").FindString(page)
 	require.NotEmpty(t, secret)

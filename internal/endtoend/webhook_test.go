@@ -65,6 +65,7 @@ func (f *front) notify(t *testing.T, member map[string]any) {
 // Each example sends what its service takes, whatever the sender of a mail
 // wrote.
 func TestWebhookExamples(t *testing.T) {
+	t.Parallel()
 	services := map[string]*service{
 		"ntfy":                 startService(t, ntfy("tk_ntfy")),
 		"gotify":               startService(t, gotify("gotify-key")),
@@ -120,6 +121,7 @@ func TestWebhookExamples(t *testing.T) {
 
 // The automation in the README is one for what the example sends.
 func TestHomeAssistantAutomation(t *testing.T) {
+	t.Parallel()
 	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(read(t, "examples", "webhook-home-assistant", "README.md"))
 	require.NotNil(t, block)
 	var config struct {
@@ -148,6 +150,7 @@ func TestHomeAssistantAutomation(t *testing.T) {
 // What every webhook can have, in one: signatures, client certificate,
 // internal authority, proxy, filters.
 func TestWebhooks(t *testing.T) {
+	t.Parallel()
 	secret := "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("n"), 32))
 	before := "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("o"), 32))
 	verify := func(r *http.Request, body []byte) {
@@ -220,6 +223,7 @@ func TestWebhooks(t *testing.T) {
 
 // A webhook that fails says so without its URL, and pauses when it is refused.
 func TestWebhookIsRefused(t *testing.T) {
+	t.Parallel()
 	var status sync.Map
 	status.Store("status", http.StatusGone)
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -73,6 +73,7 @@ func mailOf(t *testing.T, m pushtest.Message) (got mail) {
 // A device is subscribed, and the next mail is on it; it is unsubscribed, or
 // its browser drops it, and Dovecot notifies no more.
 func TestMailOnADevice(t *testing.T) {
+	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		const alice, bob = "user0@example.com", "user1@example.com"
 		service := pushtest.Start(t)
