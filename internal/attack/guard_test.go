@@ -152,7 +152,7 @@ func http3Client(t *testing.T, c *caddytestkit.Caddy, host string) func(path str
 		ca, err := os.ReadFile(c.RootCA())
 		return err == nil && roots.AppendCertsFromPEM(ca)
 	}, patience, 100*time.Millisecond)
-	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}} //nolint:gosec // HTTP/3 needs 1.3
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	t.Cleanup(func() { _ = transport.Close() })
 	request := func(path string) (int, error) {
 		u := &url.URL{Scheme: "https", Host: host, Opaque: path}

@@ -104,7 +104,7 @@ func TestBehindAnotherWebServer(t *testing.T) {
 
 			// The other one, with its block.
 			dir := t.TempDir()
-			require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // its workers are other users
+			require.NoError(t, os.Chmod(dir, 0o755)) // its workers are other users
 			block := find(t, page, "(?s)\n### "+name+"\n.*?```[a-z]+\n(.*?)```")
 			require.NoError(t, writeFile(dir, "config", strings.NewReplacer("BLOCK", strings.ReplaceAll(block, "127.0.0.1:8010", address), "ADDRESS", front, "DIR", dir).
 				Replace(server.configuration)))

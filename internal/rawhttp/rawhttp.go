@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,10 +30,7 @@ func Get1(t testing.TB, address, target string, fields ...string) int {
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(timeout)))
-	request := "GET " + target + " HTTP/1.1\r\nHost: " + address + "\r\nConnection: close\r\n"
-	for _, f := range fields {
-		request += f
-	}
+	request := "GET " + target + " HTTP/1.1\r\nHost: " + address + "\r\nConnection: close\r\n" + strings.Join(fields, "")
 	_, err = conn.Write([]byte(request + "\r\n"))
 	require.NoError(t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
