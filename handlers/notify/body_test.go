@@ -48,10 +48,10 @@ func TestBodySize(t *testing.T) {
 
 func TestDefaultMaxBody(t *testing.T) {
 	e := serve(t, nil)
-	require.Equal(t, 200, e.send(t, client(t), put(padded(1<<20))).status)
+	require.Equal(t, 200, e.send(t, client(t), put(padded(6<<20))).status)
 
 	c := e.dial(t)
-	c.head(t, "Content-Length: 1048577")
+	c.head(t, "Content-Length: 6291457")
 	require.Equal(t, 413, c.answer(t).StatusCode, "before the body came")
 	c.requireClosed(t)
 }

@@ -31,8 +31,9 @@ import (
 
 // Defaults of [Handler].
 const (
-	// DefaultMaxBody is 1 MiB: Dovecot sends From and Subject whole.
-	DefaultMaxBody int64 = 1 << 20
+	// DefaultMaxBody is 6 MiB: Dovecot sends From and Subject whole, which
+	// makes up to 5.3 MB.
+	DefaultMaxBody int64 = 6 << 20
 	// DefaultReadTimeout bounds how long a body may take.
 	DefaultReadTimeout = 10 * time.Second
 	// DefaultWaitTimeout leaves Dovecot, which by default gives up after 2

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -224,4 +225,14 @@ func TestMiddlewareHangs(t *testing.T) {
 		ox.release()
 		ox.wait(mails)
 	})
+}
+
+// Dovecot sends From as it is in the mail, whatever its size.
+func TestEnormousFrom(t *testing.T) {
+	ox := startMiddleware(t)
+	f := startFront(t, ox.addr)
+	from := strings.Repeat("é", 5_300_000/2)
+	f.notify(t, map[string]any{"imap-uid": 1, "from": from})
+	got := ox.wait(1)[0]
+	assert.True(t, got.From == from, "%d bytes came", len(got.From))
 }

@@ -102,7 +102,7 @@ func TestBodiesToTheByte(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		bodies := bodies
 		if s.config.Embedded != nil {
-			bodies = append(bodies, bytes(1<<20), bytes(embeddedMaxPayload-2<<10))
+			bodies = append(bodies, bytes(1<<20), bytes(MaxBody))
 		}
 		q := s.open(t, "a")
 		for n, b := range bodies {

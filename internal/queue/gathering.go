@@ -19,7 +19,8 @@ const (
 	maxGroupRecords = 1024
 	maxGroupBytes   = 512 << 10
 	// maxWaitingGroups bounds the memory of what waits to be written, at some
-	// 8 MiB. Who comes then waits for room.
+	// 8 MiB, or 128 MiB if each is one notification of [MaxBody]. Who comes
+	// then waits for room.
 	maxWaitingGroups = 16
 	// maxSpares is how many buffers are kept: one is written, one filled.
 	maxSpares = 2

@@ -66,6 +66,10 @@ var (
 	errSilent      = errors.New("the NATS server does not answer")
 )
 
+// MaxBody is the largest body of a notification that the embedded store takes,
+// in bytes.
+const MaxBody = 8 << 20
+
 // DefaultPrefix starts the names of streams and subjects.
 const DefaultPrefix = "dovecot_push"
 
