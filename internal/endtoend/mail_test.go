@@ -229,6 +229,7 @@ func TestMiddlewareHangs(t *testing.T) {
 
 // Dovecot sends From as it is in the mail, whatever its size.
 func TestEnormousFrom(t *testing.T) {
+	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr)
 	from := strings.Repeat("é", 5_300_000/2)

@@ -19,6 +19,7 @@ import (
 // registers its users with: their mails are reported through Caddy, and the key
 // of the middleware is good for what it was good for, and no other one is.
 func TestMigrating(t *testing.T) {
+	t.Parallel()
 	page := read(t, "docs", "migrating.md")
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		ox := startMiddleware(t)
