@@ -79,6 +79,9 @@ func (a *App) status(ctx context.Context) Status {
 		status.Queue.Error = err.Error()
 	}
 	status.Queue.Up = err == nil
+	if i := q.Inspect(); i != nil {
+		status.Queue.Durability, status.Queue.DurabilityReason, status.Queue.Problems = string(i.Durability), i.Reason, i.Problems
+	}
 	status.Queue.Notifications, status.Queue.Bytes = stats.Waiting, stats.Bytes
 	if !stats.Oldest.IsZero() {
 		status.Queue.Oldest = &stats.Oldest

@@ -29,6 +29,9 @@ import (
 //	        ca_file          <pem>
 //	        client_cert      <pem> <key>
 //	        replicas         <n>
+//	        durability       disk|replicas|any
+//	        sync_interval    always|<duration>
+//	        monitoring       <urls...>
 //	        prefix           <name>
 //	        max_age          <duration>
 //	        max_bytes        <size>
@@ -118,9 +121,12 @@ func parseQueue(d *caddyfile.Dispenser) (*Queue, error) {
 			stringOption("ca_file", &n.CAFile),
 			pairOption("client_cert", false, func(c, k string) { n.ClientCertFile, n.ClientKeyFile = c, k }),
 			intOption("replicas", &n.Replicas),
+			stringOption("durability", &n.Durability),
+			stringOption("sync_interval", &n.SyncInterval),
+			listOption("monitoring", &n.Monitoring),
 			stringOption("prefix", &n.Prefix),
 			option{name: "sync", parse: func(d *caddyfile.Dispenser) error {
-				return d.Err("how often a NATS server syncs is set there: sync_interval in the jetstream block of its configuration")
+				return d.Err("how often a NATS server syncs is set there: sync_interval in the jetstream block of its configuration; the option sync_interval tells what it is")
 			}},
 		)...)
 	default:

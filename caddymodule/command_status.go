@@ -103,6 +103,12 @@ func (c *client) printStatus(s *Status) error {
 		state = "CANNOT STORE: " + s.Queue.Error
 	}
 	line("queue %s", state)
+	if s.Queue.Durability != "" {
+		line("  200 means %s: %s", s.Queue.Durability, s.Queue.DurabilityReason)
+	}
+	for _, p := range s.Queue.Problems {
+		line("  PROBLEM: %s", p)
+	}
 	line("  %d waiting, %s of %s", s.Queue.Notifications,
 		humanize.IBytes(s.Queue.Bytes), humanize.IBytes(uint64(max(s.Queue.MaxBytes, 0))))
 	if s.Queue.Oldest != nil {

@@ -111,6 +111,9 @@ func TestMistakes(t *testing.T) {
 		{"properties file", doveadmBefore, doveadmBlock("properties_file /no/such/file"), "properties_file: open /no/such/file"},
 		{"credentials in a NATS URL", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://u:p@n1", "cannot hold credentials"},
 		{"NATS CA file", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nca_file /no/such/file\n}", "ca_file"},
+		{"NATS durability", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\ndurability memory\n}", "durability"},
+		{"NATS sync_interval", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nsync_interval often\n}", "sync_interval"},
+		{"NATS monitoring", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nmonitoring n1:8222\n}", "monitoring"},
 		{"NATS prefix", "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://n1 {\nprefix a.b\n}", "prefix"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,7 +48,8 @@ type Queue struct {
 	// notifications).
 	MaxBytes int64 `json:"max_bytes,omitempty"`
 
-	tls *tls.Config
+	tls   *tls.Config
+	syncs time.Duration // sync_interval of the NATS servers, if stated
 	// access stands for the secrets and the files of certificates as they were
 	// read: one that was rotated makes a connection of its own.
 	access [sha256.Size]byte
@@ -68,8 +70,8 @@ type EmbeddedQueue struct {
 }
 
 // NATSQueue is a store on a NATS server or cluster (2.11 or later) with
-// JetStream. What is durable there is decided by its sync_interval and by
-// the number of replicas.
+// JetStream. What 200 means there is decided by the servers' sync_interval and
+// by the number of replicas; `durability` demands one of its levels.
 type NATSQueue struct {
 	// The servers: nats://host:4222 or tls://host:4222. Placeholders are
 	// replaced. Credentials do not belong here.
@@ -95,8 +97,22 @@ type NATSQueue struct {
 	ClientKeyFile  string `json:"client_key_file,omitempty"`
 
 	// How many servers of the cluster keep each notification: 1, 3 or 5.
-	// Default: 1.
+	// Default: 3 where the cluster has three servers, else 1.
 	Replicas int `json:"replicas,omitempty"`
+
+	// What 200 has to mean: `disk` (every server that keeps the notification
+	// has synced it), `replicas` (three servers have it, or `disk`), or `any`.
+	// Below it the endpoint answers 503. Default: replicas.
+	Durability string `json:"durability,omitempty"`
+
+	// What the configuration of the servers says about sync_interval:
+	// `always`, or a duration. Set it where the module cannot find that out.
+	SyncInterval string `json:"sync_interval,omitempty"`
+
+	// The URLs of the servers' monitoring endpoints, such as
+	// http://n1:8222, where the module asks how each one syncs. Placeholders
+	// are replaced.
+	Monitoring []string `json:"monitoring,omitempty"`
 
 	// Starts the names of streams and subjects, so that several installations
 	// can share a cluster. Caddys with the same prefix share one queue.
@@ -177,6 +193,24 @@ func (q *Queue) provisionNATS() error {
 	if n.Replicas < 0 || n.Replicas > 5 {
 		return errors.New("replicas must be 1 to 5")
 	}
+	switch queue.Durability(n.Durability) {
+	case "", queue.OnDisk, queue.OnReplicas, queue.AnyDurability:
+	default:
+		return fmt.Errorf("durability is disk, replicas or any, not %q", n.Durability)
+	}
+	if q.syncs, err = parseSyncInterval(n.SyncInterval); err != nil {
+		return err
+	}
+	n.Monitoring = append([]string(nil), n.Monitoring...)
+	for i, u := range n.Monitoring {
+		if u, err = replace(u); err != nil {
+			return fmt.Errorf("monitoring: %w", err)
+		}
+		if p, err := url.Parse(u); err != nil || p.Scheme != "http" && p.Scheme != "https" || p.Host == "" || p.User != nil {
+			return errors.New("monitoring needs URLs such as http://n1:8222, without credentials")
+		}
+		n.Monitoring[i] = u
+	}
 	if q.tls, err = clientTLS(n.CAFile, n.ClientCertFile, n.ClientKeyFile); err != nil {
 		return err
 	}
@@ -194,6 +228,22 @@ func (q *Queue) provisionNATS() error {
 	return nil
 }
 
+// parseSyncInterval reads a setting as it stands in the configuration of a NATS
+// server.
+func parseSyncInterval(s string) (time.Duration, error) {
+	switch s {
+	case "":
+		return 0, nil
+	case "always":
+		return queue.SyncAlways, nil
+	}
+	d, err := caddy.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("sync_interval is \"always\" or a positive duration such as 2m, as in the configuration of the NATS servers, not %q", s)
+	}
+	return d, nil
+}
+
 // config is the same for the package queue. The secrets were found when the
 // configuration was provisioned.
 func (q *Queue) config(log *slog.Logger) queue.Config {
@@ -206,6 +256,7 @@ func (q *Queue) config(log *slog.Logger) queue.Config {
 			URLs: n.URLs, CredentialsFile: n.CredentialsFile,
 			User: n.Username, Password: password, Token: token,
 			TLS: q.tls, Replicas: n.Replicas,
+			Durability: queue.Durability(n.Durability), SyncInterval: q.syncs, Monitoring: n.Monitoring,
 		}
 		return cfg
 	}
@@ -219,6 +270,7 @@ func (q *Queue) identity() string {
 	if n := q.NATS; n != nil {
 		return fmt.Sprintf("nats %q", []string{
 			strings.Join(n.URLs, " "), n.Prefix, n.CredentialsFile, n.Username, fmt.Sprintf("%x", q.access), fmt.Sprint(n.Replicas),
+			n.Durability, n.SyncInterval, strings.Join(n.Monitoring, " "),
 		})
 	}
 	return "embedded " + q.Embedded.Path

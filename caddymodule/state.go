@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
 // stateTimeout bounds how long the metrics wait for the store.
@@ -27,6 +29,8 @@ var (
 	queueSetBack       = describe("queue_positions_set_back_total", "Positions of targets that were beyond the end of the queue, as after a power cut, and were set back.")
 	queueOldest        = describe("queue_oldest_age_seconds", "How long the oldest notification has waited; 0 if none does.")
 	queueRemoved       = describe("queue_removed_target_notifications", "Notifications that are kept for a target that is no longer configured.", "target")
+	queueDurability    = describe("queue_durability", "What 200 to Dovecot means: 1 for the level that holds (disk, replicas, memory, unknown), 0 for the others.", "level")
+	queueProblems      = describe("queue_problems", "What an operator should change at the NATS servers: how many things the command status names.")
 	targetWaiting      = describe("target_waiting", "Notifications not attempted so far.", "target")
 	targetParked       = describe("target_parked", "Notifications waiting for another attempt.", "target")
 	targetDead         = describe("target_dead_letters", "Dead letters that are kept.", "target")
@@ -42,7 +46,8 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest, queueDamaged, queueLost, queueSetBack, queueRemoved,
+		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest, queueDurability, queueProblems,
+		queueDamaged, queueLost, queueSetBack, queueRemoved,
 		targetWaiting, targetParked, targetDead, targetInFlight, targetOldest, targetUp, subscriptionsNow,
 	} {
 		ch <- d
@@ -76,6 +81,12 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 	count(queueLost, damage.Lost)
 	count(queueSetBack, damage.SetBack)
 	gauge(queueLimit, float64(c.app.Queue.MaxBytes))
+	if i := q.Inspect(); i != nil {
+		for _, level := range []queue.Durability{queue.OnDisk, queue.OnReplicas, queue.InMemory, queue.Unknown} {
+			gauge(queueDurability, boolValue(i.Durability == level), string(level))
+		}
+		gauge(queueProblems, float64(len(i.Problems)))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
 	defer cancel()
 	stats, err := q.Stats(ctx, names)

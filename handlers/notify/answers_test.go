@@ -66,6 +66,7 @@ func TestAnswers(t *testing.T) {
 
 		{name: "queue full", fail: fmt.Errorf("storing: %w", queue.ErrFull), status: 503, result: QueueFull},
 		{name: "queue unavailable", fail: fmt.Errorf("storing: %w", queue.ErrUnavailable), status: 503, result: QueueUnavailable},
+		{name: "durability", fail: fmt.Errorf("storing: %w: %w", queue.ErrUnavailable, queue.ErrDurability), status: 503, result: QueueUnavailable},
 		{name: "queue closed", fail: queue.ErrClosed, status: 503, result: QueueUnavailable},
 		{name: "unknown error", fail: errors.New("unknown"), status: 503, result: QueueUnavailable},
 		{name: "too large for the queue", fail: fmt.Errorf("storing: %w", queue.ErrTooLarge), status: 413, result: TooLarge},

@@ -99,6 +99,8 @@ func refuseUnstored(err error) *refusal {
 	case errors.Is(err, queue.ErrFull):
 		answer.result = QueueFull
 		answer.problem = "the queue is full: make the targets take what waits for them, or raise max_bytes"
+	case errors.Is(err, queue.ErrDurability):
+		answer.problem = "the NATS servers of the queue promise less than its option durability demands: caddy dovecot-push status says what"
 	default:
 		answer.problem = "the queue could not store the notification in time: try again"
 	}

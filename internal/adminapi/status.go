@@ -78,6 +78,12 @@ type QueueStatus struct {
 	DiskFree *uint64 `json:"disk_free,omitempty"`
 	// When the oldest of them was accepted.
 	Oldest *time.Time `json:"oldest,omitempty"`
+	// What 200 means: disk, replicas, memory or unknown; empty before it was
+	// found out. And how it was found.
+	Durability       string `json:"durability,omitempty"`
+	DurabilityReason string `json:"durability_reason,omitempty"`
+	// What an operator should change at the NATS servers.
+	Problems []string `json:"problems,omitempty"`
 	// What is kept for targets that are no longer configured.
 	Removed []RemovedTarget `json:"removed,omitempty"`
 }

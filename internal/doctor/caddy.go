@@ -215,6 +215,12 @@ func targetFix(reason string) string {
 // queue looks at the room there is.
 func (c *caddy) queue() {
 	q := c.status.Queue
+	if q.Durability != "" {
+		c.ok("durability", "what 200 to Dovecot means", q.Durability+": "+q.DurabilityReason)
+	}
+	for _, p := range q.Problems {
+		c.problem("nats", "the NATS servers of the queue", p, "docs/queue.md has a configuration of the servers and of the account.")
+	}
 	if q.MaxBytes > 0 && q.Bytes > uint64(q.MaxBytes)*9/10 {
 		c.warning("queue", "the queue", fmt.Sprintf("it holds %s of %s", humanize.IBytes(q.Bytes), humanize.IBytes(uint64(q.MaxBytes))),
 			"Which target is down? When it is full, Dovecot gets 503. Raise max_bytes if the outage will last.")

@@ -353,7 +353,7 @@ func TestStreamsOfCluster(t *testing.T) {
 	var all []*streams
 	for range 2 {
 		f := startStreams(t)
-		queue := "queue nats nats://" + nats.address + " {\ncredentials nats {env.NATS_PASSWORD}\n}"
+		queue := "queue nats nats://" + nats.address + " {\ndurability any\ncredentials nats {env.NATS_PASSWORD}\n}"
 		f.config = strings.Replace(f.config, "dovecot_push\n}", "dovecot_push {\n"+queue+"\n}\n}", 1)
 		require.NoError(t, f.Reload(f.config), f.Log())
 		all = append(all, f)

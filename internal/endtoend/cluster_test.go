@@ -26,7 +26,7 @@ func TestDevicesOfCluster(t *testing.T) {
 	storage := t.TempDir()
 	var all []*withAPI
 	for range 2 {
-		f := &withAPI{newFront(t, ox.addr, "queue embedded {", "queue nats nats://"+nats.address+" {\ncredentials nats {env.NATS_PASSWORD}"), freeAddress(t)}
+		f := &withAPI{newFront(t, ox.addr, "queue embedded {", "queue nats nats://"+nats.address+" {\ndurability any\ncredentials nats {env.NATS_PASSWORD}"), freeAddress(t)}
 		f.Setenv("NATS_PASSWORD=nats-secret")
 		f.config = strings.Replace(f.config, "{\n", "{\nstorage file_system "+storage+"\n", 1)
 		all = append(all, f)

@@ -84,7 +84,7 @@ func TestQueueOnNATS(t *testing.T) {
 	t.Parallel()
 	nats := startNATS(t)
 	ox := startMiddleware(t)
-	fronts := twoFronts(t, ox, "nats://"+nats.address+" {")
+	fronts := twoFronts(t, ox, "nats://"+nats.address+" {\ndurability any")
 	for uid := range uint32(20) {
 		fronts[uid%2].untilTaken(t, uid+1)
 	}
@@ -172,7 +172,7 @@ func TestNATSComesLater(t *testing.T) {
 	nats := startNATS(t)
 	nats.kill()
 	ox := startMiddleware(t)
-	f := newFront(t, ox.addr, "queue embedded {", "queue nats nats://"+nats.address+" {\ncredentials nats {env.NATS_PASSWORD}")
+	f := newFront(t, ox.addr, "queue embedded {", "queue nats nats://"+nats.address+" {\ndurability any\ncredentials nats {env.NATS_PASSWORD}")
 	f.Setenv("NATS_PASSWORD=nats-secret")
 	f.start(t)
 	r, err := http.NewRequest(http.MethodPut, "http://"+f.http+notifyPath, strings.NewReader(notification(1)))

@@ -25,7 +25,7 @@ func TestRegistrationOfTwo(t *testing.T) {
 	proxy := newCountingProxy(t, dovecot)
 	var fronts []*front
 	for range 2 {
-		f := newFront(t, "127.0.0.1:1", "queue embedded {", "queue nats nats://"+nats.address+" {\ncredentials nats {env.NATS_PASSWORD}")
+		f := newFront(t, "127.0.0.1:1", "queue embedded {", "queue nats nats://"+nats.address+" {\ndurability any\ncredentials nats {env.NATS_PASSWORD}")
 		f.Setenv("NATS_PASSWORD=nats-secret")
 		f.Setenv("API_SECRET=" + dovecot.APIKey())
 		f.config = strings.Replace(f.config, "dovecot_push {\n", "dovecot_push {\n"+

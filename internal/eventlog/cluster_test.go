@@ -32,7 +32,7 @@ func startNATS(t *testing.T) (url string) {
 func openShared(t *testing.T, url string) *Log {
 	t.Helper()
 	q, err := queue.Open(t.Context(), queue.Config{
-		External: &queue.External{URLs: []string{url}}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		External: &queue.External{URLs: []string{url}, Durability: queue.AnyDurability}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	release, err := q.Use(t.Context(), nil)

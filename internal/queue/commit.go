@@ -88,9 +88,18 @@ func (q *Queue) write(c *commit) error {
 	defer cancel()
 	for {
 		q.available.wait(hold)
-		err := q.whileReady(q.ctx, timeout, func(ctx context.Context) error {
-			return q.conn.Load().writer.publish(ctx, msg)
-		})
+		err := q.promised()
+		if err == nil {
+			err = q.whileReady(q.ctx, timeout, func(ctx context.Context) error {
+				number, err := q.conn.Load().writer.publish(ctx, msg)
+				if err == nil {
+					q.reached.Store(number)
+				}
+				return err
+			})
+		} else if err = fmt.Errorf("%w: %w", ErrUnavailable, err); !errors.Is(err, errNotInspected) {
+			return err
+		}
 		if q.server != nil || !errors.Is(err, ErrUnavailable) {
 			return err
 		}

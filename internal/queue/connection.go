@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,9 @@ func (q *Queue) connect() (err error) {
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { q.connectErr.Store(&err) }),
 		nats.ClosedHandler(func(nc *nats.Conn) { q.disconnected(nc.LastError()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if first, is := q.denied.note(err); is && !first {
+				return // once is enough
+			}
 			q.log.Error("the NATS server of the queue reports an error", "error", err)
 		}),
 	}
@@ -138,7 +142,10 @@ func (q *Queue) resume() error {
 		c.dialer.cut()
 		return errSilent
 	}
-	err := q.find()
+	err := explain(q.find())
+	if denied := q.denied.list(); err != nil && len(denied) > 0 {
+		err = fmt.Errorf("%w (the NATS account may not %s)", err, strings.Join(denied, ", "))
+	}
 	if err != nil && q.ctx.Err() == nil && q.available.away() > moveAfter && time.Since(c.dialer.since()) > moveAfter {
 		level := slog.LevelDebug
 		if q.available.away() < 3*moveAfter { // not again and again
@@ -161,8 +168,12 @@ func (q *Queue) find() error {
 	}
 	ctx, cancel := context.WithTimeout(q.ctx, resumeTimeout)
 	defer cancel()
-	_, err := q.js().Stream(ctx, q.names.stream)
+	stream, err := q.js().Stream(ctx, q.names.stream)
 	switch {
+	case err == nil && stream.CachedInfo().State.LastSeq < q.reached.Load():
+		// It lost something. What is accepted now would get numbers that
+		// targets have passed.
+		return q.prepare(q.ctx)
 	case err == nil:
 		q.unverified.Store(true)
 		q.available.set(q.ctx)
@@ -183,6 +194,20 @@ func (q *Queue) verify() {
 	defer q.change.RUnlock()
 	if err := q.prepare(q.ctx); err == nil {
 		q.unverified.Store(false)
+	}
+}
+
+// verifyReplicas gives the streams their replicas where the cluster had too
+// few servers before.
+func (q *Queue) verifyReplicas() {
+	q.change.RLock()
+	defer q.change.RUnlock()
+	if err := q.prepare(q.ctx); err != nil {
+		q.log.Debug("could not prepare the streams again", "error", err)
+	}
+	select { // an inspection is under way
+	case <-q.reinspect:
+	default:
 	}
 }
 

@@ -40,8 +40,16 @@ type External struct {
 	// TLS, if not nil, is used for every connection.
 	TLS *tls.Config
 	// Replicas is how many servers keep each notification: 1, 3 or 5.
-	// Default 1.
+	// Default 3 where the cluster has as many, else 1.
 	Replicas int
+	// Durability is what has to be promised at least: [OnDisk], [OnReplicas]
+	// or [AnyDurability]. Default [OnReplicas]. Below it Accept fails.
+	Durability Durability
+	// SyncInterval is what the configuration of the servers says, if the
+	// operator states it: [SyncAlways] or a duration.
+	SyncInterval time.Duration
+	// Monitoring are the URLs of the servers' monitoring endpoints.
+	Monitoring []string
 }
 
 func (e *External) connect(d *dialer, opts ...nats.Option) (*nats.Conn, error) {

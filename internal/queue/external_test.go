@@ -23,13 +23,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 func storeOn(t *testing.T, servers ...*natsProcess) *testStore {
-	s := &testStore{config: Config{External: &External{}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testlog.New(t)}}
+	s := &testStore{config: Config{External: &External{Durability: AnyDurability}, MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testlog.New(t)}}
 	for _, p := range servers {
 		s.config.External.URLs = append(s.config.External.URLs, p.url())
 	}
@@ -100,6 +101,52 @@ func TestServerKilled(t *testing.T) {
 		before := accepted.Load()
 		require.Eventually(t, func() bool { return accepted.Load() > before+100 }, patience, time.Millisecond)
 	})
+}
+
+// A server that comes back with less than it had said it stored gives numbers
+// out again that a target has passed. What it accepts is delivered all the same.
+func TestServerLostData(t *testing.T) {
+	t.Parallel()
+	server := newNATSServer(t)
+	stop := func() {
+		require.NoError(t, server.cmd.Process.Signal(os.Interrupt))
+		_ = server.cmd.Wait()
+	}
+	require.NoError(t, server.start())
+	q := storeOn(t, server).open(t, "a")
+	reader := q.NewReader("a")
+	deliver := func(n int) {
+		acceptSoon(t, q, numbered(n))
+		require.NoError(t, next(t, reader).Settle())
+		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
+	}
+	deliver(0)
+	stop()
+	messages := filepath.Join(server.dir, "jetstream", "jetstream", "$G", "streams", "dovecot_push", "msgs")
+	kept := filepath.Join(t.TempDir(), "msgs")
+	require.NoError(t, os.CopyFS(kept, os.DirFS(messages)))
+	require.NoError(t, server.start())
+	const more = 10
+	for n := range more {
+		deliver(1 + n)
+	}
+	stop()
+	require.NoError(t, os.RemoveAll(messages))
+	require.NoError(t, os.CopyFS(messages, os.DirFS(kept)))
+	require.NoError(t, server.start())
+	missing := make(map[notification.Identity]bool)
+	for n := range more {
+		r := numbered(100 + n)
+		missing[r.ID] = true
+		acceptSoon(t, q, r)
+	}
+	for len(missing) > 0 {
+		g := next(t, reader)
+		for _, r := range g.Records {
+			delete(missing, r.ID)
+		}
+		require.NoError(t, g.Settle())
+	}
 }
 
 // Of three servers with three replicas one may die at any time.

@@ -31,6 +31,9 @@ func (q *Queue) setBack(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if !parked {
+			q.reached.Store(info.State.LastSeq)
+		}
 		for _, position := range positions {
 			if position.Delivered.Stream <= info.State.LastSeq {
 				continue

@@ -53,6 +53,9 @@ var (
 	// disk is full or read-only, the NATS cluster cannot be reached, or a
 	// write took too long.
 	ErrUnavailable = errors.New("queue is not available")
+	// ErrDurability, which is an [ErrUnavailable] as well, means that the NATS
+	// servers promise less than [External.Durability] demands.
+	ErrDurability = errors.New("the NATS servers promise too little")
 	// ErrTooLarge means that one notification is larger than a message of
 	// the store may be (NATS max_payload).
 	ErrTooLarge = errors.New("notification is too large for the queue")
@@ -123,8 +126,17 @@ type Queue struct {
 	// prepared is false until the streams, and the consumers of the targets in
 	// use, were seen once.
 	prepared atomic.Bool
+	// inspection is the last one; nil before the first, and where the store is
+	// embedded.
+	inspection atomic.Pointer[Inspection]
+	reinspect  chan struct{}
+	denied     denials
+	// autoReplicas is how many replicas there are where nobody said how many.
+	autoReplicas atomic.Int32
 	// unverified is whether some of them may have been lost since then.
 	unverified atomic.Bool
+	// reached is the number of the last group that is known to be stored.
+	reached atomic.Uint64
 	// configured are the targets that were put in use last, which belong
 	// together; guarded by change. known are those that have had a position.
 	configured []string
@@ -203,6 +215,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		settings:  cfg,
 		targets:   make(map[string]int),
 		wake:      make(chan struct{}, 1),
+		reinspect: make(chan struct{}, 1),
 	}
 	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	q.available = newAvailability(q.ctx)
@@ -213,6 +226,9 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	q.settled.Store(true)
 	q.wg.Go(q.keep)
 	q.wg.Go(q.trimLoop)
+	if q.server == nil {
+		q.wg.Go(q.inspectLoop)
+	}
 	q.wg.Go(func() {
 		q.commitLoop()
 		q.cancel()

@@ -57,7 +57,7 @@ var prefixes atomic.Int32
 // externalStore shares one server: tests differ in the prefix.
 func externalStore(t testing.TB) *testStore {
 	return &testStore{config: Config{
-		External: &External{URLs: []string{natsServer.shared(t)}}, Prefix: fmt.Sprintf("test_%d", prefixes.Add(1)),
+		External: &External{URLs: []string{natsServer.shared(t)}, Durability: AnyDurability}, Prefix: fmt.Sprintf("test_%d", prefixes.Add(1)),
 		MaxBytes: 32 << 20, MaxAge: time.Hour, Logger: testlog.New(t),
 	}}
 }

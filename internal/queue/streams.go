@@ -58,12 +58,11 @@ func (q *Queue) prepare(ctx context.Context) error {
 	} {
 		cfg.Storage = jetstream.FileStorage
 		cfg.MaxBytes = q.settings.MaxBytes
-		cfg.Replicas = q.replicas()
 		cfg.Duplicates = 100 * time.Millisecond // no message has an ID to compare
 		if cfg.Name == q.names.stream && q.server == nil {
 			cfg.Duplicates = repeatWindow
 		}
-		if err := q.ensureStream(ctx, cfg); err != nil {
+		if err := q.ensureReplicated(ctx, cfg); err != nil {
 			return fmt.Errorf("preparing the stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -83,6 +82,7 @@ func (q *Queue) prepare(ctx context.Context) error {
 		}
 	}
 	q.prepared.Store(true)
+	q.wakeInspection()
 	q.available.set(q.ctx)
 	return nil
 }
@@ -104,7 +104,34 @@ func (q *Queue) replicas() int {
 	if e := q.settings.External; e != nil && e.Replicas > 0 {
 		return e.Replicas
 	}
-	return 1
+	return max(1, int(q.autoReplicas.Load()))
+}
+
+// JetStream error codes that mean that a cluster has too few servers, or that
+// there is no cluster.
+const (
+	codeNoPeers      jetstream.ErrorCode = 10005
+	codeNotClustered jetstream.ErrorCode = 10074
+)
+
+// ensureReplicated is ensureStream with as many replicas as are configured, or
+// else three where the cluster has as many servers.
+func (q *Queue) ensureReplicated(ctx context.Context, cfg jetstream.StreamConfig) error {
+	e := q.settings.External
+	if e == nil || e.Replicas > 0 {
+		cfg.Replicas = q.replicas()
+		return q.ensureStream(ctx, cfg)
+	}
+	cfg.Replicas = enoughReplicas
+	err := q.ensureStream(ctx, cfg)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.ErrorCode == codeNoPeers || api.ErrorCode == codeNotClustered) {
+		cfg.Replicas = 1
+		err = q.ensureStream(ctx, cfg)
+	}
+	if err == nil && cfg.Name == q.names.stream {
+		q.autoReplicas.Store(int32(cfg.Replicas)) //nolint:gosec // 1 or 3
+	}
+	return err
 }
 
 func (q *Queue) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {
@@ -122,6 +149,9 @@ func (q *Queue) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) er
 	want.Retention, want.Discard = cfg.Retention, cfg.Discard
 	want.MaxBytes, want.MaxAge = cfg.MaxBytes, cfg.MaxAge
 	want.Replicas, want.Duplicates = cfg.Replicas, cfg.Duplicates
+	if e := q.settings.External; e != nil && e.Replicas == 0 {
+		want.Replicas = max(is.Replicas, cfg.Replicas) // the operator may have made more
+	}
 	if reflect.DeepEqual(want, is) {
 		return nil
 	}

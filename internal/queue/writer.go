@@ -47,14 +47,15 @@ func newWriter(nc *nats.Conn) (*writer, error) {
 	return w, err
 }
 
-// publish sends msg to a stream and waits for the stream's answer.
-func (w *writer) publish(ctx context.Context, msg *nats.Msg) error {
+// publish sends msg to a stream and waits for the stream's answer: the number
+// that the message has there.
+func (w *writer) publish(ctx context.Context, msg *nats.Msg) (number uint64, err error) {
 	if !strings.HasPrefix(msg.Reply, w.inbox) { // the answer to an earlier attempt is as good
 		w.sent++
 		msg.Reply = w.inbox + strconv.FormatUint(w.sent, 10)
 	}
 	if err := w.nc.PublishMsg(msg); err != nil {
-		return err
+		return 0, err
 	}
 	for {
 		select {
@@ -62,48 +63,48 @@ func (w *writer) publish(ctx context.Context, msg *nats.Msg) error {
 			if reply.Subject != msg.Reply { // to one that was given up on
 				continue
 			}
-			err := ackOf(reply)
+			number, err := ackOf(reply)
 			if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeStillBeingStored {
 				continue
 			}
-			return err
+			return number, err
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, ctx.Err()
 		}
 	}
 }
 
-// ackOf returns nil if the stream has stored the message.
-func ackOf(reply *nats.Msg) error {
-	if saysStored(reply.Data) {
-		return nil
+// ackOf returns the number that the stream has stored the message with.
+func ackOf(reply *nats.Msg) (number uint64, err error) {
+	if number, ok := saysStored(reply.Data); ok {
+		return number, nil
 	}
 	if len(reply.Data) == 0 && reply.Header.Get("Status") == "503" {
-		return jetstream.ErrNoStreamResponse
+		return 0, jetstream.ErrNoStreamResponse
 	}
 	var ack struct {
 		*jetstream.PubAck
 		Error *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(reply.Data, &ack); err != nil {
-		return fmt.Errorf("%w: %w", jetstream.ErrInvalidJSAck, err)
+		return 0, fmt.Errorf("%w: %w", jetstream.ErrInvalidJSAck, err)
 	}
 	switch {
 	case ack.Error != nil:
-		return ack.Error
+		return 0, ack.Error
 	case ack.PubAck == nil || ack.Stream == "":
-		return jetstream.ErrInvalidJSAck
+		return 0, jetstream.ErrInvalidJSAck
 	default:
-		return nil
+		return ack.Sequence, nil
 	}
 }
 
 // saysStored recognises the usual answer, {"stream":"dovecot_push","seq":7}:
 // to decode it as JSON takes longer than all else that is done with it.
-func saysStored(answer []byte) bool {
+func saysStored(answer []byte) (stored uint64, ok bool) {
 	rest, begins := bytes.CutPrefix(answer, []byte(`{"stream":"`))
 	name, rest, goesOn := bytes.Cut(rest, []byte(`","seq":`))
 	number, ends := bytes.CutSuffix(rest, []byte(`}`))
-	_, err := strconv.ParseUint(string(number), 10, 64)
-	return begins && goesOn && ends && err == nil && len(name) > 0 && bytes.IndexByte(name, '"') < 0
+	stored, err := strconv.ParseUint(string(number), 10, 64)
+	return stored, begins && goesOn && ends && err == nil && len(name) > 0 && bytes.IndexByte(name, '"') < 0
 }
