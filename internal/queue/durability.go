@@ -322,7 +322,7 @@ func (q *Queue) problems(ctx context.Context, i *Inspection) (all []string) {
 		say("the NATS server %s has version %s: 2.11 or later is needed", nc.ConnectedServerName(), version)
 	}
 	if size := q.conn.Load().maxPayload.Load(); size < wantedPayload {
-		say("max_payload of the NATS servers is %d bytes: a notification of 1 MiB, which max_body allows, needs %d", size, int64(wantedPayload))
+		say("max_payload of the NATS servers is %d bytes: a notification of 6 MiB, which max_body allows unless it is set, needs %d", size, int64(wantedPayload))
 	}
 	if info, err := q.js().AccountInfo(ctx); err == nil {
 		q.change.RLock()
@@ -351,9 +351,9 @@ func (q *Queue) problems(ctx context.Context, i *Inspection) (all []string) {
 	return all
 }
 
-// wantedPayload is what the largest notification needs: its body as it came,
-// and what is known about it.
-const wantedPayload = 1<<20 + 64<<10
+// wantedPayload is what the largest notification needs, unless max_body is set:
+// its body as it came, and what is known about it.
+const wantedPayload = 6<<20 + 64<<10
 
 func olderThan(version string, major, minor int) bool {
 	var a, b int

@@ -171,7 +171,7 @@ func TestDeniedPermissions(t *testing.T) {
 		`{ user: deaf, password: secret, permissions: { publish: ["`+strings.Join(publish, `","`)+`"], subscribe: ["nothing"] } }`,
 		`{ user: purge, password: secret, permissions: { publish: { deny: ["$JS.API.STREAM.PURGE.>"] } } }`,
 		`{ user: delete, password: secret, permissions: { publish: { deny: ["$JS.API.STREAM.MSG.DELETE.>"] } } }`)
-	server := withConfig(t, "jetstream { sync_interval: always }\nmax_payload: 2MB\nauthorization { users: ["+strings.Join(users, "\n")+"] }")
+	server := withConfig(t, "jetstream { sync_interval: always }\nmax_payload: 7MB\nauthorization { users: ["+strings.Join(users, "\n")+"] }")
 	require.NoError(t, server.start())
 	open := func(t *testing.T, user string) *Queue {
 		s := storeOn(t, server)
