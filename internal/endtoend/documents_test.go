@@ -21,7 +21,7 @@ import (
 // secrets are what the documents take from the environment.
 var secrets = []string{
 	"NOTIFY_PASSWORD=try-it", "NOTIFY_PASSWORD_BEFORE=before", "OX_LOGIN=login", "OX_PASSWORD=secret",
-	"IMAP_MASTER_USER=boss", "IMAP_MASTER_PASSWORD=secret", "NATS_USER=nats", "NATS_PASSWORD=secret", "DOVEADM_API_SECRET=secret",
+	"IMAP_MASTER_USER=boss", "IMAP_MASTER_PASSWORD=secret", "NATS_USER=nats", "NATS_PASSWORD=secret", "PUSH_PASSWORD=secret", "DOVEADM_API_SECRET=secret",
 	"WEBHOOK_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "CHAT_URL=https://chat.example/hook",
 	"NTFY_TOKEN=tk_x", "GOTIFY_KEY=x", "MATRIX_TOKEN=x", "HOME_ASSISTANT_TOKEN=x",
 	"SLACK_WEBHOOK_URL=https://hooks.slack.com/services/T0/B0/x", "MATTERMOST_WEBHOOK_URL=https://mattermost.example/hooks/x",

@@ -129,7 +129,7 @@ func (q *Queue) ensureReplicated(ctx context.Context, cfg jetstream.StreamConfig
 		err = q.ensureStream(ctx, cfg)
 	}
 	if err == nil && cfg.Name == q.names.stream {
-		q.autoReplicas.Store(int32(cfg.Replicas)) //nolint:gosec // 1 or 3
+		q.autoReplicas.Store(int32(cfg.Replicas))
 	}
 	return err
 }
