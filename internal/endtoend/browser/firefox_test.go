@@ -189,10 +189,17 @@ func TestFirefoxConsole(t *testing.T) {
 	p := tab{f, t}
 	p.open(startStandIn(t, page.Options{}).site)
 	p.awaitVisible("#sign-in")
-	for _, script := range []string{"setTimeout(() => { throw new Error('uncaught') })", "fetch('https://example.com/').catch(() => {})"} {
-		before := len(f.complaints)
+	for script, complaints := range map[string][]string{
+		"setTimeout(() => { throw new Error('uncaught') })": {"uncaught"},
+		"fetch('https://example.com/').catch(() => {})":     {"Content-Security-Policy", "the policy forbids"}, // Firefox's and ours
+	} {
 		p.do(script)
-		assert.Eventually(t, func() bool { p.do(""); return len(f.complaints) > before }, waitTimeout, waitTimeout/1000, script)
+		for _, complaint := range complaints {
+			assert.Eventually(t, func() bool {
+				p.do("")
+				return slices.ContainsFunc(f.complaints, func(text string) bool { return strings.Contains(text, complaint) })
+			}, waitTimeout, waitTimeout/1000, "%s: %s", script, complaint)
+		}
 	}
 	f.complaints = nil
 }
