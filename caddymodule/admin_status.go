@@ -39,7 +39,7 @@ type (
 	DevicesStatus = adminapi.DevicesStatus
 	// DoveAdmStatus is one endpoint of the DoveAdm HTTP API.
 	DoveAdmStatus = adminapi.DoveAdmStatus
-	// RegistrationStatus is how it stands with registration as a whole.
+	// RegistrationStatus is the state of registration as a whole.
 	RegistrationStatus = adminapi.RegistrationStatus
 	// RegistrationPass is one look at all users.
 	RegistrationPass = adminapi.RegistrationPass

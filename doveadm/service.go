@@ -100,7 +100,7 @@ func (c *Client) bringBack(e *endpoint) {
 }
 
 // Probe asks each endpoint for the list of its commands now, whether or not it is
-// in service, and returns what came of it in the order of [Client.Endpoints]:
+// in service, and returns the results in the order of [Client.Endpoints]:
 // nil for one that takes the secret. It changes nothing about who is in service.
 func (c *Client) Probe(ctx context.Context) []error {
 	errs := make([]error, len(c.pool.endpoints))

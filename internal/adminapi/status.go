@@ -140,7 +140,7 @@ type DoveAdmStatus struct {
 	Since *time.Time `json:"since,omitempty"`
 }
 
-// RegistrationStatus is how it stands with registration as a whole.
+// RegistrationStatus is the state of registration as a whole.
 type RegistrationStatus struct {
 	// on_subscribe, all or off; and doveadm or imap.
 	Users string `json:"users"`
