@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -112,7 +113,9 @@ func clientFrom(address string) *http.Client {
 }
 
 func notifyWith(ctx context.Context, client *http.Client, address, password string) (status int, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+address+notifyPath, strings.NewReader(body))
+	notification := newForm(body)
+	notification.next()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://"+address+notifyPath, bytes.NewReader(notification.text))
 	if err != nil {
 		return 0, err
 	}
