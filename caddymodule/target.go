@@ -26,7 +26,7 @@ type Target interface {
 // doctor. Others are judged by their last attempt.
 type Prober interface {
 	// Probe asks the receiver something that has no effect there, and returns
-	// what that was, without secrets, and what came of it.
+	// what that was, without secrets, and the result.
 	Probe(ctx context.Context) (asked string, result Result)
 }
 

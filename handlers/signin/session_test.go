@@ -289,7 +289,7 @@ func TestStoresDown(t *testing.T) {
 	s.keyErr = nil
 
 	revoked := s.cfg.Revoked
-	s.cfg.Revoked = func(context.Context, Session) (bool, error) { return false, errors.New("not read so far") }
+	s.cfg.Revoked = func(context.Context, Session) (bool, error) { return false, errors.New("not read yet") }
 	s.gate = New(s.cfg)
 	status, body, _ := s.whoami(cookie)
 	require.Equal(t, http.StatusServiceUnavailable, status)

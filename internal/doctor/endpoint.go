@@ -69,7 +69,7 @@ func Endpoint(ctx context.Context, way Way) []Finding {
 		return r.findings
 	}
 	client := &http.Client{
-		// A connection for each request: whoever shares the port takes part of them.
+		// A connection for each request: another process on the port takes some of them.
 		Transport:     &http.Transport{TLSHandshakeTimeout: probeTimeout, TLSClientConfig: config, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
