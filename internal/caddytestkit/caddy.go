@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -43,7 +44,7 @@ type Caddy struct {
 	binary  string
 	env     []string
 	sockets []*os.File
-	log     *logBuffer
+	log     *os.File
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -80,6 +81,7 @@ func New(t testing.TB, env ...string) *Caddy {
 			log := c.Log()
 			t.Logf("end of the log of Caddy:\n%s", log[max(0, len(log)-enough):])
 		}
+		_ = c.log.Close()
 	})
 	return c
 }
@@ -91,7 +93,12 @@ func Prepare(binary, dir string, env ...string) (*Caddy, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Caddy{Dir: dir, Admin: "127.0.0.1:" + strconv.Itoa(port), binary: binary, log: new(logBuffer)}
+	c := &Caddy{Dir: dir, Admin: "127.0.0.1:" + strconv.Itoa(port), binary: binary}
+	// The processes write to the file without a copy in between: what Caddy
+	// logged before it answered can be read as soon as the answer is there.
+	if c.log, err = os.OpenFile(filepath.Join(dir, "caddy.log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+		return nil, err
+	}
 	c.env = append(os.Environ(),
 		"CADDY_ADMIN="+c.Admin,
 		"HOME="+c.Dir,
@@ -233,8 +240,15 @@ func (c *Caddy) PID() int {
 	return c.cmd.Process.Pid
 }
 
-// Log is what the process has printed so far.
-func (c *Caddy) Log() string { return c.log.String() }
+// Log is what the processes of c have printed, up to the last line that was
+// written before the call.
+func (c *Caddy) Log() string {
+	content, err := io.ReadAll(io.NewSectionReader(c.log, 0, math.MaxInt64))
+	if err != nil {
+		return fmt.Sprintf("%s\nreading the log: %v", content, err)
+	}
+	return string(content)
+}
 
 // RootCA is the file with the root certificate of Caddy's internal CA.
 func (c *Caddy) RootCA() string {
@@ -287,22 +301,4 @@ func Binary(t testing.TB) string {
 func Repository() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..")
-}
-
-// logBuffer collects what a process prints.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
