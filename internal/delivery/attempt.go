@@ -197,23 +197,30 @@ func (l *lane) coalescedLate(group keeper, j *job) {
 	}
 }
 
-// bury makes a dead letter of j, which is in the line.
+// bury makes a dead letter of j, which is in the line. What waits behind it goes
+// on when the letter is stored: dead letters of a mailbox keep its order.
 func (l *lane) bury(j *job, r Result, took time.Duration) {
+	stored := l.storeDeadLetter(j, r, took)
 	l.line.done(j, false)
-	l.giveUp(j, r, took)
+	l.settle(j, stored)
 }
 
-// giveUp makes a dead letter of j. Where the queue cannot take it, j stays
-// unsettled: the queue gives it out again.
+// giveUp makes a dead letter of j, which is not in the line.
 func (l *lane) giveUp(j *job, r Result, took time.Duration) {
+	l.settle(j, l.storeDeadLetter(j, r, took))
+}
+
+// storeDeadLetter reports whether the queue took it. Where it did not, j stays
+// unsettled: the queue gives it out again.
+func (l *lane) storeDeadLetter(j *job, r Result, took time.Duration) bool {
 	err := l.queue.Bury(context.Background(), l.Name, j.record, r.Reason) // which takes a few seconds at most
 	if err != nil {
 		l.log.Error("the queue cannot store a dead letter: the notification will be attempted again", "error", err)
-	} else {
-		l.tell(j, Attempt{Result: r, Took: took, Dead: true})
-		l.log.Warn("gave up on a notification: it is a dead letter now", "id", j.record.ID, "reason", r.Reason, "error", r.Err)
+		return false
 	}
-	l.settle(j, err == nil)
+	l.tell(j, Attempt{Result: r, Took: took, Dead: true})
+	l.log.Warn("gave up on a notification: it is a dead letter now", "id", j.record.ID, "reason", r.Reason, "error", r.Err)
+	return true
 }
 
 func (l *lane) tell(j *job, a Attempt) {

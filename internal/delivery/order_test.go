@@ -76,6 +76,27 @@ func TestOrderAfterFailure(t *testing.T) {
 	}
 }
 
+// Dead letters of a mailbox are in the order of its notifications: a replay
+// goes through them one after the other.
+func TestOrderOfDeadLetters(t *testing.T) {
+	q, _ := testQueue(t)
+	target := newDevices("")
+	target.answer = func(context.Context, string, int) Result { return Result{Outcome: Refused, Reason: "status_400"} }
+	const each = 300
+	for n := range each {
+		acceptMail(t, q, 7, n, n+1)
+	}
+	startLanes(t, q, nil, Lane{Name: "a", Target: target})
+	requireStats(t, q, map[string]queue.TargetStats{"a": {Dead: each}})
+	var got []int
+	for letter, err := range q.DeadLetters(t.Context(), queue.DeadLetterFilter{}) {
+		require.NoError(t, err)
+		got = append(got, int(letter.Record.UID))
+	}
+	require.Len(t, got, each)
+	require.True(t, slices.IsSorted(got), "%v", got)
+}
+
 // A mailbox that gets more than can be delivered one by one does not hold up
 // the others.
 func TestOverflow(t *testing.T) {
