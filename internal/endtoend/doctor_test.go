@@ -6,6 +6,8 @@ package endtoend
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -367,24 +370,35 @@ func TestDoctorOnAnIPv6Address(t *testing.T) {
 	assert.Regexp(t, `PROBLEM +endpoint-tls: .* with the server name \[::1\], as Dovecot sends it: the server ends the handshake`, out)
 }
 
-// While Caddy starts, it is not said that nothing is configured.
+// While Caddy starts, it is not said that nothing is configured. The start
+// waits for a secret whose file is a pipe until the test writes into it.
 func TestCommandWhileCaddyStarts(t *testing.T) {
 	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
-	require.NoError(t, err)
-	defer silent.Close()
+	pipe := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	c := caddytestkit.New(t)
 	started := make(chan error, 1)
 	go func() {
-		started <- c.Run("{\n\tdovecot_push {\n\t\tqueue nats nats://" + silent.Addr().String() + "\n\t}\n}\n")
+		started <- c.Run(fmt.Sprintf(`{
+	dovecot_push {
+		doveadm http://127.0.0.1:1/doveadm/v1 {
+			api_secret {file.%s}
+		}
+	}
+}
+`, pipe))
 	}()
-	require.Eventually(t, func() bool {
-		out, err := c.Command("dovecot-push", "status", "--address", c.Admin)
-		require.NotContains(t, out, "has no dovecot_push")
-		return err != nil && strings.Contains(out, "Caddy is still starting")
-	}, waitTimeout, waitTimeout/100)
-	c.Kill()
-	<-started
+	secret, err := os.OpenFile(pipe, os.O_WRONLY, 0) // returns when Caddy reads
+	require.NoError(t, err)
+	out, err := c.Command("dovecot-push", "status", "--address", c.Admin)
+	require.Error(t, err)
+	assert.NotContains(t, out, "has no dovecot_push")
+	assert.Contains(t, out, "Caddy is still starting")
+	_, err = secret.WriteString("secret")
+	require.NoError(t, errors.Join(err, secret.Close()))
+	require.NoError(t, <-started)
+	out, err = c.Command("dovecot-push", "status", "--address", c.Admin)
+	require.NoError(t, err, out)
 }
 
 // withDoveAdm is a front that registers users over a Dovecot, with options of
