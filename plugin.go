@@ -11,4 +11,5 @@ package dovecotpush
 
 import (
 	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule"
+	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule/command"
 )

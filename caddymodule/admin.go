@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -20,9 +21,6 @@ import (
 func init() {
 	caddy.RegisterModule(adminAPI{})
 }
-
-// adminPrefix is where the routes are in Caddy's admin API.
-const adminPrefix = "/dovecot_push/"
 
 // maxAdminBody bounds the body of a request to the admin API, in bytes.
 const maxAdminBody = 1 << 20
@@ -41,7 +39,7 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: adminPrefix, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
+	return []caddy.AdminRoute{{Pattern: adminapi.Prefix, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
 }
 
 // adminHandler answers one route. The value it returns is written as JSON; nil
@@ -53,33 +51,41 @@ type adminHandler func(a *App, r *http.Request) (any, error)
 type adminStream func(w http.ResponseWriter) error
 
 // adminRoutes are all routes, in the patterns of http.ServeMux without
-// adminPrefix, such as "GET status". Each feature has its own in its own file.
+// [adminapi.Prefix]. Each feature has its handlers in a file of its own.
 var adminRoutes = map[string]adminHandler{
 	"GET status":       getStatus,
+	"POST probe":       postProbe,
 	"GET health/live":  getHealthLive,
 	"GET health/ready": getHealthReady,
-	"GET follow":       getFollow,
-	"POST test":        postTest,
+
+	"GET follow": getFollow,
+	"POST test":  postTest,
+
+	"GET dead_letters":         getDeadLetters,
+	"POST dead_letters/replay": replayDeadLetters,
+	"DELETE dead_letters":      deleteDeadLetters,
+	"DELETE targets":           dropTarget,
+
+	"GET registrations":           getRegistrations,
+	"POST registrations":          postRegistrations,
+	"PUT registrations/{user}":    putRegistration,
+	"DELETE registrations/{user}": deleteRegistration,
+
+	"GET subscriptions":         getSubscriptions,
+	"DELETE subscriptions/{id}": deleteSubscription,
+	"GET vapid":                 getVAPID,
+	"POST vapid/rotate":         rotateVAPID,
 }
 
 // adminMux finds the route. It is made once, because patterns are fixed.
 var adminMux = sync.OnceValue(func() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, handler := range adminRoutes {
-		method, path := splitPattern(pattern)
-		mux.Handle(method+" "+adminPrefix+path, handler)
+		method, path, _ := strings.Cut(pattern, " ")
+		mux.Handle(method+" "+adminapi.Prefix+path, handler)
 	}
 	return mux
 })
-
-func splitPattern(pattern string) (method, path string) {
-	for i := range pattern {
-		if pattern[i] == ' ' {
-			return pattern[:i], pattern[i+1:]
-		}
-	}
-	panic("admin route without method: " + pattern)
-}
 
 // adminAnswer carries what a handler returns through http.ServeMux to Caddy.
 type adminAnswer struct {
@@ -121,8 +127,13 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return app.serveAdmin(w, r)
+}
+
+// serveAdmin answers a request for one of the routes.
+func (a *App) serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
-	answer := &adminAnswer{ResponseWriter: w, app: app}
+	answer := &adminAnswer{ResponseWriter: w, app: a}
 	adminMux().ServeHTTP(answer, r)
 	return apiError(answer.err)
 }

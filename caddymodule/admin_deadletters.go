@@ -14,49 +14,19 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
 // deadLettersPage is how many dead letters one answer has at most.
 const deadLettersPage = 1000
 
-// DeadLetters is what GET /dovecot_push/dead_letters answers.
-type DeadLetters struct {
-	DeadLetters []DeadLetter `json:"dead_letters"`
-	// If there are more: the value of from for the next page.
-	Next uint64 `json:"next,omitempty"`
+func replayDeadLetters(a *App, r *http.Request) (any, error) {
+	return a.changeDeadLetters(r, func(q *queue.Queue, d queue.DeadLetter) error { return q.Replay(r.Context(), d) })
 }
 
-// DeadLetter is a notification that a target gave up on.
-type DeadLetter struct {
-	Number   uint64    `json:"number"`
-	ID       string    `json:"id"`
-	Target   string    `json:"target"`
-	Reason   string    `json:"reason"`
-	Attempts int       `json:"attempts"`
-	Accepted time.Time `json:"accepted"`
-	Buried   time.Time `json:"buried"`
-	// What Dovecot sent, only if it was asked for.
-	Body json.RawMessage `json:"body,omitempty"`
-}
-
-// Changed is how many dead letters were replayed or deleted, and how many
-// could not be.
-type Changed struct {
-	Done   int `json:"done"`
-	Failed int `json:"failed"`
-	// The first failure.
-	Error string `json:"error,omitempty"`
-}
-
-func init() {
-	adminRoutes["GET dead_letters"] = getDeadLetters
-	adminRoutes["POST dead_letters/replay"] = func(a *App, r *http.Request) (any, error) {
-		return a.changeDeadLetters(r, func(q *queue.Queue, d queue.DeadLetter) error { return q.Replay(r.Context(), d) })
-	}
-	adminRoutes["DELETE dead_letters"] = func(a *App, r *http.Request) (any, error) {
-		return a.changeDeadLetters(r, func(q *queue.Queue, d queue.DeadLetter) error { return q.DeleteDeadLetter(r.Context(), d.Number) })
-	}
+func deleteDeadLetters(a *App, r *http.Request) (any, error) {
+	return a.changeDeadLetters(r, func(q *queue.Queue, d queue.DeadLetter) error { return q.DeleteDeadLetter(r.Context(), d.Number) })
 }
 
 // openQueueOf is the queue for a route of the admin API.
@@ -78,7 +48,7 @@ func getDeadLetters(a *App, r *http.Request) (any, error) {
 		return nil, err
 	}
 	content := r.FormValue("content") == "true"
-	answer := DeadLetters{DeadLetters: []DeadLetter{}}
+	answer := adminapi.DeadLetters{DeadLetters: []adminapi.DeadLetter{}}
 	for d, err := range q.DeadLetters(r.Context(), filter) {
 		if err != nil {
 			return nil, err
@@ -87,7 +57,7 @@ func getDeadLetters(a *App, r *http.Request) (any, error) {
 			answer.Next = d.Number
 			break
 		}
-		letter := DeadLetter{
+		letter := adminapi.DeadLetter{
 			Number: d.Number, ID: d.Record.ID.String(), Target: d.Target, Reason: d.Reason,
 			Attempts: d.Record.Attempts, Accepted: d.Record.Accepted, Buried: d.Buried,
 		}
@@ -123,7 +93,7 @@ func (a *App) changeDeadLetters(r *http.Request, change func(*queue.Queue, queue
 	if chosen == (queue.DeadLetterFilter{}) && number == 0 && query.Get("all") != "true" {
 		return nil, badRequest("choose dead letters by number, id, target, before or after, or say all=true")
 	}
-	var changed Changed
+	var changed adminapi.Changed
 	for d, err := range q.DeadLetters(r.Context(), filter) {
 		if err != nil {
 			return nil, err

@@ -13,16 +13,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-const (
-	// followTime is how long a notification is followed unless asked
-	// otherwise, maxFollowTime how long at most.
-	followTime    = 30 * time.Second
-	maxFollowTime = 10 * time.Minute
-)
+// maxFollowTime is how long a notification is followed at most.
+const maxFollowTime = 10 * time.Minute
 
 // getFollow streams the steps of the notifications of users, or of the mail with
 // a subject, whatever name it is reported by, one JSON object a line:
@@ -41,7 +38,7 @@ func getFollow(a *App, r *http.Request) (any, error) {
 		}
 		users[i] = user
 	}
-	wait := followTime
+	wait := adminapi.FollowTime
 	if s := r.FormValue("time"); s != "" {
 		d, err := caddy.ParseDuration(s)
 		if err != nil || d <= 0 || d > maxFollowTime {
@@ -58,10 +55,10 @@ func getFollow(a *App, r *http.Request) (any, error) {
 	}), nil
 }
 
-func (a *App) writeSteps(ctx context.Context, w http.ResponseWriter, steps <-chan Step) error {
+func (a *App) writeSteps(ctx context.Context, w http.ResponseWriter, steps <-chan adminapi.Step) error {
 	flush := http.NewResponseController(w)
 	enc := json.NewEncoder(w)
-	for step := (Step{What: "following", Time: time.Now(), Targets: a.targetNames()}); ; {
+	for step := (adminapi.Step{What: "following", Time: time.Now(), Targets: a.targetNames()}); ; {
 		if err := enc.Encode(step); err != nil {
 			return err
 		}
@@ -73,7 +70,7 @@ func (a *App) writeSteps(ctx context.Context, w http.ResponseWriter, steps <-cha
 		case <-ctx.Done():
 			return nil
 		case <-a.events.ctx.Done(): // what happens from now on happens elsewhere
-			return enc.Encode(Step{What: "reloaded", Time: time.Now()})
+			return enc.Encode(adminapi.Step{What: "reloaded", Time: time.Now()})
 		}
 	}
 }

@@ -20,10 +20,6 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
-func init() {
-	adminRoutes["POST probe"] = postProbe
-}
-
 // probeTimeout bounds a probe of everything.
 const probeTimeout = 10 * time.Second
 

@@ -13,18 +13,12 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
-func init() {
-	adminRoutes["GET registrations"] = getRegistrations
-	adminRoutes["PUT registrations/{user}"] = putRegistration
-	adminRoutes["DELETE registrations/{user}"] = deleteRegistration
-	adminRoutes["POST registrations"] = postRegistrations
-}
-
 // registrationStatus is nil where nobody is registered.
-func (a *App) registrationStatus() *RegistrationStatus {
+func (a *App) registrationStatus() *adminapi.RegistrationStatus {
 	r := a.registrations.Load()
 	if r == nil {
 		return nil
@@ -33,14 +27,14 @@ func (a *App) registrationStatus() *RegistrationStatus {
 	if a.isOver(s.Err) {
 		s.Trouble, s.Err = "", nil
 	}
-	status := &RegistrationStatus{
+	status := &adminapi.RegistrationStatus{
 		Users: string(s.Policy), Via: a.Register.Via, Up: s.Trouble == "", Reason: string(s.Trouble),
 	}
 	if s.Err != nil {
 		status.Error = s.Err.Error()
 	}
 	if p := s.Pass; p != nil {
-		status.Pass = &RegistrationPass{
+		status.Pass = &adminapi.RegistrationPass{
 			Started: p.Started, Ended: p.Ended, Users: p.Users, Done: p.Done, States: make(map[string]int, len(p.States)),
 			Registered: p.Registered, Unregistered: p.Unregistered,
 		}
@@ -120,32 +114,12 @@ func deleteRegistration(a *App, r *http.Request) (any, error) {
 	return newRegistration(reg), registrationError(err)
 }
 
-// manyUsers is the body of POST registrations.
-type manyUsers struct {
-	// register or unregister
-	Action string `json:"action"`
-	// The users, or all of them: those that Dovecot lists, to be registered;
-	// those about whom something is known, to be unregistered.
-	Users []string `json:"users,omitempty"`
-	All   bool     `json:"all,omitempty"`
-	// Overwrite entries that something else has set.
-	Takeover bool `json:"takeover,omitempty"`
-}
-
-// manyLine is a line of the answer: first how many users there are, then each
-// of them, and an error if it ends early.
-type manyLine struct {
-	Total        int           `json:"total,omitempty"`
-	Registration *Registration `json:"registration,omitempty"`
-	Error        string        `json:"error,omitempty"`
-}
-
 func postRegistrations(a *App, r *http.Request) (any, error) {
 	reconciler, err := a.reconciler(r.Context())
 	if err != nil {
 		return nil, registrationError(err)
 	}
-	var many manyUsers
+	var many adminapi.RegistrationsChange
 	if err := readJSON(r, &many); err != nil {
 		return nil, err
 	}
@@ -156,10 +130,10 @@ func postRegistrations(a *App, r *http.Request) (any, error) {
 		return nil, badRequest("action is register or unregister, not %q", many.Action)
 	}
 	return lines(func(line func(any) error) error {
-		total := func(n int) { _ = line(manyLine{Total: n}) }
+		total := func(n int) { _ = line(adminapi.RegistrationsLine{Total: n}) }
 		report := func(reg registration.Registration) {
 			r := newRegistration(reg)
-			_ = line(manyLine{Registration: &r})
+			_ = line(adminapi.RegistrationsLine{Registration: &r})
 		}
 		if many.Action == "register" {
 			return reconciler.RegisterMany(r.Context(), many.Users, many.Takeover, total, report)
@@ -182,7 +156,7 @@ func lines(write func(line func(any) error) error) adminStream {
 			return control.Flush()
 		})
 		if err != nil {
-			_ = enc.Encode(manyLine{Error: err.Error()})
+			_ = enc.Encode(adminapi.RegistrationsLine{Error: err.Error()})
 		}
 		return nil
 	}

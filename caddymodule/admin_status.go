@@ -19,32 +19,6 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
-// The answer of GET /dovecot_push/status.
-type (
-	// Status is how the running app is.
-	Status = adminapi.Status
-	// Version is what a binary was built from.
-	Version = adminapi.Version
-	// EndpointStatus is one notify endpoint.
-	EndpointStatus = adminapi.EndpointStatus
-	// QueueStatus is the state of the queue.
-	QueueStatus = adminapi.QueueStatus
-	// RemovedTarget is what is kept for a target that is no longer configured.
-	RemovedTarget = adminapi.RemovedTarget
-	// TargetStatus is the state of one target.
-	TargetStatus = adminapi.TargetStatus
-	// TargetFailure is an attempt that failed.
-	TargetFailure = adminapi.TargetFailure
-	// DevicesStatus is how many devices are subscribed.
-	DevicesStatus = adminapi.DevicesStatus
-	// DoveAdmStatus is one endpoint of the DoveAdm HTTP API.
-	DoveAdmStatus = adminapi.DoveAdmStatus
-	// RegistrationStatus is the state of registration as a whole.
-	RegistrationStatus = adminapi.RegistrationStatus
-	// RegistrationPass is one look at all users.
-	RegistrationPass = adminapi.RegistrationPass
-)
-
 // processStart is when the counters began.
 var processStart = time.Now()
 
@@ -55,12 +29,12 @@ func getStatus(a *App, r *http.Request) (any, error) {
 	return a.status(r.Context()), nil
 }
 
-func (a *App) status(ctx context.Context) Status {
-	status := Status{
-		Version: version(),
+func (a *App) status(ctx context.Context) adminapi.Status {
+	status := adminapi.Status{
+		Version: version,
 		Since:   processStart, Instance: instance, Endpoints: a.endpoints,
 		Requests: counts(notifyRequests, "result"), Refused: counts(guardRefused, "reason"),
-		Queue: QueueStatus{MaxBytes: a.Queue.MaxBytes}, Targets: []TargetStatus{}, DoveAdm: a.doveadmStatus(),
+		Queue: adminapi.QueueStatus{MaxBytes: a.Queue.MaxBytes}, Targets: []adminapi.TargetStatus{}, DoveAdm: a.doveadmStatus(),
 	}
 	if free, known := a.diskFree(); known {
 		status.Queue.DiskFree = &free
@@ -89,7 +63,7 @@ func (a *App) status(ctx context.Context) Status {
 	status.Queue.Removed = removedTargets(stats)
 	for _, name := range a.targetNames() {
 		t, engine := stats.Targets[name], a.engine.Status(name)
-		target := TargetStatus{
+		target := adminapi.TargetStatus{
 			Name: name, Up: !engine.Down, InFlight: engine.InFlight,
 			Waiting: t.Waiting, Parked: t.Parked, DeadLetters: t.Dead,
 			Attempts:     counts(attempts, "outcome", "target", name),
@@ -101,12 +75,12 @@ func (a *App) status(ctx context.Context) Status {
 		}
 		status.Targets = append(status.Targets, target)
 	}
-	slices.SortFunc(status.Targets, func(a, b TargetStatus) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(status.Targets, func(a, b adminapi.TargetStatus) int { return strings.Compare(a.Name, b.Name) })
 	return status
 }
 
 // devicesStatus is nil without Web Push, and before it has started.
-func (a *App) devicesStatus() *DevicesStatus {
+func (a *App) devicesStatus() *adminapi.DevicesStatus {
 	w := a.webpush()
 	if w == nil {
 		return nil
@@ -117,7 +91,7 @@ func (a *App) devicesStatus() *DevicesStatus {
 		return nil
 	}
 	all, confirmed := w.store.Count()
-	return &DevicesStatus{Confirmed: confirmed, Unconfirmed: all - confirmed}
+	return &adminapi.DevicesStatus{Confirmed: confirmed, Unconfirmed: all - confirmed}
 }
 
 // signedOutStatus is nil where nobody signs in, and before that has started.
@@ -157,7 +131,7 @@ var strangers = [2]netip.Addr{netip.MustParseAddr("203.0.113.77"), netip.MustPar
 // addEndpoint notes a notify endpoint, while the configuration is provisioned.
 func (a *App) addEndpoint(ctx caddy.Context, n *Notify) {
 	allow := n.gate.guard.Allow
-	e := EndpointStatus{
+	e := adminapi.EndpointStatus{
 		Path:        n.Path,
 		Nobody:      allow.Len() == 0 && len(n.gate.guard.Sources) == 0,
 		Everybody:   allow.Contains(strangers[0]) || allow.Contains(strangers[1]),

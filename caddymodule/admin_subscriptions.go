@@ -7,48 +7,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
-
-// Subscriptions is what GET /dovecot_push/subscriptions answers: the devices of
-// one user.
-type Subscriptions struct {
-	User          string         `json:"user"`
-	Subscriptions []Subscription `json:"subscriptions"`
-}
-
-// Subscription is one device. Its endpoint and its keys are never shown: whoever
-// has them can send to it.
-type Subscription struct {
-	ID string `json:"id"`
-	// What its user calls it.
-	Name string `json:"name"`
-	// The host of its push service.
-	PushService string `json:"push_service"`
-	// Whether it has proved that it is there. Mail is only sent to one that has.
-	Confirmed bool      `json:"confirmed"`
-	Created   time.Time `json:"created"`
-	// When it ends, unless it is used before.
-	Expires time.Time `json:"expires"`
-	// The last message that was sent to it, tests included.
-	LastDelivery *LastDelivery `json:"last_delivery,omitempty"`
-}
-
-// LastDelivery is what came of a message.
-type LastDelivery struct {
-	Time time.Time `json:"time"`
-	// delivered, try_again, refused or misconfigured.
-	Outcome string `json:"outcome"`
-}
-
-func init() {
-	adminRoutes["GET subscriptions"] = getSubscriptions
-	adminRoutes["DELETE subscriptions/{id}"] = deleteSubscription
-}
 
 var errNoDevices = errors.New("no deliver webpush is configured, so there are no devices")
 
@@ -82,19 +46,19 @@ func getSubscriptions(a *App, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, subscriptionError(err)
 	}
-	answer := Subscriptions{User: user, Subscriptions: make([]Subscription, len(devices))}
+	answer := adminapi.Subscriptions{User: user, Subscriptions: make([]adminapi.Subscription, len(devices))}
 	for i := range devices {
 		answer.Subscriptions[i] = newSubscription(&devices[i])
 	}
 	return answer, nil
 }
 
-func newSubscription(d *subscription.Subscription) Subscription {
-	s := Subscription{
+func newSubscription(d *subscription.Subscription) adminapi.Subscription {
+	s := adminapi.Subscription{
 		ID: d.ID, Name: d.Name, PushService: d.Host(), Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires,
 	}
 	if d.Last != nil {
-		s.LastDelivery = &LastDelivery{Time: d.Last.Time, Outcome: d.Last.Outcome}
+		s.LastDelivery = &adminapi.LastDelivery{Time: d.Last.Time, Outcome: d.Last.Outcome}
 	}
 	return s
 }

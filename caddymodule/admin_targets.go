@@ -11,10 +11,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
-
-func init() { adminRoutes["DELETE targets"] = dropTarget }
 
 // dropTarget gives up what is kept for the removed target with the given name.
 func dropTarget(a *App, r *http.Request) (any, error) {
@@ -40,10 +39,10 @@ func dropTarget(a *App, r *http.Request) (any, error) {
 
 // removedTargets is what is kept for removed targets, in the order of their
 // names.
-func removedTargets(stats queue.Stats) (removed []RemovedTarget) {
+func removedTargets(stats queue.Stats) (removed []adminapi.RemovedTarget) {
 	for _, name := range slices.Sorted(maps.Keys(stats.Removed)) {
 		kept := stats.Removed[name]
-		r := RemovedTarget{Name: name, Waiting: kept.Waiting, Parked: kept.Parked}
+		r := adminapi.RemovedTarget{Name: name, Waiting: kept.Waiting, Parked: kept.Parked}
 		if !kept.Until.IsZero() {
 			r.Until = &kept.Until
 		}

@@ -7,39 +7,23 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 )
 
-// VAPIDKeys is what GET /dovecot_push/vapid and POST /dovecot_push/vapid/rotate
-// answer: the keys by which push services know this server, the newest first.
-type VAPIDKeys struct {
-	Keys []VAPIDKey `json:"keys"`
+func getVAPID(a *App, r *http.Request) (any, error) {
+	return a.vapid(r, func(ctx context.Context, w *Webpush, _ map[string]int) (webpush.Ring, error) {
+		return w.keys.ring(ctx)
+	})
 }
 
-// VAPIDKey is one key. The private key is never shown.
-type VAPIDKey struct {
-	// What browsers take as applicationServerKey.
-	PublicKey string    `json:"public_key"`
-	Created   time.Time `json:"created"`
-	// How many devices have subscribed with it.
-	Devices int `json:"devices"`
-}
-
-func init() {
-	adminRoutes["GET vapid"] = func(a *App, r *http.Request) (any, error) {
-		return a.vapid(r, func(ctx context.Context, w *Webpush, _ map[string]int) (webpush.Ring, error) {
-			return w.keys.ring(ctx)
-		})
-	}
-	adminRoutes["POST vapid/rotate"] = func(a *App, r *http.Request) (any, error) {
-		return a.vapid(r, func(ctx context.Context, w *Webpush, inUse map[string]int) (webpush.Ring, error) {
-			return w.keys.rotate(ctx, inUse)
-		})
-	}
+func rotateVAPID(a *App, r *http.Request) (any, error) {
+	return a.vapid(r, func(ctx context.Context, w *Webpush, inUse map[string]int) (webpush.Ring, error) {
+		return w.keys.rotate(ctx, inUse)
+	})
 }
 
 var errNoWebpush = errors.New("no deliver webpush is configured, so there are no VAPID keys")
@@ -59,9 +43,9 @@ func (a *App) vapid(r *http.Request, find func(context.Context, *Webpush, map[st
 	if err != nil {
 		return nil, err
 	}
-	answer := VAPIDKeys{Keys: make([]VAPIDKey, len(ring))}
+	answer := adminapi.VAPIDKeys{Keys: make([]adminapi.VAPIDKey, len(ring))}
 	for i, key := range ring {
-		answer.Keys[i] = VAPIDKey{PublicKey: key.Public(), Created: key.Created, Devices: inUse[key.Public()]}
+		answer.Keys[i] = adminapi.VAPIDKey{PublicKey: key.Public(), Created: key.Created, Devices: inUse[key.Public()]}
 	}
 	return answer, nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
@@ -67,8 +68,8 @@ type App struct {
 	followers   *followers
 	healthCheck *healthCheck
 	failures    *failures
-	logins      map[string]*imap.Server // where people sign in, by URL
-	endpoints   []EndpointStatus        // of the handlers, which tell of themselves
+	logins      map[string]*imap.Server   // where people sign in, by URL
+	endpoints   []adminapi.EndpointStatus // of the handlers, which tell of themselves
 
 	names         *username.Names
 	registrations *atomic.Pointer[registration.Reconciler] // nil before Start, and where nobody is registered
@@ -109,7 +110,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.registrations = new(atomic.Pointer[registration.Reconciler])
 	a.activity = newActivity(a.log)
 	a.followers, a.healthCheck, a.tracing = new(followers), new(healthCheck), new(tracing)
-	a.endpoints = []EndpointStatus{} // not null in the status
+	a.endpoints = []adminapi.EndpointStatus{} // not null in the status
 	a.logins = make(map[string]*imap.Server)
 	if a.Queue == nil {
 		a.Queue = new(Queue)

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
 // DoveAdm is the DoveAdm HTTP API of one or several Dovecots that serve the same
@@ -181,13 +182,13 @@ func (a *App) doveadmClient() *doveadm.Client {
 	return a.DoveAdm.client
 }
 
-func (a *App) doveadmStatus() (list []DoveAdmStatus) {
+func (a *App) doveadmStatus() (list []adminapi.DoveAdmStatus) {
 	client := a.doveadmClient()
 	if client == nil {
 		return nil
 	}
 	for _, e := range client.Endpoints() {
-		status := DoveAdmStatus{Endpoint: e.Address, Up: e.InService}
+		status := adminapi.DoveAdmStatus{Endpoint: e.Address, Up: e.InService}
 		if !e.InService {
 			status.Error, status.Since = e.Reason.Error(), &e.Since
 		}

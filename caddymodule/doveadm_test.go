@@ -23,6 +23,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm/doveadmtest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
 const testUser = "alice@example.com"
@@ -153,7 +154,7 @@ caddy_dovecot_push_doveadm_endpoint_up{endpoint="DOWN"} 0
 
 	status := app.doveadmStatus()
 	require.Len(t, status, 2)
-	assert.Equal(t, DoveAdmStatus{Endpoint: endpoints[0].Address, Up: true}, status[0])
+	assert.Equal(t, adminapi.DoveAdmStatus{Endpoint: endpoints[0].Address, Up: true}, status[0])
 	assert.False(t, status[1].Up)
 	assert.Contains(t, status[1].Error, "status 404")
 	assert.NotNil(t, status[1].Since)

@@ -9,41 +9,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
-
-// Step is one step on the way of a notification.
-type Step struct {
-	// What happened: following, stored, duplicate, not_stored, delivered,
-	// failed, gone, coalesced, dead_letter, or skipped: the target does not
-	// want it, or the user has no device. After reloaded, which is a new
-	// configuration or the end of Caddy, nothing comes any more.
-	What string    `json:"what"`
-	Time time.Time `json:"time"`
-	// The identity of the notification; empty at the beginning.
-	ID string `json:"id,omitempty"`
-	// The target, for what happened there.
-	Target string `json:"target,omitempty"`
-	// Why it failed: the reason of the metrics.
-	Reason string `json:"reason,omitempty"`
-	// How long the step took, in milliseconds.
-	Milliseconds float64 `json:"ms,omitempty"`
-	// At the beginning: the targets that the notification goes to.
-	Targets []string `json:"targets,omitempty"`
-}
-
-// final tells that the target is done with the notification.
-func (s *Step) final() bool {
-	switch s.What {
-	case "delivered", "gone", "coalesced", "skipped", "dead_letter":
-		return true
-	default:
-		return false
-	}
-}
 
 // followerSteps bounds what a follower that does not read holds up: further
 // steps are lost to it.
@@ -62,13 +33,13 @@ type follower struct {
 	users   []string
 	subject string // empty: any
 	ids     map[notification.Identity]bool
-	steps   chan Step
+	steps   chan adminapi.Step
 }
 
 // follow watches the notifications of users, by their canonical names, and of the mail with the subject,
 // until stop is called.
-func (f *followers) follow(users []string, subject string) (steps <-chan Step, stop func()) {
-	one := &follower{users: users, subject: subject, ids: make(map[notification.Identity]bool), steps: make(chan Step, followerSteps)}
+func (f *followers) follow(users []string, subject string) (steps <-chan adminapi.Step, stop func()) {
+	one := &follower{users: users, subject: subject, ids: make(map[notification.Identity]bool), steps: make(chan adminapi.Step, followerSteps)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.all == nil {
@@ -108,7 +79,7 @@ func (f *followers) stored(id notification.Identity, took time.Duration, duplica
 	if f.active.Load() == 0 {
 		return
 	}
-	step := Step{What: "stored", Milliseconds: milliseconds(took)}
+	step := adminapi.Step{What: "stored", Milliseconds: milliseconds(took)}
 	switch {
 	case err != nil:
 		step.What, step.Reason = "not_stored", err.Error()
@@ -123,7 +94,7 @@ func (f *followers) attempt(at *delivery.Attempt) {
 	if f.active.Load() == 0 {
 		return
 	}
-	step := Step{What: "failed", Target: at.Target, Reason: at.Result.Reason, Milliseconds: milliseconds(at.Took)}
+	step := adminapi.Step{What: "failed", Target: at.Target, Reason: at.Result.Reason, Milliseconds: milliseconds(at.Took)}
 	switch {
 	case at.Dead:
 		step.What = "dead_letter"
@@ -139,7 +110,7 @@ func (f *followers) attempt(at *delivery.Attempt) {
 	f.tell(at.ID, step)
 }
 
-func (f *followers) tell(id notification.Identity, step Step) {
+func (f *followers) tell(id notification.Identity, step adminapi.Step) {
 	step.ID, step.Time = id.String(), time.Now()
 	f.each(func(one *follower) {
 		if !one.ids[id] {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/credentials"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
@@ -26,10 +27,6 @@ import (
 func init() {
 	caddy.RegisterModule(Notify{})
 }
-
-// DefaultPath is where Open-Xchange, and so every Dovecot configured for it,
-// has the notify endpoint.
-const DefaultPath = "/preliminary/http-notify/v1/notify"
 
 // Notify is the endpoint that Dovecot's push_notification plugin reports new
 // mails to, with its driver `ox`. What it answers with 200 is stored in the
@@ -107,10 +104,10 @@ func (Notify) CaddyModule() caddy.ModuleInfo {
 // Provision reads the configuration.
 func (n *Notify) Provision(ctx caddy.Context) error {
 	if n.Path == "" {
-		n.Path = DefaultPath
+		n.Path = adminapi.DefaultPath
 	}
 	if !strings.HasPrefix(n.Path, "/") || strings.ContainsAny(n.Path, "*?#%{}") {
-		return fmt.Errorf("path %q must be one plain path, such as %s", n.Path, DefaultPath)
+		return fmt.Errorf("path %q must be one plain path, such as %s", n.Path, adminapi.DefaultPath)
 	}
 	mod, err := ctx.AppIfConfigured("dovecot_push")
 	if err != nil {

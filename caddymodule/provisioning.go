@@ -7,9 +7,9 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
@@ -54,27 +54,14 @@ var (
 	ErrConflict = registration.ErrConflict
 )
 
-// Registration is how it stands with a user.
-type Registration struct {
-	// The name that Dovecot has for the user.
-	User string `json:"user"`
-	// One of: wanted, registered, conflict, failed, unknown_user, unregistered.
-	State string `json:"state"`
-	// Why the user is not registered, in a word and in a sentence.
-	Reason string `json:"reason,omitempty"`
-	Error  string `json:"error,omitempty"`
-	// When the state began.
-	Since time.Time `json:"since,omitzero"`
-	// What an operator decided: registered, unregistered or nothing.
-	ByHand string `json:"by_hand,omitempty"`
-	// Whether the user has devices, and when the registration ends if not.
-	Subscribed bool      `json:"subscribed,omitempty"`
-	Until      time.Time `json:"until,omitzero"`
-	// The entry as Dovecot has it, and whether it was set here. Only where one
-	// user is asked for.
-	Value *string `json:"value,omitempty"`
-	Ours  bool    `json:"ours,omitempty"`
-}
+// Registration is how it stands with a user: the login that Dovecot has (User),
+// the State (wanted, registered, conflict, failed, unknown_user or
+// unregistered) and since when, the Reason and the Error why the user is not
+// registered, what an operator decided (ByHand), whether the user has devices
+// (Subscribed) and until when the registration lasts if not. Where one user is
+// asked for, Value is the entry as Dovecot has it, and Ours tells whether it was
+// set here.
+type Registration = adminapi.Registration
 
 func newRegistration(reg registration.Registration) Registration {
 	r := Registration{

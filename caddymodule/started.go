@@ -36,7 +36,7 @@ func (a *App) report(ctx context.Context, q *queue.Queue) {
 	for i, e := range a.endpoints {
 		endpoints[i] = strings.Join(e.Listen, " ") + " " + e.Path
 	}
-	args := []any{"version", version().Module, "endpoints", endpoints, "targets", a.targetNames(), "queue", a.Queue.place()}
+	args := []any{"version", version.Module, "endpoints", endpoints, "targets", a.targetNames(), "queue", a.Queue.place()}
 	if stats, err := q.Stats(ctx, a.targetNames()); err == nil {
 		args = append(args, "waiting", stats.Waiting)
 	} else {

@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/middleware"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doctor"
@@ -75,7 +76,7 @@ func (m *Middleware) Provision(ctx caddy.Context) error {
 		m.Name = "middleware"
 	}
 	if m.Path == "" {
-		m.Path = DefaultPath
+		m.Path = adminapi.DefaultPath
 	}
 	if !strings.HasPrefix(m.Path, "/") {
 		return fmt.Errorf("path %q must begin with a slash", m.Path)

@@ -11,10 +11,6 @@ const (
 	InstanceHeader = "Dovecot-Push-Instance"
 )
 
-// Starting is in the error of a Caddy that has dovecot_push in its
-// configuration, and has not started it yet.
-const Starting = "Caddy is still starting"
-
 // Probe is one thing that the app asked just now: POST /dovecot_push/probe.
 type Probe struct {
 	// What was asked: doveadm, imap, users, queue or target.

@@ -1,8 +1,6 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package adminapi has the types of Caddy's admin API below /dovecot_push/ that
-// the running app and those who ask it share.
 package adminapi
 
 import "time"
@@ -48,6 +46,10 @@ type DevicesStatus struct {
 	Confirmed   int `json:"confirmed"`
 	Unconfirmed int `json:"unconfirmed"`
 }
+
+// DefaultPath is where Open-Xchange, and so every Dovecot configured for it, has
+// the notify endpoint.
+const DefaultPath = "/preliminary/http-notify/v1/notify"
 
 // EndpointStatus is one notify endpoint.
 type EndpointStatus struct {
@@ -138,34 +140,4 @@ type DoveAdmStatus struct {
 	Up    bool       `json:"up"`
 	Error string     `json:"error,omitempty"`
 	Since *time.Time `json:"since,omitempty"`
-}
-
-// RegistrationStatus is the state of registration as a whole.
-type RegistrationStatus struct {
-	// on_subscribe, all or off; and doveadm or imap.
-	Users string `json:"users"`
-	Via   string `json:"via"`
-	// Whether users can be registered, and why not.
-	Up     bool   `json:"up"`
-	Reason string `json:"reason,omitempty"`
-	Error  string `json:"error,omitempty"`
-	// The pass over all users that runs, or the last one.
-	Pass *RegistrationPass `json:"pass,omitempty"`
-}
-
-// RegistrationPass is one look at all users.
-type RegistrationPass struct {
-	Started time.Time `json:"started"`
-	// Zero while it runs.
-	Ended time.Time `json:"ended,omitzero"`
-	// How many users there are to look at, and how many were.
-	Users int `json:"users"`
-	Done  int `json:"done"`
-	// How many of them were left in each state.
-	States map[string]int `json:"states"`
-	// How many entries were set and removed.
-	Registered   int64 `json:"registered"`
-	Unregistered int64 `json:"unregistered"`
-	// Why it ended early.
-	Error string `json:"error,omitempty"`
 }

@@ -31,8 +31,6 @@ type Admin struct {
 	Address string
 	// Ask sends a request without a body and reads the answer, which is JSON.
 	Ask func(method, path string, answer any) error
-	// DefaultPath of notify endpoints.
-	DefaultPath string
 }
 
 const api = "/dovecot_push/"
@@ -109,7 +107,7 @@ func (c *caddy) routes() {
 	err := c.Ask(http.MethodGet, "/config/apps/http", &config)
 	var found []Finding
 	if err == nil {
-		found, err = Routes(config, c.DefaultPath)
+		found, err = Routes(config)
 	}
 	if err != nil {
 		c.add("guard-routes", Skipped, "the configuration of Caddy", err.Error(), "")

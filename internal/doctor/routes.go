@@ -10,6 +10,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
 // server is a server of Caddy's configuration, as far as it matters here.
@@ -47,7 +49,7 @@ type handler struct {
 // Routes looks at the configuration of Caddy's HTTP servers, as JSON: whether a
 // stranger's request for a guarded path gets to the backend past the guard, and
 // whether what decides by the address of a client can be lied to.
-func Routes(config []byte, defaultPath string) ([]Finding, error) {
+func Routes(config []byte) ([]Finding, error) {
 	var app struct {
 		Servers map[string]server `json:"servers"`
 	}
@@ -58,7 +60,7 @@ func Routes(config []byte, defaultPath string) ([]Finding, error) {
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		s := app.Servers[name]
 		s.forgeable(name, &r)
-		s.unguarded(name, defaultPath, &r)
+		s.unguarded(name, &r)
 	}
 	return r.findings, nil
 }
@@ -120,7 +122,7 @@ type walker struct {
 }
 
 // unguarded names the ways past the guard.
-func (s *server) unguarded(name, defaultPath string, r *report) {
+func (s *server) unguarded(name string, r *report) {
 	w := &walker{guarded: make(map[string]bool), sites: make(map[string]bool)}
 	prefixes := []string{""}
 	each(s.Routes, func(h *handler) {
@@ -128,7 +130,7 @@ func (s *server) unguarded(name, defaultPath string, r *report) {
 		case h.Handler == "dovecot_push_guard":
 			w.guards = append(w.guards, h.Paths...)
 		case h.Handler == "dovecot_push_notify":
-			w.guards = append(w.guards, cmp.Or(h.Path, defaultPath))
+			w.guards = append(w.guards, cmp.Or(h.Path, adminapi.DefaultPath))
 		case h.Handler == "rewrite" && h.StripPathPrefix != "":
 			prefixes = append(prefixes, h.StripPathPrefix)
 		}

@@ -71,7 +71,7 @@ func TestRoutes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			found, err := Routes([]byte(`{"servers":{"srv0":{`+c.server+`}}}`), notifyPath)
+			found, err := Routes([]byte(`{"servers":{"srv0":{` + c.server + `}}}`))
 			require.NoError(t, err)
 			assert.Equal(t, c.want, Worst(found), "%v", found)
 			for _, f := range complaints(found) {
@@ -79,6 +79,6 @@ func TestRoutes(t *testing.T) {
 			}
 		})
 	}
-	_, err := Routes([]byte(`{"servers":1}`), notifyPath)
+	_, err := Routes([]byte(`{"servers":1}`))
 	require.Error(t, err)
 }

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"fmt"
@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-func init() { commands = append(commands, subscriptionsCommand) }
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
+)
 
 func subscriptionsCommand() *cobra.Command {
 	var remove string
@@ -40,7 +40,7 @@ it can send to the device.`,
 			if cmd.Flags().Changed("delete") {
 				return c.call(http.MethodDelete, "subscriptions/"+url.PathEscape(remove)+query, nil, nil)
 			}
-			var devices Subscriptions
+			var devices adminapi.Subscriptions
 			if err := c.call(http.MethodGet, "subscriptions"+query, nil, &devices); err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ it can send to the device.`,
 	return cmd
 }
 
-func (c *client) printSubscriptions(devices *Subscriptions) error {
+func (c *client) printSubscriptions(devices *adminapi.Subscriptions) error {
 	if len(devices.Subscriptions) == 0 {
 		_, err := fmt.Fprintf(c.out, "%s has no devices\n", devices.User)
 		return err
@@ -68,7 +68,7 @@ func (c *client) printSubscriptions(devices *Subscriptions) error {
 	return w.Flush()
 }
 
-func lastDelivery(d *Subscription) string {
+func lastDelivery(d *adminapi.Subscription) string {
 	switch {
 	case !d.Confirmed:
 		return "not confirmed"

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/printable"
 )
 
@@ -35,11 +36,11 @@ type manyRun struct {
 	started, drawn time.Time
 	total          int
 	done, failed   int
-	all            []Registration // for JSON
+	all            []adminapi.Registration // for JSON
 }
 
 func newManyRun(c *client, stderr io.Writer, action string) *manyRun {
-	run := &manyRun{c: c, action: action, errors: stderr, started: time.Now(), all: []Registration{}}
+	run := &manyRun{c: c, action: action, errors: stderr, started: time.Now(), all: []adminapi.Registration{}}
 	if file, ok := stderr.(*os.File); ok && isTerminal(file) && !c.json {
 		run.progress = stderr
 	}
@@ -47,9 +48,9 @@ func newManyRun(c *client, stderr io.Writer, action string) *manyRun {
 }
 
 // request asks for a change and follows how it goes on.
-func (run *manyRun) request(many manyUsers) error {
+func (run *manyRun) request(many adminapi.RegistrationsChange) error {
 	return run.c.callLines(http.MethodPost, "registrations", many, func(raw json.RawMessage) error {
-		var line manyLine
+		var line adminapi.RegistrationsLine
 		if err := json.Unmarshal(raw, &line); err != nil {
 			return err
 		}
@@ -66,7 +67,7 @@ func (run *manyRun) request(many manyUsers) error {
 	})
 }
 
-func (run *manyRun) note(reg Registration) {
+func (run *manyRun) note(reg adminapi.Registration) {
 	run.done++
 	wrong := reg.Error != ""
 	if wrong {

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"fmt"
@@ -10,8 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 )
-
-func init() { commands = append(commands, targetsCommand) }
 
 func targetsCommand() *cobra.Command {
 	cmd := &cobra.Command{

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -13,10 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/printable"
 )
-
-func init() { commands = append(commands, deadLettersCommand, replayCommand) }
 
 // chooseDeadLetters adds the flags that choose dead letters, and returns what
 // makes parameters of them.
@@ -105,9 +104,9 @@ func changeDeadLettersCommand(use, short, method, path, done, example string) *c
 				queries = append(queries, url.Values{"number": {number}})
 			}
 		}
-		var sum Changed
+		var sum adminapi.Changed
 		for _, query := range queries {
-			var changed Changed
+			var changed adminapi.Changed
 			if err := c.call(method, path+"?"+query.Encode(), nil, &changed); err != nil {
 				return err
 			}
@@ -132,9 +131,9 @@ func changeDeadLettersCommand(use, short, method, path, done, example string) *c
 // showDeadLetters prints page after page.
 func (c *client) showDeadLetters(query url.Values) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	all := []DeadLetter{}
+	all := []adminapi.DeadLetter{}
 	for {
-		var page DeadLetters
+		var page adminapi.DeadLetters
 		if err := c.call(http.MethodGet, "dead_letters?"+query.Encode(), nil, &page); err != nil {
 			return err
 		}

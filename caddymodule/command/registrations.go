@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
 // usersAtOnce is how many users one request to the admin API names.
@@ -63,11 +63,11 @@ func changeCommand(action string, cmd *cobra.Command) *cobra.Command {
 		cmd.SilenceUsage = true
 		run := newManyRun(c, cmd.ErrOrStderr(), action)
 		if all {
-			err = run.request(manyUsers{Action: action, All: true, Takeover: takeover})
+			err = run.request(adminapi.RegistrationsChange{Action: action, All: true, Takeover: takeover})
 		} else {
 			run.total = len(users)
 			for some := range slices.Chunk(users, usersAtOnce) {
-				if err = run.request(manyUsers{Action: action, Users: some, Takeover: takeover}); err != nil {
+				if err = run.request(adminapi.RegistrationsChange{Action: action, Users: some, Takeover: takeover}); err != nil {
 					break
 				}
 			}
@@ -116,14 +116,14 @@ The exit status is 1 if a user is in conflict, failed or not known to Dovecot.`,
 			if err != nil {
 				return err
 			}
-			slices.SortFunc(registrations, func(a, b Registration) int { return strings.Compare(a.User, b.User) })
+			slices.SortFunc(registrations, func(a, b adminapi.Registration) int { return strings.Compare(a.User, b.User) })
 			if c.json {
 				err = c.printJSON(registrations)
 			} else {
 				err = c.printRegistrations(registrations)
 			}
-			failed := slices.ContainsFunc(registrations, func(r Registration) bool {
-				return r.Error != "" || r.Reason != "" && r.Reason != string(registration.ReasonNeedsLogin)
+			failed := slices.ContainsFunc(registrations, func(r adminapi.Registration) bool {
+				return r.Error != "" || r.Reason != "" && r.Reason != adminapi.ReasonNeedsLogin
 			})
 			if err == nil && failed {
 				err = errors.New("some users are not registered as they should be")
@@ -136,12 +136,12 @@ The exit status is 1 if a user is in conflict, failed or not known to Dovecot.`,
 }
 
 // registrations asks about users, or about all.
-func (c *client) registrations(users []string) ([]Registration, error) {
-	registrations := make([]Registration, 0, len(users))
+func (c *client) registrations(users []string) ([]adminapi.Registration, error) {
+	registrations := make([]adminapi.Registration, 0, len(users))
 	if len(users) == 0 {
 		err := c.callLines(http.MethodGet, "registrations", nil, func(line json.RawMessage) error {
 			var reg struct {
-				Registration
+				adminapi.Registration
 				Error string `json:"error"`
 			}
 			if err := json.Unmarshal(line, &reg); err != nil {
@@ -156,7 +156,7 @@ func (c *client) registrations(users []string) ([]Registration, error) {
 		return registrations, err
 	}
 	for _, user := range users {
-		var reg Registration
+		var reg adminapi.Registration
 		if err := c.call(http.MethodGet, "registrations?user="+url.QueryEscape(user), nil, &reg); err != nil {
 			return nil, err
 		}
@@ -165,7 +165,7 @@ func (c *client) registrations(users []string) ([]Registration, error) {
 	return registrations, nil
 }
 
-func (c *client) printRegistrations(registrations []Registration) error {
+func (c *client) printRegistrations(registrations []adminapi.Registration) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "user\tstate\tsince\tbecause\tentry")
 	for _, r := range registrations {
@@ -179,7 +179,7 @@ func (c *client) printRegistrations(registrations []Registration) error {
 }
 
 // because tells why a user is as it is.
-func because(r *Registration) string {
+func because(r *adminapi.Registration) string {
 	switch {
 	case r.Error != "":
 		return r.Error
@@ -196,7 +196,7 @@ func because(r *Registration) string {
 	}
 }
 
-func entryText(r *Registration) string {
+func entryText(r *adminapi.Registration) string {
 	switch {
 	case r.Value == nil:
 		return ""

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-)
 
-func init() { commands = append(commands, vapidCommand) }
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
+)
 
 func vapidCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -31,7 +31,7 @@ subscribed.`,
 				if err != nil {
 					return err
 				}
-				var keys VAPIDKeys
+				var keys adminapi.VAPIDKeys
 				if err := c.call(method, path, nil, &keys); err != nil {
 					return err
 				}
@@ -54,7 +54,7 @@ for the one before.`, http.MethodPost, "vapid/rotate"),
 	return cmd
 }
 
-func (c *client) printVAPID(keys *VAPIDKeys) error {
+func (c *client) printVAPID(keys *adminapi.VAPIDKeys) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "public key\tcreated\tdevices")
 	for _, k := range keys.Keys {

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -15,9 +15,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
-func statusText(t *testing.T, s *Status) string {
+func statusText(t *testing.T, s *adminapi.Status) string {
 	t.Helper()
 	var out bytes.Buffer
 	require.NoError(t, (&client{out: &out}).printStatus(s))
@@ -31,28 +33,28 @@ func TestStatusText(t *testing.T) {
 			return &at
 		}
 		streams := 3
-		s := &Status{
-			Version:   Version{Module: "v0.1.0", Caddy: "v2.11.9", Go: "go1.26.8"},
+		s := &adminapi.Status{
+			Version:   adminapi.Version{Module: "v0.1.0", Caddy: "v2.11.9", Go: "go1.26.8"},
 			Since:     time.Now(),
-			Endpoints: []EndpointStatus{{Listen: []string{":8009"}, Path: "/notify"}},
+			Endpoints: []adminapi.EndpointStatus{{Listen: []string{":8009"}, Path: "/notify"}},
 			Requests:  map[string]uint64{"accepted": 5, "duplicate": 1},
-			Queue:     QueueStatus{Up: true, Notifications: 2, Bytes: 1024, MaxBytes: 1 << 30, Oldest: ago(90 * time.Second)},
-			Targets: []TargetStatus{
+			Queue:     adminapi.QueueStatus{Up: true, Notifications: 2, Bytes: 1024, MaxBytes: 1 << 30, Oldest: ago(90 * time.Second)},
+			Targets: []adminapi.TargetStatus{
 				{
 					Name: "middleware", Waiting: 2, Oldest: ago(90 * time.Second), Attempts: map[string]uint64{"delivered": 3, "try_again": 4},
-					LastFailure: &TargetFailure{Time: *ago(3 * time.Second), Reason: "status_401", Error: "the middleware answers 401 Unauthorized"},
+					LastFailure: &adminapi.TargetFailure{Time: *ago(3 * time.Second), Reason: "status_401", Error: "the middleware answers 401 Unauthorized"},
 				},
 				{Name: "webpush", Up: true},
 			},
-			DoveAdm: []DoveAdmStatus{{Endpoint: "imap1:8080", Up: true}, {Endpoint: "imap2:8080", Error: "no answer", Since: ago(time.Minute)}},
-			Registration: &RegistrationStatus{
+			DoveAdm: []adminapi.DoveAdmStatus{{Endpoint: "imap1:8080", Up: true}, {Endpoint: "imap2:8080", Error: "no answer", Since: ago(time.Minute)}},
+			Registration: &adminapi.RegistrationStatus{
 				Users: "all", Via: "doveadm", Up: true,
-				Pass: &RegistrationPass{
+				Pass: &adminapi.RegistrationPass{
 					Started: time.Now().Add(-time.Hour), Ended: time.Now().Add(-time.Hour + 3*time.Second), Users: 12, Done: 12,
 					States: map[string]int{"registered": 10, "failed": 2},
 				},
 			},
-			Devices: &DevicesStatus{Confirmed: 7, Unconfirmed: 1},
+			Devices: &adminapi.DevicesStatus{Confirmed: 7, Unconfirmed: 1},
 			Streams: &streams,
 		}
 		assert.Equal(t, strings.Join([]string{
@@ -78,13 +80,13 @@ func TestStatusText(t *testing.T) {
 		}, "\n"), statusText(t, s))
 
 		s.Registration.Up, s.Registration.Error = false, "the API secret is wrong"
-		s.Registration.Pass = &RegistrationPass{Started: time.Now().Add(-time.Minute), Users: 12, Done: 4}
+		s.Registration.Pass = &adminapi.RegistrationPass{Started: time.Now().Add(-time.Minute), Users: 12, Done: 4}
 		assert.Contains(t, statusText(t, s), "registration all via doveadm DOES NOT WORK: the API secret is wrong\n"+
 			"  a pass has looked at 4 of 12 users for 1m0s\n")
 		s.Registration.Pass.Ended, s.Registration.Pass.Error = time.Now(), "no endpoint"
 		assert.Contains(t, statusText(t, s), "  the last pass ended after 4 of 12 users: no endpoint\n")
 
-		text := statusText(t, new(Status))
+		text := statusText(t, new(adminapi.Status))
 		for _, absent := range []string{"registration", "devices", "streams"} {
 			assert.NotContains(t, text, absent)
 		}

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
 func sendTestCommand() *cobra.Command {
@@ -44,7 +46,7 @@ none wants it, and if Dovecot knows no such user, where it can be asked.`,
 			return f.show(test.ID)
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", followTime, "How long to wait for the targets")
+	cmd.Flags().DurationVar(&wait, "wait", adminapi.FollowTime, "How long to wait for the targets")
 	return cmd
 }
 
@@ -82,7 +84,7 @@ func (c *client) follow(wait time.Duration, subject, user string) (*following, e
 		return nil, err
 	}
 	f := &following{c: c, body: resp.Body, steps: json.NewDecoder(resp.Body), targets: make(map[string]bool)}
-	var first Step
+	var first adminapi.Step
 	if err := f.steps.Decode(&first); err != nil {
 		f.close()
 		return nil, fmt.Errorf("reading the answer of the admin API: %w", err)
@@ -101,7 +103,7 @@ func (f *following) close() { _ = f.body.Close() }
 // if id is empty, until all targets are done with it.
 func (f *following) show(id string) error {
 	for f.open > 0 || id == "" {
-		var step Step
+		var step adminapi.Step
 		err := f.steps.Decode(&step)
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -124,7 +126,7 @@ func (f *following) show(id string) error {
 		if step.What == "not_stored" {
 			return errNotDelivered
 		}
-		if step.final() {
+		if step.Final() {
 			f.open--
 			f.taken = f.taken || step.What != "skipped"
 			f.targets[step.Target] = step.What != "dead_letter"
@@ -133,7 +135,7 @@ func (f *following) show(id string) error {
 	return f.end(id)
 }
 
-func (f *following) print(step *Step) error {
+func (f *following) print(step *adminapi.Step) error {
 	if f.c.json {
 		return json.NewEncoder(f.c.out).Encode(step)
 	}

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -17,49 +17,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/printable"
 )
-
-func init() {
-	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:  "dovecot-push",
-		Short: "Looks after the notifications of Dovecot in a running Caddy",
-		Long: `
-Asks a running Caddy about the notifications that it took from Dovecot, and
-tells it what to do. It talks to Caddy's admin API, whose address is that of
-the flag --address, else of the configuration given with --config, else
-localhost:2019.`,
-		CobraFunc: func(cmd *cobra.Command) {
-			cmd.PersistentFlags().String("address", "", "The address of the admin API, such as localhost:2019 or unix//run/caddy-admin.sock")
-			cmd.PersistentFlags().StringP("config", "c", "", "The configuration file that says what the address is")
-			cmd.PersistentFlags().String("adapter", "", "The configuration adapter of that file")
-			cmd.PersistentFlags().Bool("json", false, "Print JSON")
-			for _, sub := range commands {
-				cmd.AddCommand(sub())
-			}
-			onlySubCommands(cmd)
-		},
-	})
-}
-
-// onlySubCommands makes cmd print its help, and refuse what is none of its
-// sub-commands: a script with a slip must not go on as if all were well.
-func onlySubCommands(cmd *cobra.Command) {
-	cmd.Args = cobra.NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-}
-
-// commands make the sub-commands. Each feature has its own in its own file.
-var commands = []func() *cobra.Command{
-	statusCommand,
-	doctorCommand,
-	sendTestCommand,
-	registerCommand,
-	unregisterCommand,
-	registrationsCommand,
-	dovecotConfigCommand,
-	importCommand,
-}
 
 // client is what a sub-command asks the running Caddy with.
 type client struct {
@@ -157,7 +117,7 @@ func (c *client) request(method, path string, body any) (*http.Response, error) 
 		}
 		send = bytes.NewReader(encoded)
 	}
-	return adminRequest(c.address, method, adminPrefix+path, send)
+	return adminRequest(c.address, method, adminapi.Prefix+path, send)
 }
 
 // adminRequest tells a Caddy that refuses from one that is not there.

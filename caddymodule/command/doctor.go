@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doctor"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
@@ -73,7 +74,7 @@ The exit status is 1 if there is a problem.`,
 	flags.StringVar(&f.caFile, "ca-file", "", "The CA of the endpoint for --url")
 	flags.StringVar(&f.user, "user", "", "Look whether this user is registered")
 	flags.StringVar(&f.deliver, "deliver", "", "Send a mail to --user by LMTP to this address, host:port or the path of a socket")
-	flags.DurationVar(&f.wait, "wait", followTime, "How long to wait for the mail's notification")
+	flags.DurationVar(&f.wait, "wait", adminapi.FollowTime, "How long to wait for the mail's notification")
 	return cmd
 }
 
@@ -85,7 +86,7 @@ func (f *doctorFlags) run(cmd *cobra.Command, c *client) ([]doctor.Finding, erro
 	if f.deliver != "" && f.user == "" {
 		return nil, errors.New("--deliver needs --user, whose mailbox the mail goes to")
 	}
-	findings, status := doctor.Caddy(doctor.Admin{Address: c.address, Ask: c.ask, DefaultPath: DefaultPath}, f.user)
+	findings, status := doctor.Caddy(doctor.Admin{Address: c.address, Ask: c.ask}, f.user)
 	var want doctor.Wanted
 	instance := ""
 	if status != nil {

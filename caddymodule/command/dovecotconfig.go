@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"encoding/json"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecotconfig"
 )
 
@@ -70,7 +71,7 @@ instead, which Caddy is asked for: the file for --ca-file.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.version, "dovecot", "", "The version of Dovecot: 2.2, 2.3 or 2.4")
-	flags.StringVar(&f.url, "url", "", "The URL of the notify endpoint, with the user name: https://dovecot@host:8009 (default path "+DefaultPath+")")
+	flags.StringVar(&f.url, "url", "", "The URL of the notify endpoint, with the user name: https://dovecot@host:8009 (default path "+adminapi.DefaultPath+")")
 	flags.StringVar(&f.passwordFile, "password-file", "", "The file with the password for the endpoint (- is standard input)")
 	flags.StringVar(&f.caFile, "ca-file", "/etc/dovecot/push-ca.crt", "Where Dovecot finds the CA of the endpoint's certificate")
 	flags.StringVar(&f.clientCert, "client-cert", "", "A client certificate for Dovecot to show, on its machine")
@@ -94,7 +95,7 @@ func (f *dovecotConfigFlags) read(stdin io.Reader) (dovecotconfig.Settings, erro
 		UserFromMetadata: f.userFromMetadata, DoveAdm: f.doveadm, AllUsers: f.register == "all",
 	}
 	if f.version == "" || f.url == "" {
-		return s, errors.New("--dovecot and --url are needed, such as: --dovecot 2.3 --url https://dovecot@push.internal.example:8009" + DefaultPath)
+		return s, errors.New("--dovecot and --url are needed, such as: --dovecot 2.3 --url https://dovecot@push.internal.example:8009" + adminapi.DefaultPath)
 	}
 	u, err := endpointURL(f.url, f.passwordFile, stdin)
 	if err != nil {
@@ -135,7 +136,7 @@ func endpointURL(text, passwordFile string, stdin io.Reader) (*url.URL, error) {
 		return nil, errors.New("--url is not a URL") // which may hold a password
 	}
 	if u.Path == "" || u.Path == "/" {
-		u.Path = DefaultPath
+		u.Path = adminapi.DefaultPath
 	}
 	if _, given := u.User.Password(); given {
 		return nil, errors.New("a password on the command line is seen by everybody on this machine: leave it out of --url and give --password-file")
@@ -162,6 +163,9 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return prefix.Masked(), err
 }
 
+// maxSecret bounds a secret that is read from standard input, in bytes.
+const maxSecret = 1 << 20
+
 // readSecretFile reads a secret without the line break at its end. No file is
 // no secret.
 func readSecretFile(path string, stdin io.Reader) (string, error) {
@@ -173,7 +177,7 @@ func readSecretFile(path string, stdin io.Reader) (string, error) {
 	case "":
 		return "", nil
 	case "-":
-		content, err = io.ReadAll(io.LimitReader(stdin, maxAdminBody))
+		content, err = io.ReadAll(io.LimitReader(stdin, maxSecret))
 	default:
 		content, err = os.ReadFile(path)
 	}

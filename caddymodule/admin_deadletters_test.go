@@ -5,12 +5,10 @@ package caddymodule
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -30,20 +28,13 @@ func TestChangeOfDeadLettersNeedsAChoice(t *testing.T) {
 	}
 	app := &App{queue: new(atomic.Pointer[queue.Queue])}
 	app.queue.Store(q)
-	change := func(query string) (any, error) {
-		r := httptest.NewRequest(http.MethodDelete, "/dovecot_push/dead_letters"+query, nil)
-		return adminRoutes["DELETE dead_letters"](app, r)
-	}
+	server := adminOf(t, app)
 	for _, query := range []string{"", "?number=0", "?number=", "?number=-1", "?from=1", "?all=false", "?target="} {
-		_, err := change(query)
-		var refused caddy.APIError
-		require.ErrorAs(t, err, &refused, query)
-		assert.Equal(t, http.StatusBadRequest, refused.HTTPStatus, query)
+		status, answer := askAdmin(t, server, "DELETE dead_letters"+query, "")
+		assert.Equal(t, http.StatusBadRequest, status, "%s: %s", query, answer)
 	}
-	changed, err := change("?number=2")
-	require.NoError(t, err)
-	assert.Equal(t, Changed{Done: 1}, changed)
-	changed, err = change("?all=true")
-	require.NoError(t, err)
-	assert.Equal(t, Changed{Done: 2}, changed)
+	_, answer := askAdmin(t, server, "DELETE dead_letters?number=2", "")
+	assert.JSONEq(t, `{"done":1,"failed":0}`, answer)
+	_, answer = askAdmin(t, server, "DELETE dead_letters?all=true", "")
+	assert.JSONEq(t, `{"done":2,"failed":0}`, answer)
 }

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package command
 
 import (
 	"cmp"
@@ -16,6 +16,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
 func statusCommand() *cobra.Command {
@@ -44,7 +46,7 @@ func statusCommand() *cobra.Command {
 const watchInterval = time.Second
 
 func (c *client) showStatus() error {
-	var status Status
+	var status adminapi.Status
 	if err := c.call(http.MethodGet, "status", nil, &status); err != nil {
 		return err
 	}
@@ -86,7 +88,7 @@ func (c *client) printFailure(failure error) error {
 	return err
 }
 
-func (c *client) printStatus(s *Status) error {
+func (c *client) printStatus(s *adminapi.Status) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	line("%s", s.Version)
@@ -181,7 +183,7 @@ func ageText(t *time.Time) string {
 	return max(time.Since(*t), 0).Round(time.Second).String()
 }
 
-func passText(p *RegistrationPass) string {
+func passText(p *adminapi.RegistrationPass) string {
 	states := make(map[string]uint64, len(p.States))
 	for state, n := range p.States {
 		states[state] = uint64(max(n, 0))

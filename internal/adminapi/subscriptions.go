@@ -1,0 +1,37 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package adminapi
+
+import "time"
+
+// Subscriptions is what GET /dovecot_push/subscriptions answers: the devices of
+// one user.
+type Subscriptions struct {
+	User          string         `json:"user"`
+	Subscriptions []Subscription `json:"subscriptions"`
+}
+
+// Subscription is one device. Its endpoint and its keys are never shown: whoever
+// has them can send to it.
+type Subscription struct {
+	ID string `json:"id"`
+	// What its user calls it.
+	Name string `json:"name"`
+	// The host of its push service.
+	PushService string `json:"push_service"`
+	// Whether it has proved that it is there. Mail is only sent to one that has.
+	Confirmed bool      `json:"confirmed"`
+	Created   time.Time `json:"created"`
+	// When it ends, unless it is used before.
+	Expires time.Time `json:"expires"`
+	// The last message that was sent to it, tests included.
+	LastDelivery *LastDelivery `json:"last_delivery,omitempty"`
+}
+
+// LastDelivery is what came of a message.
+type LastDelivery struct {
+	Time time.Time `json:"time"`
+	// delivered, try_again, refused or misconfigured.
+	Outcome string `json:"outcome"`
+}
