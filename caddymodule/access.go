@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 )
 
@@ -95,7 +96,7 @@ func matchesAnyPath(paths *guard.Paths, r *http.Request) bool {
 func (a *Access) guard(ctx caddy.Context, log *slog.Logger, path string) (*guard.Guard, error) {
 	var entries []string
 	for _, entry := range a.Allow {
-		v, err := replace(entry)
+		v, err := option.Replace(entry)
 		if err != nil {
 			return nil, fmt.Errorf("allow: %w", err)
 		}

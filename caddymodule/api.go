@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/api"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/events"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
@@ -134,7 +135,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 
 // webmailURL is something that a page may safely link to.
 func webmailURL(s string) (string, error) {
-	s, err := replace(s)
+	s, err := option.Replace(s)
 	if err != nil {
 		return "", fmt.Errorf("webmail_url: %w", err)
 	}

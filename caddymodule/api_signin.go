@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
@@ -34,11 +35,11 @@ type MailLogin struct {
 }
 
 func (m *MailLogin) server() (*imap.Server, error) {
-	url, err := replace(m.URL)
+	url, err := option.Replace(m.URL)
 	if err != nil {
 		return nil, fmt.Errorf("URL: %w", err)
 	}
-	caFile, err := replace(m.CAFile)
+	caFile, err := option.Replace(m.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("ca_file: %w", err)
 	}

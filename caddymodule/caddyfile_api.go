@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 )
 
 // parseAPI reads the directive. Syntax:
@@ -38,10 +40,10 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if h.NextArg() {
 		return nil, h.Errf("dovecot_push_api has one path; %q is too much", h.Val())
 	}
-	err := parseBlock(h.Dispenser, "dovecot_push_api",
-		option{name: "login", parse: func(d *caddyfile.Dispenser) error { return parseLogin(d, a) }},
-		stringOption("webmail_url", &a.WebmailURL),
-		stringOption("name", &a.Name),
+	err := option.Block(h.Dispenser, "dovecot_push_api",
+		option.Option{Name: "login", Parse: func(d *caddyfile.Dispenser) error { return parseLogin(d, a) }},
+		option.String("webmail_url", &a.WebmailURL),
+		option.String("name", &a.Name),
 	)
 	if err != nil {
 		return nil, err
@@ -61,20 +63,20 @@ func parseLogin(d *caddyfile.Dispenser, a *API) error {
 		if d.NextArg() {
 			return d.ArgErr()
 		}
-		return parseBlock(d, "login caddy")
+		return option.Block(d, "login caddy")
 	case loginIMAP:
 	default:
 		return d.Errf("there is no login %q; there are: imap, caddy", a.Login)
 	}
 	if !d.NextArg() {
-		return parseBlock(d, "login imap without a URL")
+		return option.Block(d, "login imap without a URL")
 	}
 	a.IMAP = &MailLogin{URL: d.Val()}
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	return parseBlock(d, "login imap",
-		stringOption("ca_file", &a.IMAP.CAFile),
-		flagOption("plaintext", &a.IMAP.Plaintext),
+	return option.Block(d, "login imap",
+		option.String("ca_file", &a.IMAP.CAFile),
+		option.Flag("plaintext", &a.IMAP.Plaintext),
 	)
 }

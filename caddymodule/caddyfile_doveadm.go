@@ -3,7 +3,11 @@
 
 package caddymodule
 
-import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
+)
 
 // parseDoveAdm reads the block doveadm. Syntax:
 //
@@ -23,17 +27,17 @@ import "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 // There are either URLs or a properties_file, which may have more of the rest.
 func parseDoveAdm(d *caddyfile.Dispenser) (*DoveAdm, error) {
 	a := &DoveAdm{Endpoints: d.RemainingArgs()}
-	err := parseBlock(d, "doveadm",
-		stringOption("api_secret", &a.APISecret),
-		pairOption("basic_auth", false, func(u, p string) { a.Username, a.Password = u, p }),
-		intOption("total_connections", &a.TotalConnections),
-		intOption("max_connections_per_route", &a.MaxConnectionsPerRoute),
-		durationOption("read_timeout", &a.ReadTimeout),
-		durationOption("connect_timeout", &a.ConnectTimeout),
-		durationOption("check_interval", &a.CheckInterval),
-		stringOption("ca_file", &a.CAFile),
-		pairOption("client_cert", false, func(c, k string) { a.ClientCertFile, a.ClientKeyFile = c, k }),
-		stringOption("properties_file", &a.PropertiesFile),
+	err := option.Block(d, "doveadm",
+		option.String("api_secret", &a.APISecret),
+		option.Pair("basic_auth", false, func(u, p string) { a.Username, a.Password = u, p }),
+		option.Int("total_connections", &a.TotalConnections),
+		option.Int("max_connections_per_route", &a.MaxConnectionsPerRoute),
+		option.Duration("read_timeout", &a.ReadTimeout),
+		option.Duration("connect_timeout", &a.ConnectTimeout),
+		option.Duration("check_interval", &a.CheckInterval),
+		option.String("ca_file", &a.CAFile),
+		option.Pair("client_cert", false, func(c, k string) { a.ClientCertFile, a.ClientKeyFile = c, k }),
+		option.String("properties_file", &a.PropertiesFile),
 	)
 	switch {
 	case err != nil:

@@ -7,6 +7,8 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 )
 
 // UnmarshalCaddyfile reads the block of deliver webhook. Syntax:
@@ -32,8 +34,8 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&w.Name, &w.URL) {
 		return d.Err("deliver webhook needs a name and a URL, such as: deliver webhook chat https://hooks.example.com/mail")
 	}
-	return parseBlock(d, "deliver webhook",
-		option{name: "secret", repeat: true, parse: func(d *caddyfile.Dispenser) error {
+	return option.Block(d, "deliver webhook",
+		option.Option{Name: "secret", Repeat: true, Parse: func(d *caddyfile.Dispenser) error {
 			var s string
 			if !d.AllArgs(&s) {
 				return d.ArgErr()
@@ -41,24 +43,24 @@ func (w *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			w.Secrets = append(w.Secrets, s)
 			return nil
 		}},
-		pairOption("signature_header", false, func(name, secret string) { w.SignatureHeader, w.SignatureSecret = name, secret }),
-		pairOption("credentials", false, func(u, p string) { w.Username, w.Password = u, p }),
-		pairOption("header", true, func(name, value string) {
+		option.Pair("signature_header", false, func(name, secret string) { w.SignatureHeader, w.SignatureSecret = name, secret }),
+		option.Pair("credentials", false, func(u, p string) { w.Username, w.Password = u, p }),
+		option.Pair("header", true, func(name, value string) {
 			if w.Headers == nil {
 				w.Headers = make(http.Header)
 			}
 			w.Headers.Add(name, value)
 		}),
-		contentOption(&w.Content),
-		eventsOption(&w.Events),
-		listOption("users", &w.Users),
-		listOption("folders", &w.Folders),
-		stringOption("method", &w.Method),
-		stringOption("template", &w.Template),
-		stringOption("template_file", &w.TemplateFile),
-		durationOption("timeout", &w.Timeout),
-		stringOption("ca_file", &w.CAFile),
-		pairOption("client_cert", false, func(c, k string) { w.ClientCertFile, w.ClientKeyFile = c, k }),
+		option.Content(&w.Content),
+		option.Events(&w.Events),
+		option.List("users", &w.Users),
+		option.List("folders", &w.Folders),
+		option.String("method", &w.Method),
+		option.String("template", &w.Template),
+		option.String("template_file", &w.TemplateFile),
+		option.Duration("timeout", &w.Timeout),
+		option.String("ca_file", &w.CAFile),
+		option.Pair("client_cert", false, func(c, k string) { w.ClientCertFile, w.ClientKeyFile = c, k }),
 	)
 }
 

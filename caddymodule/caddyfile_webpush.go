@@ -6,7 +6,7 @@ package caddymodule
 import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 )
 
 // UnmarshalCaddyfile reads the block of deliver webpush. Syntax:
@@ -22,26 +22,12 @@ func (w *Webpush) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Err("deliver webpush has no name: there is one, for all devices")
 	}
-	return parseBlock(d, "deliver webpush",
-		stringOption("contact", &w.Contact),
-		contentOption(&w.Content),
-		durationOption("ttl", &w.TTL),
-		listOption("allow_endpoints", &w.AllowEndpoints),
+	return option.Block(d, "deliver webpush",
+		option.String("contact", &w.Contact),
+		option.Content(&w.Content),
+		option.Duration("ttl", &w.TTL),
+		option.List("allow_endpoints", &w.AllowEndpoints),
 	)
-}
-
-// contentOption reads how much of a mail is told.
-func contentOption(to *notification.Content) option {
-	return option{name: "content", parse: func(d *caddyfile.Dispenser) error {
-		var s string
-		if !d.AllArgs(&s) {
-			return d.ArgErr()
-		}
-		if *to = notification.Content(s); !to.Valid() {
-			return d.Errf("content must be thin, sender or full, not %q", s)
-		}
-		return nil
-	}}
 }
 
 // Interface guard.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
@@ -107,7 +108,7 @@ func (d *DoveAdm) config() (cfg doveadm.Config, err error) {
 		CheckInterval: time.Duration(d.CheckInterval),
 	}
 	for _, endpoint := range d.Endpoints {
-		url, err := replace(endpoint)
+		url, err := option.Replace(endpoint)
 		if err != nil {
 			return cfg, fmt.Errorf("endpoint: %w", err)
 		}
@@ -117,22 +118,22 @@ func (d *DoveAdm) config() (cfg doveadm.Config, err error) {
 		"basic_auth": &d.Username, "ca_file": &d.CAFile, "client_cert": &d.ClientCertFile,
 		"client_cert key": &d.ClientKeyFile, "properties_file": &d.PropertiesFile,
 	} {
-		if *s, err = replace(*s); err != nil {
+		if *s, err = option.Replace(*s); err != nil {
 			return cfg, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	cfg.Username = d.Username
 	if d.APISecret != "" {
-		if cfg.APISecret, err = replaceSecret(d.APISecret); err != nil {
+		if cfg.APISecret, err = option.Secret(d.APISecret); err != nil {
 			return cfg, fmt.Errorf("api_secret: %w", err)
 		}
 	}
 	if d.Password != "" {
-		if cfg.Password, err = replaceSecret(d.Password); err != nil {
+		if cfg.Password, err = option.Secret(d.Password); err != nil {
 			return cfg, fmt.Errorf("basic_auth: %w", err)
 		}
 	}
-	cfg.TLS, err = clientTLS(d.CAFile, d.ClientCertFile, d.ClientKeyFile)
+	cfg.TLS, err = option.ClientTLS(d.CAFile, d.ClientCertFile, d.ClientKeyFile)
 	return cfg, err
 }
 

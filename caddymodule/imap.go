@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
@@ -44,11 +45,11 @@ type IMAP struct {
 
 // provision reads the settings; it connects to nothing.
 func (i *IMAP) provision() error {
-	url, err := replace(i.URL)
+	url, err := option.Replace(i.URL)
 	if err != nil {
 		return fmt.Errorf("URL: %w", err)
 	}
-	caFile, err := replace(i.CAFile)
+	caFile, err := option.Replace(i.CAFile)
 	if err != nil {
 		return fmt.Errorf("ca_file: %w", err)
 	}
@@ -61,10 +62,10 @@ func (i *IMAP) provision() error {
 	if i.MasterUser == "" {
 		return nil
 	}
-	if i.master.Name, err = replace(i.MasterUser); err != nil {
+	if i.master.Name, err = option.Replace(i.MasterUser); err != nil {
 		return fmt.Errorf("master_user: %w", err)
 	}
-	if i.master.Password, err = replaceSecret(i.MasterPassword); err != nil {
+	if i.master.Password, err = option.Secret(i.MasterPassword); err != nil {
 		return fmt.Errorf("master_user: %w", err)
 	}
 	return nil

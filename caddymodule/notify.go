@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/credentials"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
@@ -248,14 +249,14 @@ func verifier(all []Credentials) (*credentials.Verifier, error) {
 	}
 	pairs := make([]credentials.Pair, len(all))
 	for i, c := range all {
-		username, err := replace(c.Username)
+		username, err := option.Replace(c.Username)
 		if err != nil {
 			return nil, fmt.Errorf("credentials: user name: %w", err)
 		}
 		pairs[i].Username = username
 		password := c.Password
 		if comparerOf(password) == nil {
-			if password, err = replaceSecret(c.Password); err != nil {
+			if password, err = option.Secret(c.Password); err != nil {
 				return nil, fmt.Errorf("credentials of %s: %w (or give the hash that caddy hash-password prints)", username, err)
 			}
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -146,7 +147,7 @@ func (q *Queue) provision() error {
 	if q.Embedded.Path == "" {
 		q.Embedded.Path = filepath.Join(caddy.AppDataDir(), "dovecot_push")
 	}
-	path, err := replace(q.Embedded.Path)
+	path, err := option.Replace(q.Embedded.Path)
 	if err != nil {
 		return fmt.Errorf("path: %w", err)
 	}
@@ -162,7 +163,7 @@ func (q *Queue) provisionNATS() error {
 	}
 	n.URLs = append([]string(nil), n.URLs...)
 	for i, u := range n.URLs {
-		if u, err = replace(u); err != nil {
+		if u, err = option.Replace(u); err != nil {
 			return fmt.Errorf("server URL: %w", err)
 		}
 		if strings.Contains(u, "@") {
@@ -171,7 +172,7 @@ func (q *Queue) provisionNATS() error {
 		n.URLs[i] = u
 	}
 	for _, s := range []*string{&n.CredentialsFile, &n.Username, &n.CAFile, &n.ClientCertFile, &n.ClientKeyFile} {
-		v, err := replace(*s)
+		v, err := option.Replace(*s)
 		if err != nil {
 			return fmt.Errorf("nats: %w", err)
 		}
@@ -181,7 +182,7 @@ func (q *Queue) provisionNATS() error {
 	for _, s := range []struct{ name, value string }{{"password", n.Password}, {"token", n.Token}} {
 		secret := ""
 		if s.value != "" {
-			if secret, err = replaceSecret(s.value); err != nil {
+			if secret, err = option.Secret(s.value); err != nil {
 				return fmt.Errorf("nats %s: %w", s.name, err)
 			}
 		}
@@ -203,7 +204,7 @@ func (q *Queue) provisionNATS() error {
 	}
 	n.Monitoring = append([]string(nil), n.Monitoring...)
 	for i, u := range n.Monitoring {
-		if u, err = replace(u); err != nil {
+		if u, err = option.Replace(u); err != nil {
 			return fmt.Errorf("monitoring: %w", err)
 		}
 		if p, err := url.Parse(u); err != nil || p.Scheme != "http" && p.Scheme != "https" || p.Host == "" || p.User != nil {
@@ -211,7 +212,7 @@ func (q *Queue) provisionNATS() error {
 		}
 		n.Monitoring[i] = u
 	}
-	if q.tls, err = clientTLS(n.CAFile, n.ClientCertFile, n.ClientKeyFile); err != nil {
+	if q.tls, err = option.ClientTLS(n.CAFile, n.ClientCertFile, n.ClientKeyFile); err != nil {
 		return err
 	}
 	for _, path := range []string{n.CAFile, n.ClientCertFile} {
@@ -250,8 +251,8 @@ func (q *Queue) config(log *slog.Logger) queue.Config {
 	cfg := queue.Config{MaxBytes: q.MaxBytes, MaxAge: time.Duration(q.MaxAge), Logger: log}
 	if n := q.NATS; n != nil {
 		cfg.Prefix = n.Prefix
-		password, _ := replaceSecret(n.Password)
-		token, _ := replaceSecret(n.Token)
+		password, _ := option.Secret(n.Password)
+		token, _ := option.Secret(n.Token)
 		cfg.External = &queue.External{
 			URLs: n.URLs, CredentialsFile: n.CredentialsFile,
 			User: n.Username, Password: password, Token: token,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
@@ -85,7 +86,7 @@ func (r *Register) provision() error {
 	}
 	var lookup *registration.Lookup
 	if r.LookupFile != "" {
-		path, err := replace(r.LookupFile)
+		path, err := option.Replace(r.LookupFile)
 		if err != nil {
 			return fmt.Errorf("lookup_file: %w", err)
 		}

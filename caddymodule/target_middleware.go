@@ -18,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/middleware"
@@ -81,13 +82,13 @@ func (m *Middleware) Provision(ctx caddy.Context) error {
 	if !strings.HasPrefix(m.Path, "/") {
 		return fmt.Errorf("path %q must begin with a slash", m.Path)
 	}
-	username, err := replace(m.Username)
+	username, err := option.Replace(m.Username)
 	if err != nil {
 		return fmt.Errorf("credentials: user name: %w", err)
 	}
 	var password string
 	if m.Password != "" {
-		if password, err = replaceSecret(m.Password); err != nil {
+		if password, err = option.Secret(m.Password); err != nil {
 			return fmt.Errorf("credentials: %w", err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webhook"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
@@ -162,7 +163,7 @@ func (w *Webhook) address(cfg *webhook.Config) error {
 	parts := strings.Split(w.URL, webhook.ID)
 	for i, part := range parts {
 		var err error
-		if parts[i], err = replace(part); err != nil {
+		if parts[i], err = option.Replace(part); err != nil {
 			return fmt.Errorf("url: %w", err)
 		}
 	}
@@ -172,7 +173,7 @@ func (w *Webhook) address(cfg *webhook.Config) error {
 
 func (w *Webhook) secrets(cfg *webhook.Config) error {
 	for _, s := range w.Secrets {
-		text, err := replaceSecret(s)
+		text, err := option.Secret(s)
 		if err != nil {
 			return fmt.Errorf("secret: %w", err)
 		}
@@ -183,7 +184,7 @@ func (w *Webhook) secrets(cfg *webhook.Config) error {
 		cfg.Secrets = append(cfg.Secrets, key)
 	}
 	if w.SignatureHeader != "" {
-		secret, err := replaceSecret(w.SignatureSecret)
+		secret, err := option.Secret(w.SignatureSecret)
 		if err != nil {
 			return fmt.Errorf("signature_header: %w", err)
 		}
@@ -193,10 +194,10 @@ func (w *Webhook) secrets(cfg *webhook.Config) error {
 		return nil
 	}
 	var err error
-	if cfg.Username, err = replace(w.Username); err != nil {
+	if cfg.Username, err = option.Replace(w.Username); err != nil {
 		return fmt.Errorf("credentials: user name: %w", err)
 	}
-	if cfg.Password, err = replaceSecret(w.Password); err != nil {
+	if cfg.Password, err = option.Secret(w.Password); err != nil {
 		return fmt.Errorf("credentials: %w", err)
 	}
 	return nil
@@ -206,7 +207,7 @@ func (w *Webhook) headers(cfg *webhook.Config) error {
 	cfg.Header = make(http.Header)
 	for name, values := range w.Headers {
 		for _, v := range values {
-			value, err := replaceHeader(name, v)
+			value, err := option.Header(name, v)
 			if err != nil {
 				return fmt.Errorf("header %s: %w", name, err)
 			}
@@ -224,7 +225,7 @@ func (w *Webhook) template(cfg *webhook.Config) error {
 	if w.Template != "" {
 		return errors.New("there are template and template_file; one of them is too much")
 	}
-	path, err := replace(w.TemplateFile)
+	path, err := option.Replace(w.TemplateFile)
 	if err != nil {
 		return fmt.Errorf("template_file: %w", err)
 	}
@@ -242,12 +243,12 @@ func (w *Webhook) tls(cfg *webhook.Config) error {
 	files := []string{w.CAFile, w.ClientCertFile, w.ClientKeyFile}
 	for i, f := range files {
 		var err error
-		if files[i], err = replace(f); err != nil {
+		if files[i], err = option.Replace(f); err != nil {
 			return fmt.Errorf("TLS: %w", err)
 		}
 	}
 	var err error
-	cfg.TLS, err = clientTLS(files[0], files[1], files[2])
+	cfg.TLS, err = option.ClientTLS(files[0], files[1], files[2])
 	return err
 }
 

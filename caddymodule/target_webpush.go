@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
@@ -98,7 +99,7 @@ func (w *Webpush) Provision(ctx caddy.Context) error {
 	w.log = ctx.Slogger()
 	w.started = make(chan struct{})
 	var err error
-	if w.Contact, err = replace(w.Contact); err != nil {
+	if w.Contact, err = option.Replace(w.Contact); err != nil {
 		return fmt.Errorf("contact: %w", err)
 	}
 	if w.Contact, err = webpush.ParseContact(w.Contact); err != nil {
@@ -118,7 +119,7 @@ func (w *Webpush) Provision(ctx caddy.Context) error {
 	}
 	exceptions := make([]string, len(w.AllowEndpoints))
 	for i, e := range w.AllowEndpoints {
-		if exceptions[i], err = replace(e); err != nil {
+		if exceptions[i], err = option.Replace(e); err != nil {
 			return fmt.Errorf("allow_endpoints: %w", err)
 		}
 	}

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package option
 
 import (
 	"crypto/tls"
@@ -11,10 +11,10 @@ import (
 	"os"
 )
 
-// clientTLS reads the files of a client of TLS: the authorities it trusts in
+// ClientTLS reads the files of a client of TLS: the authorities it trusts in
 // the place of the system's, and the certificate it shows. It is nil if there
 // are none.
-func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
+func ClientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	if (certFile == "") != (keyFile == "") {
 		return nil, errors.New("a client certificate needs its key, and a key its certificate")
 	}

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package option
 
 import (
 	"errors"
@@ -12,9 +12,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// replace replaces the placeholders of a setting. One that is empty or
+// Replace replaces the placeholders of a setting. One that is empty or
 // unknown is an error.
-func replace(s string) (string, error) {
+func Replace(s string) (string, error) {
 	return caddy.NewReplacer().ReplaceOrErr(s, true, true)
 }
 
@@ -27,10 +27,10 @@ var (
 	errEmptySecret = errors.New("the secret is empty or cannot be read")
 )
 
-// replaceSecret finds the secret that the placeholder s stands for. A secret
+// Secret finds the secret that the placeholder s stands for. A secret
 // written out in the configuration, and an empty one, are errors, which never
 // tell its value.
-func replaceSecret(s string) (string, error) {
+func Secret(s string) (string, error) {
 	if !secretPlaceholder.MatchString(s) {
 		return "", errLiteralSecret
 	}
@@ -43,12 +43,12 @@ func replaceSecret(s string) (string, error) {
 
 var secretHeader = regexp.MustCompile(`(?i)auth|cookie|key|password|secret|token`)
 
-// replaceHeader replaces the placeholders in the value of a header field. Where
+// Header replaces the placeholders in the value of a header field. Where
 // the name says that it is a secret, at least a part of it must come from a
 // placeholder for secrets, and be there.
-func replaceHeader(name, value string) (string, error) {
+func Header(name, value string) (string, error) {
 	if !secretHeader.MatchString(name) {
-		return replace(value)
+		return Replace(value)
 	}
 	if !secretPart.MatchString(value) {
 		return "", errLiteralSecret
