@@ -64,9 +64,9 @@ type Memory struct {
 func NewMemory() *Memory {
 	return &Memory{
 		known:    proven.New(maxKnown, 0),
-		right:    throttle.New[netip.Addr](throttle.Limit{AtOnce: 1, Every: rightFor, Keys: maxSources}),
-		wrong:    throttle.New[netip.Addr](throttle.Limit{AtOnce: 1, Every: wrongFor, Keys: maxSources}),
-		failures: throttle.New[netip.Addr](throttle.Limit{AtOnce: failuresAtOnce, Every: failureInterval, Keys: maxSources}),
+		right:    throttle.New[netip.Addr](throttle.Limit{Burst: 1, Interval: rightFor, Keys: maxSources}),
+		wrong:    throttle.New[netip.Addr](throttle.Limit{Burst: 1, Interval: wrongFor, Keys: maxSources}),
+		failures: throttle.New[netip.Addr](throttle.Limit{Burst: failuresAtOnce, Interval: failureInterval, Keys: maxSources}),
 		computing: admission.New(admission.Limits{
 			AtOnce: max(1, runtime.GOMAXPROCS(0)-1), Kept: 1,
 			Waiting: maxWaiting, OfSource: maxOfSource, Patience: patience,

@@ -64,8 +64,8 @@ var (
 	// bySource and byAccount are how many wrong logins come from a source or
 	// for an account before they are no longer looked at. Who has signed in
 	// from a source before is not hindered by what others do to his account.
-	bySource  = throttle.Limit{AtOnce: 10, Every: 2 * time.Second, Keys: 4096}
-	byAccount = throttle.Limit{AtOnce: 10, Every: 10 * time.Second, Keys: 4096}
+	bySource  = throttle.Limit{Burst: 10, Interval: 2 * time.Second, Keys: 4096}
+	byAccount = throttle.Limit{Burst: 10, Interval: 10 * time.Second, Keys: 4096}
 
 	// checking bounds the connections to the mail server, and who waits for
 	// one. Of one source there are fewer at once than it has attempts: as long

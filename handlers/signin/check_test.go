@@ -56,18 +56,18 @@ func TestSourceIsThrottled(t *testing.T) {
 		m := newMailServer()
 		l := newLogins(m.check, nil)
 		// One for each of many accounts.
-		for i := range bySource.AtOnce {
+		for i := range bySource.Burst {
 			require.Equal(t, Wrong, l.verify(t.Context(), fmt.Sprint("user", i), "x", home).result)
 		}
 		v := l.verify(t.Context(), alice, "wonderland", home)
 		require.Equal(t, Throttled, v.result, "right or not, nobody looks")
 		require.Positive(t, v.wait)
-		require.Equal(t, bySource.AtOnce, m.count())
+		require.Equal(t, bySource.Burst, m.count())
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", other).result)
 		require.Equal(t, Throttled, l.verify(t.Context(), alice, "wonderland", home).result, "that it is right elsewhere tells nobody here")
 		require.Equal(t, Known, l.verify(t.Context(), alice, "wonderland", other).result)
 
-		time.Sleep(bySource.Every - delay)
+		time.Sleep(bySource.Interval - delay)
 		looked, _ := wrong(l, "user", home)
 		require.Equal(t, 1, looked)
 	})
@@ -83,12 +83,12 @@ func TestAccountIsThrottled(t *testing.T) {
 		// Many sources for one account.
 		for i := range 100 {
 			l.verify(t.Context(), alice, "x", netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
-			if i < byAccount.AtOnce {
+			if i < byAccount.Burst {
 				require.Equal(t, asked+i+1, m.count())
 			}
 		}
 		// Meanwhile some time has passed, because the refused have to wait.
-		require.Less(t, m.count()-asked, byAccount.AtOnce+12)
+		require.Less(t, m.count()-asked, byAccount.Burst+12)
 		require.Equal(t, Throttled, l.verify(t.Context(), alice, "wonderland", other).result)
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result,
 			"whoever has signed in from there before is not locked out by others")
@@ -107,7 +107,7 @@ func TestImplausibleLogins(t *testing.T) {
 			source := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
 			require.Equal(t, Wrong, l.verify(t.Context(), login[0], login[1], source).result, i)
 			looked, _ := wrong(l, "", source)
-			require.Equal(t, bySource.AtOnce-1, looked, "they count")
+			require.Equal(t, bySource.Burst-1, looked, "they count")
 		}
 		require.Zero(t, m.count())
 	})
@@ -216,7 +216,7 @@ func TestManyAtOnceAreNoMore(t *testing.T) {
 		time.Sleep(delay)
 		close(m.holding)
 		wg.Wait()
-		require.LessOrEqual(t, m.count(), bySource.AtOnce+byAccount.AtOnce+1)
+		require.LessOrEqual(t, m.count(), bySource.Burst+byAccount.Burst+1)
 		requireEmpty(t, l)
 	})
 }
@@ -271,7 +271,7 @@ func TestFlood(t *testing.T) {
 		}
 		wg.Wait()
 		require.Equal(t, 10_000, results[Wrong]+results[Throttled]+results[Busy], "%v", results)
-		require.LessOrEqual(t, m.count(), 50*byAccount.AtOnce+checking.AtOnce)
+		require.LessOrEqual(t, m.count(), 50*byAccount.Burst+checking.AtOnce)
 		require.LessOrEqual(t, m.most, checking.AtOnce)
 		require.Zero(t, l.tarpit.delayed.Load())
 		requireEmpty(t, l)
@@ -338,7 +338,7 @@ func TestHangingUpDoesNotHelp(t *testing.T) {
 		asked := m.count()
 		require.Equal(t, checking.AtOnceOfSource, asked)
 		looked, _ := wrong(l, "user", home)
-		require.Equal(t, bySource.AtOnce-asked, looked)
+		require.Equal(t, bySource.Burst-asked, looked)
 	})
 }
 

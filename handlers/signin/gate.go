@@ -64,7 +64,7 @@ type Attempt struct {
 
 // sessionsOfUser is how many sessions a user may begin. To end one is a durable
 // write.
-var sessionsOfUser = throttle.Limit{AtOnce: 20, Every: time.Minute, Keys: 4096}
+var sessionsOfUser = throttle.Limit{Burst: 20, Interval: time.Minute, Keys: 4096}
 
 // Gate finds out who is asking. It is safe for concurrent use.
 type Gate struct {

@@ -63,7 +63,7 @@ func TestSignInAndOut(t *testing.T) {
 func TestWrongLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)
-		for range bySource.AtOnce {
+		for range bySource.Burst {
 			resp := s.signIn(alice, "swordfish")
 			require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 			require.Empty(t, resp.Cookies())
@@ -74,7 +74,7 @@ func TestWrongLogin(t *testing.T) {
 		resp := s.signIn(alice, "wonderland")
 		require.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
 		require.Equal(t, "10", resp.Header.Get("Retry-After"), "by then one is looked at")
-		require.Equal(t, map[Result]int{Wrong: bySource.AtOnce, Throttled: 1}, s.results)
+		require.Equal(t, map[Result]int{Wrong: bySource.Burst, Throttled: 1}, s.results)
 	})
 }
 
@@ -195,7 +195,7 @@ func TestNames(t *testing.T) {
 // What guards an account against guesses does not mind how its login is written.
 func TestGuessesInEverySpelling(t *testing.T) {
 	s := newSite(t)
-	for i := range byAccount.AtOnce {
+	for i := range byAccount.Burst {
 		s.from = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 		login := strings.ToUpper(alice[:i%5]) + alice[i%5:]
 		require.Equal(t, http.StatusUnauthorized, s.signIn(login, "swordfish").StatusCode)
@@ -333,14 +333,14 @@ func TestValidity(t *testing.T) {
 func TestSessionsOfAUserAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)
-		for range sessionsOfUser.AtOnce {
+		for range sessionsOfUser.Burst {
 			require.Equal(t, http.StatusOK, s.signIn(alice, "wonderland").StatusCode)
 		}
 		resp := s.signIn(alice, "wonderland")
 		require.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
 		require.Equal(t, "60", resp.Header.Get("Retry-After"))
 		require.Equal(t, http.StatusOK, s.signIn("bob@example.com", "builder").StatusCode)
-		time.Sleep(sessionsOfUser.Every)
+		time.Sleep(sessionsOfUser.Interval)
 		require.Equal(t, http.StatusOK, s.signIn(alice, "wonderland").StatusCode)
 	})
 }

@@ -37,11 +37,11 @@ import (
 
 // sends is how often a user may have something sent: a server must not be made
 // a tool against others.
-var sends = throttle.Limit{AtOnce: 20, Every: 6 * time.Second, Keys: 4096}
+var sends = throttle.Limit{Burst: 20, Interval: 6 * time.Second, Keys: 4096}
 
 // edits is how often a user may change a device without having something
 // sent: each is a durable write.
-var edits = throttle.Limit{AtOnce: 30, Every: 6 * time.Second, Keys: 4096}
+var edits = throttle.Limit{Burst: 30, Interval: 6 * time.Second, Keys: 4096}
 
 // sendTimeout bounds how long somebody waits for a push service.
 const sendTimeout = 15 * time.Second

@@ -1,15 +1,13 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package throttle counts what somebody may not do too often, such as showing
-// wrong passwords.
+// Package throttle limits how often each key may do something, such as show a
+// wrong password. A key is whatever identifies the caller: an address, an
+// account. Any number of keys costs a bounded amount of memory.
 //
-// Callers count first ([Throttle.Count]), then do what is limited, and give
-// back what did no harm ([Throttle.Return]). Whoever looks first and counts
-// afterwards lets everybody through who comes meanwhile.
-//
-// Keys are whatever stands for somebody: an address, an account. Any number of
-// keys costs a bounded memory.
+// Count first ([Throttle.Count]), then act, then give back what did no harm
+// ([Throttle.Return]). Checking first and counting later would let every
+// concurrent caller through.
 package throttle
 
 import (
@@ -18,19 +16,19 @@ import (
 	"time"
 )
 
-// sourceBits is the part of an IPv6 address that counts: who has one address
-// has the whole /64 (RFC 6177).
+// sourceBits is the part of an IPv6 address that identifies a source: the owner
+// of one address usually has the whole /64 (RFC 6177).
 const sourceBits = 64
 
 // Limit is what each key may do.
 type Limit struct {
-	// AtOnce is how often after a quiet time.
-	AtOnce int
-	// Every is how long one of them takes to come back.
-	Every time.Duration
-	// Keys bounds the memory: at most twice as many are remembered, some
-	// 100 bytes each. Somebody who can make up that many keys makes the
-	// throttle forget, but has AtOnce attempts with each of them anyway.
+	// Burst is how many are allowed at once after a quiet time.
+	Burst int
+	// Interval is how long it takes until one more is allowed.
+	Interval time.Duration
+	// Keys bounds the memory: at most twice as many are remembered, some 100
+	// bytes each. Anyone who can make up that many keys makes the throttle
+	// forget some, but has Burst attempts with each of them anyway.
 	Keys int
 }
 
@@ -61,7 +59,7 @@ func (t *Throttle[K]) Count(key K) time.Duration {
 	back := t.find(key, now)
 	wait := t.untilNext(back, now)
 	if wait == 0 {
-		back = back.Add(t.limit.Every)
+		back = back.Add(t.limit.Interval)
 	}
 	t.put(key, back)
 	return wait
@@ -73,7 +71,7 @@ func (t *Throttle[K]) Return(key K) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if back := t.find(key, now); back.After(now) {
-		t.put(key, back.Add(-t.limit.Every))
+		t.put(key, back.Add(-t.limit.Interval))
 	}
 }
 
@@ -94,8 +92,8 @@ func (t *Throttle[K]) Quiet(key K) bool {
 	return !t.find(key, now).After(now)
 }
 
-// find returns when all of key has come back, or now if that is over. Somebody
-// who keeps coming is not forgotten.
+// find returns when all that was counted for key has come back, or now if that
+// time is over. A key that is still in use is not forgotten.
 func (t *Throttle[K]) find(key K, now time.Time) time.Time {
 	back, ok := t.young[key]
 	if !ok {
@@ -118,12 +116,12 @@ func (t *Throttle[K]) put(key K, back time.Time) {
 }
 
 func (t *Throttle[K]) untilNext(back, now time.Time) time.Duration {
-	return max(0, back.Sub(now)-time.Duration(t.limit.AtOnce-1)*t.limit.Every)
+	return max(0, back.Sub(now)-time.Duration(t.limit.Burst-1)*t.limit.Interval)
 }
 
-// Source returns what stands for the source of a request: an IPv4 address, or
-// the first 64 bits of an IPv6 address. Addresses that are not valid, such as
-// the peer of a Unix socket, are one source.
+// Source returns the key of a request's source: an IPv4 address, or the first
+// 64 bits of an IPv6 address. All invalid addresses, such as that of a Unix
+// socket's peer, are one source.
 func Source(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap()
 	if !addr.Is6() {

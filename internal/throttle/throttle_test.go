@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var ten = Limit{AtOnce: 10, Every: time.Second, Keys: 256}
+var ten = Limit{Burst: 10, Interval: time.Second, Keys: 256}
 
 func TestCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -44,13 +44,13 @@ func TestCount(t *testing.T) {
 func TestKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		th := New[int](ten)
-		for range ten.AtOnce + 1 {
+		for range ten.Burst + 1 {
 			th.Count(-1)
 		}
 		for key := range 10 * ten.Keys {
 			require.Zero(t, th.Count(key))
 			require.LessOrEqual(t, len(th.young)+len(th.old), 2*ten.Keys)
-			// One that keeps trying is not forgotten.
+			// A key that keeps trying is not forgotten.
 			require.Positive(t, th.Wait(-1))
 		}
 		require.Zero(t, th.Wait(1))
@@ -78,7 +78,7 @@ func TestSource(t *testing.T) {
 }
 
 func BenchmarkCount(b *testing.B) {
-	th := New[netip.Addr](Limit{AtOnce: 10, Every: time.Second, Keys: 4096})
+	th := New[netip.Addr](Limit{Burst: 10, Interval: time.Second, Keys: 4096})
 	source := netip.MustParseAddr("10.0.0.0")
 	b.ReportAllocs()
 	for b.Loop() {
@@ -117,7 +117,7 @@ func TestReturn(t *testing.T) {
 	})
 }
 
-// Many at once are no more than one after the other, whatever happens between
+// Concurrent callers get no more than sequential ones, whatever happens between
 // the count and the act.
 func TestManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
