@@ -48,24 +48,34 @@ type embeddedServer struct {
 	server atomic.Pointer[server.Server]
 	syncer syncer
 	damage *damage
+	files  fileIdentities
 }
 
 func startEmbedded(cfg Embedded, log *slog.Logger, damage *damage) (*embeddedServer, error) {
-	if err := os.MkdirAll(cfg.Path, 0o700); err != nil {
-		return nil, fmt.Errorf("making the queue directory: %w", err)
-	}
 	e := &embeddedServer{log: log, damage: damage, lock: flock.New(filepath.Join(cfg.Path, "lock"))}
-	locked, err := e.lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("locking the queue directory: %w", err)
-	}
-	if !locked {
-		return nil, fmt.Errorf("%w: %s (is another Caddy running with the same queue path? give each its own)", ErrLocked, cfg.Path)
+	if err := e.lockDirectory(cfg); err != nil {
+		return nil, err
 	}
 	if err := e.start(cfg); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
 	return e, nil
+}
+
+// lockDirectory makes the directory if it does not exist, and takes its lock.
+func (e *embeddedServer) lockDirectory(cfg Embedded) error {
+	if err := os.MkdirAll(cfg.Path, 0o700); err != nil {
+		return fmt.Errorf("making the queue directory: %w", err)
+	}
+	locked, err := e.lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("locking the queue directory: %w", err)
+	}
+	if !locked {
+		return fmt.Errorf("%w: %s (is another Caddy running with the same queue path? give each its own)", ErrLocked, cfg.Path)
+	}
+	e.files.reset()
+	return nil
 }
 
 func (e *embeddedServer) start(cfg Embedded) error {
@@ -137,8 +147,21 @@ func (e *embeddedServer) stop() {
 	}
 }
 
+// restart opens the store again. The directory may be another than before: it
+// was removed or replaced while the server had it open.
 func (e *embeddedServer) restart(cfg Embedded) error {
 	e.stop()
+	if e.files.same(e.lock.Path()) {
+		e.files.reset()
+		return e.start(cfg)
+	}
+	e.log.Error("the queue directory was removed or replaced while it was in use: what waited in it is lost, the queue goes on with an empty one", "path", cfg.Path)
+	if err := e.lock.Close(); err != nil {
+		return fmt.Errorf("unlocking the queue directory: %w", err)
+	}
+	if err := e.lockDirectory(cfg); err != nil {
+		return err
+	}
 	return e.start(cfg)
 }
 
@@ -161,10 +184,13 @@ func (e *embeddedServer) writable(streams []string) bool {
 
 func (e *embeddedServer) states(streams []string, good func(status int) bool) bool {
 	s := e.server.Load()
-	if s == nil || !s.JetStreamEnabled() {
+	if s == nil || !s.JetStreamEnabled() || !e.files.same(e.lock.Path()) {
 		return false
 	}
 	for _, stream := range streams {
+		if !e.files.same(filepath.Join(e.streams(), stream, "msgs")) {
+			return false
+		}
 		// Healthz fails as well when it is held up for a millisecond; a busy
 		// machine must not look like a broken disk.
 		ok := false
@@ -181,6 +207,9 @@ func (e *embeddedServer) states(streams []string, good func(status int) bool) bo
 // probe fails while the disk takes no writes: to open the store anew would
 // help for one write at most.
 func (e *embeddedServer) probe() (err error) {
+	if err := os.MkdirAll(filepath.Dir(e.lock.Path()), 0o700); err != nil { // it may have been removed
+		return err
+	}
 	f, err := os.Create(filepath.Join(filepath.Dir(e.lock.Path()), "probe"))
 	if err != nil {
 		return err
