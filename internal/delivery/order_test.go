@@ -82,7 +82,7 @@ func TestOrderOfDeadLetters(t *testing.T) {
 	q, _ := testQueue(t)
 	target := newDevices("")
 	target.answer = func(context.Context, string, int) Result { return Result{Outcome: Refused, Reason: "status_400"} }
-	const each = 300
+	const each = 30
 	for n := range each {
 		acceptMail(t, q, 7, n, n+1)
 	}
