@@ -28,11 +28,12 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-func TestMain(m *testing.M) { queuetest.Main(m) }
+func TestMain(m *testing.M) { natsleak.VerifyTestMain(m) }
 
 const (
 	alice = "alice@example.com"

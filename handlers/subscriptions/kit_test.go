@@ -22,11 +22,12 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-func TestMain(m *testing.M) { queuetest.Main(m) }
+func TestMain(m *testing.M) { natsleak.VerifyTestMain(m) }
 
 const alice, bob = "alice@example.com", "bob@example.com"
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
 )
 
 // TestMain shortens what the tests would wait for. It is also where the test
@@ -21,5 +23,5 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childDir) != "" {
 		os.Exit(childMain())
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(os.Exit))
+	natsleak.VerifyTestMain(m, goleak.Cleanup(os.Exit))
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
 )
 
 // TestMain is also where the test binary starts again as the other process of
@@ -16,7 +18,7 @@ func TestMain(m *testing.M) {
 	if part := os.Getenv(childPart); part != "" {
 		os.Exit(childParts[part]())
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	natsleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		natsServer.remove()
 		os.Exit(code)
 	}))

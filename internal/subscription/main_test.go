@@ -13,10 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
-func TestMain(m *testing.M) { queuetest.Main(m) }
+func TestMain(m *testing.M) { natsleak.VerifyTestMain(m) }
 
 const waitTimeout = 30 * time.Second
 

@@ -11,17 +11,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
-
-// Main runs the tests of a package that opens queues, and fails where they
-// leave goroutines behind.
-func Main(m *testing.M) {
-	// A store that was closed may write its index for some seconds more.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"))
-}
 
 // Config is that of an embedded queue in a directory, silent, with room for
 // 64 MiB, whose disk is not waited for.
