@@ -18,15 +18,28 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// deadLettersPage is how many dead letters one answer has at most.
-const deadLettersPage = 1000
+const (
+	// deadLettersPage is how many dead letters one answer has at most.
+	deadLettersPage = 1000
+	// deadLettersBatch is how many are changed at once. Those of a batch are
+	// replayed twice if Caddy is killed in its middle.
+	deadLettersBatch = 50
+	// changedInterval is how often an answer says how far it is.
+	changedInterval = time.Second
+)
 
 func replayDeadLetters(a *App, r *http.Request) (any, error) {
-	return a.changeDeadLetters(r, func(q *queue.Queue, d queue.DeadLetter) error { return q.Replay(r.Context(), d) })
+	return a.changeDeadLetters(r, func(q *queue.Queue, letters []queue.DeadLetter) []error { return q.Replay(r.Context(), letters) })
 }
 
 func deleteDeadLetters(a *App, r *http.Request) (any, error) {
-	return a.changeDeadLetters(r, func(q *queue.Queue, d queue.DeadLetter) error { return q.DeleteDeadLetter(r.Context(), d.Number) })
+	return a.changeDeadLetters(r, func(q *queue.Queue, letters []queue.DeadLetter) []error {
+		results := make([]error, len(letters))
+		for i := range letters {
+			results[i] = q.DeleteDeadLetter(r.Context(), letters[i].Number)
+		}
+		return results
+	})
 }
 
 // openQueueOf is the queue for a route of the admin API.
@@ -72,9 +85,11 @@ func getDeadLetters(a *App, r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// changeDeadLetters does something with each of those that were chosen.
-// Nothing chosen is an error: to change all of them takes all=true.
-func (a *App) changeDeadLetters(r *http.Request, change func(*queue.Queue, queue.DeadLetter) error) (any, error) {
+// changeDeadLetters does something with each of those that were chosen, batch by
+// batch, and answers how far it is, line by line. What was done stays done if the
+// request ends in between: the same request goes on with the others. Nothing
+// chosen is an error: to change all of them takes all=true.
+func (a *App) changeDeadLetters(r *http.Request, change func(*queue.Queue, []queue.DeadLetter) []error) (any, error) {
 	q, err := openQueueOf(a)
 	if err != nil {
 		return nil, err
@@ -93,23 +108,38 @@ func (a *App) changeDeadLetters(r *http.Request, change func(*queue.Queue, queue
 	if chosen == (queue.DeadLetterFilter{}) && number == 0 && query.Get("all") != "true" {
 		return nil, badRequest("choose dead letters by number, id, target, before or after, or say all=true")
 	}
-	var changed adminapi.Changed
-	for d, err := range q.DeadLetters(r.Context(), filter) {
-		if err != nil {
-			return nil, err
-		}
-		if number != 0 && d.Number != number {
-			break
-		}
-		if err := change(q, d); err != nil {
-			if changed.Failed++; changed.Error == "" {
-				changed.Error = err.Error()
+	return lines(func(line func(any) error) error {
+		var changed adminapi.Changed
+		var batch []queue.DeadLetter
+		flush := func() {
+			for _, err := range change(q, batch) {
+				changed.Add(err)
 			}
-			continue
+			batch = batch[:0]
 		}
-		changed.Done++
-	}
-	return changed, nil
+		said := time.Now()
+		for d, err := range q.DeadLetters(r.Context(), filter) {
+			if err != nil {
+				return err
+			}
+			if number != 0 && d.Number != number {
+				break
+			}
+			if batch = append(batch, d); len(batch) < deadLettersBatch {
+				continue
+			}
+			flush()
+			if time.Since(said) < changedInterval {
+				continue
+			}
+			said = time.Now()
+			if err := line(changed); err != nil {
+				return err
+			}
+		}
+		flush()
+		return line(changed)
+	}), nil
 }
 
 // deadLetterFilter reads the parameters number, id, target, before, after and

@@ -4,7 +4,9 @@
 package caddymodule
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,4 +39,37 @@ func TestChangeOfDeadLettersNeedsAChoice(t *testing.T) {
 	assert.JSONEq(t, `{"done":1,"failed":0}`, answer)
 	_, answer = askAdmin(t, server, "DELETE dead_letters?all=true", "")
 	assert.JSONEq(t, `{"done":2,"failed":0}`, answer)
+}
+
+// Many are changed in batches; what failed is counted, and stays.
+func TestReplayInBatches(t *testing.T) {
+	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
+	release, err := q.Use(t.Context(), []string{"middleware"})
+	require.NoError(t, err)
+	defer release()
+	const many = 2*deadLettersBatch + 7
+	for uid := range many {
+		record := queue.Record{UID: uint32(uid), Accepted: time.Now(), Body: []byte(`{}`)}
+		target := "middleware"
+		if uid == deadLettersBatch+3 {
+			target = "removed"
+		}
+		require.NoError(t, q.Bury(t.Context(), target, &record, "status_400"))
+	}
+	app := &App{queue: new(atomic.Pointer[queue.Queue])}
+	app.queue.Store(q)
+	server := adminOf(t, app)
+	_, answer := askAdmin(t, server, "POST dead_letters/replay?all=true", "")
+	lines := strings.Split(strings.TrimSpace(answer), "\n")
+	assert.JSONEq(t, fmt.Sprintf(`{"done":%d,"failed":1,"error":"target is not in use: removed"}`, many-1), lines[len(lines)-1])
+	left := 0
+	for letter, err := range q.DeadLetters(t.Context(), queue.DeadLetterFilter{}) {
+		require.NoError(t, err)
+		assert.Equal(t, "removed", letter.Target)
+		left++
+	}
+	assert.Equal(t, 1, left)
+	stats, err := q.Stats(t.Context(), []string{"middleware"})
+	require.NoError(t, err)
+	assert.EqualValues(t, many-1, stats.Targets["middleware"].Parked)
 }

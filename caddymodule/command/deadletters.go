@@ -4,12 +4,16 @@
 package command
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -106,8 +110,8 @@ func changeDeadLettersCommand(use, short, method, path, done, example string) *c
 		}
 		var sum adminapi.Changed
 		for _, query := range queries {
-			var changed adminapi.Changed
-			if err := c.call(method, path+"?"+query.Encode(), nil, &changed); err != nil {
+			changed, err := c.changeDeadLetters(cmd.ErrOrStderr(), method, path+"?"+query.Encode(), done)
+			if err != nil {
 				return err
 			}
 			sum.Done, sum.Failed = sum.Done+changed.Done, sum.Failed+changed.Failed
@@ -126,6 +130,31 @@ func changeDeadLettersCommand(use, short, method, path, done, example string) *c
 		return err
 	}
 	return cmd
+}
+
+// changeDeadLetters asks for a change, and shows on a terminal how far it is.
+func (c *client) changeDeadLetters(stderr io.Writer, method, path, done string) (changed adminapi.Changed, err error) {
+	file, ok := stderr.(*os.File)
+	onScreen := ok && isTerminal(file) && !c.json
+	began := time.Now()
+	err = c.callLines(method, path, nil, func(raw json.RawMessage) error {
+		var line adminapi.Changed
+		if err := json.Unmarshal(raw, &line); err != nil {
+			return err
+		}
+		if line.Error != "" && line.Failed == 0 { // it ended early
+			return fmt.Errorf("%s after %d %s; the same command goes on with the others", line.Error, changed.Done, done)
+		}
+		changed = line
+		if onScreen {
+			fmt.Fprintf(stderr, "\r\x1b[K%d %s, %.0f/s", changed.Done, done, float64(changed.Done)/max(time.Since(began).Seconds(), 0.001))
+		}
+		return nil
+	})
+	if onScreen {
+		fmt.Fprint(stderr, "\r\x1b[K")
+	}
+	return changed, err
 }
 
 // showDeadLetters prints page after page.

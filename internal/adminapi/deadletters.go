@@ -28,11 +28,23 @@ type DeadLetter struct {
 	Body json.RawMessage `json:"body,omitempty"`
 }
 
-// Changed is how many dead letters were replayed or deleted, and how many
-// could not be.
+// Changed is how many dead letters were replayed or deleted yet, and how many
+// could not be: a line of the answer to POST dead_letters/replay and DELETE
+// dead_letters. The last line is the result.
 type Changed struct {
 	Done   int `json:"done"`
 	Failed int `json:"failed"`
 	// The first failure.
 	Error string `json:"error,omitempty"`
+}
+
+// Add counts one.
+func (c *Changed) Add(err error) {
+	if err == nil {
+		c.Done++
+		return
+	}
+	if c.Failed++; c.Error == "" {
+		c.Error = err.Error()
+	}
 }

@@ -114,22 +114,40 @@ func (q *Queue) parseDeadLetter(msg *jetstream.RawStreamMsg) DeadLetter {
 	return d
 }
 
-// Replay makes a dead letter a notification that is to be delivered again, as
-// if it had just been accepted. It may come back as another dead letter.
+// Replay makes dead letters notifications that are to be delivered again, as if
+// they had just been accepted, in their order. They may come back as other dead
+// letters. It returns what became of each: nil, or why it is still a dead letter.
+// If this process ends in between, some are both.
 //
 // Errors: [ErrNotInUse]; those of [Queue.Park].
-func (q *Queue) Replay(ctx context.Context, d DeadLetter) error {
-	if d.Reason == reasonDamaged {
-		return fmt.Errorf("dead letter %d is damaged: %w", d.Number, errCorruptGroup)
+func (q *Queue) Replay(ctx context.Context, letters []DeadLetter) []error {
+	results := make([]error, len(letters))
+	batches := make(map[string][]int) // the letters of each target
+	for i := range letters {
+		switch d := &letters[i]; {
+		case d.Reason == reasonDamaged:
+			results[i] = fmt.Errorf("dead letter %d is damaged: %w", d.Number, errCorruptGroup)
+		case !q.inUse(d.Target):
+			results[i] = fmt.Errorf("%w: %s", ErrNotInUse, d.Target)
+		default:
+			batches[d.Target] = append(batches[d.Target], i)
+		}
 	}
-	if !q.inUse(d.Target) {
-		return fmt.Errorf("%w: %s", ErrNotInUse, d.Target)
+	now := time.Now()
+	for target, batch := range batches {
+		records := make([]Record, len(batch))
+		for n, i := range batch {
+			records[n] = letters[i].Record
+			records[n].Replayed, records[n].Attempts = now, 0
+		}
+		err := q.Park(ctx, target, Parked{Records: records, Due: now, Reason: "replayed"})
+		for _, i := range batch {
+			if results[i] = err; err == nil {
+				results[i] = q.DeleteDeadLetter(ctx, letters[i].Number)
+			}
+		}
 	}
-	d.Record.Replayed, d.Record.Attempts = time.Now(), 0
-	if err := q.Park(ctx, d.Target, Parked{Records: []Record{d.Record}, Due: d.Record.Replayed, Reason: "replayed"}); err != nil {
-		return err
-	}
-	return q.DeleteDeadLetter(ctx, d.Number)
+	return results
 }
 
 // DeleteDeadLetter forgets one. That it is gone already is no error.

@@ -86,7 +86,7 @@ func TestReplay(t *testing.T) {
 		n := 0
 		for d, err := range q.DeadLetters(t.Context(), DeadLetterFilter{}) {
 			require.NoError(t, err)
-			require.NoError(t, q.Replay(t.Context(), d))
+			require.Equal(t, []error{nil}, q.Replay(t.Context(), []DeadLetter{d}))
 			// It dies again at once: the list does not go on for ever.
 			require.NoError(t, q.Bury(t.Context(), "a", &d.Record, "status_400"))
 			n++
@@ -112,18 +112,43 @@ func TestReplayRefuses(t *testing.T) {
 		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(1)), "expired"))
 		release()
 		letter := deadLetters(t, q, DeadLetterFilter{})[0]
-		require.ErrorIs(t, q.Replay(t.Context(), letter), ErrNotInUse)
-		require.ErrorContains(t, q.Replay(t.Context(), letter), "a")
+		refused := q.Replay(t.Context(), []DeadLetter{letter})[0]
+		require.ErrorIs(t, refused, ErrNotInUse)
+		require.ErrorContains(t, refused, "a")
 		require.Len(t, deadLetters(t, q, DeadLetterFilter{}), 1, "it is still there")
 
 		use(t, q, "a")
 		_, err := q.js().PublishMsg(t.Context(), &nats.Msg{Subject: q.names.dead + ".a", Data: []byte("damaged")},
 			jetstream.WithExpectStream(q.names.deadStream))
 		require.NoError(t, err)
-		damaged := deadLetters(t, q, DeadLetterFilter{})[1]
+		all := deadLetters(t, q, DeadLetterFilter{})
+		damaged := all[1]
 		require.Equal(t, "damaged", damaged.Reason)
 		require.Equal(t, "damaged", string(damaged.Record.Body))
-		require.ErrorIs(t, q.Replay(t.Context(), damaged), errCorruptGroup)
+		results := q.Replay(t.Context(), all)
+		require.NoError(t, results[0], "the one beside it is replayed")
+		require.ErrorIs(t, results[1], errCorruptGroup)
+		require.Equal(t, numbersOf(all[1:]), numbersOf(deadLetters(t, q, DeadLetterFilter{})))
+	})
+}
+
+// Many are parked in few groups, in their order.
+func TestReplayMany(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		q := s.open(t, "a", "b")
+		for n := range 20 {
+			require.NoError(t, q.Bury(t.Context(), []string{"a", "b"}[n%2], new(numbered(n)), "expired"))
+		}
+		for _, err := range q.Replay(t.Context(), deadLetters(t, q, DeadLetterFilter{})) {
+			require.NoError(t, err)
+		}
+		requireStats(t, q, 0, map[string]TargetStats{"a": {Parked: 10}, "b": {Parked: 10}})
+		g := next(t, q.NewParkedReader("b"))
+		require.Len(t, g.Records, 10)
+		for i, r := range g.Records {
+			require.Equal(t, numbered(2*i+1).ID, r.ID)
+		}
+		require.NoError(t, g.Settle())
 	})
 }
 
