@@ -34,7 +34,7 @@ var layers = []string{
 	"caddymodule/command", // a client of the admin API, which needs nothing of the app
 	"doveadm",
 	"internal/imap",
-	"internal/proven",
+	"internal/authcache",
 	"internal/throttle",
 	"internal/admission",
 	"internal/notification",

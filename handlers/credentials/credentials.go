@@ -25,7 +25,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/authcache"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
 )
 
@@ -90,7 +90,7 @@ type Verifier struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	flights map[proven.Key]*flight
+	flights map[authcache.Key]*flight
 }
 
 type digest = [sha256.Size]byte
@@ -113,7 +113,7 @@ func New(pairs []Pair, memory *Memory) (*Verifier, error) {
 	if memory == nil {
 		memory = NewMemory()
 	}
-	v := &Verifier{memory: memory, flights: make(map[proven.Key]*flight)}
+	v := &Verifier{memory: memory, flights: make(map[authcache.Key]*flight)}
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	hashes := make(map[digest]int)
 	for i := range pairs {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/admission"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/authcache"
 )
 
 // maxSharing bounds how many requests wait for one and the same hash.
@@ -54,7 +54,7 @@ func (v *Verifier) verifyHashed(source netip.Addr, username, password string) Re
 // join finds the check of credentials that is under way, or begins one. The
 // check of a source is counted as a failure before anything else, and given
 // back when it was none: so many at once are no more than one after the other.
-func (v *Verifier) join(key proven.Key, source netip.Addr) (f *flight, leads bool, wait time.Duration) {
+func (v *Verifier) join(key authcache.Key, source netip.Addr) (f *flight, leads bool, wait time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if f := v.flights[key]; f != nil {
@@ -74,7 +74,7 @@ func (v *Verifier) join(key proven.Key, source netip.Addr) (f *flight, leads boo
 }
 
 // lead makes the check that others may share.
-func (v *Verifier) lead(key proven.Key, f *flight, source netip.Addr, candidates []candidate, username, password string) Result {
+func (v *Verifier) lead(key authcache.Key, f *flight, source netip.Addr, candidates []candidate, username, password string) Result {
 	f.verdict = Busy // should a comparer panic
 	defer func() {
 		v.mu.Lock()

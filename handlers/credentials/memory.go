@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/admission"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/authcache"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
 )
 
@@ -49,7 +49,7 @@ const (
 //
 // It is safe for concurrent use and shows nothing of what it keeps.
 type Memory struct {
-	known    *proven.Set // user name, hash and password
+	known    *authcache.Cache // user name, hash and password
 	failures *throttle.Throttle[netip.Addr]
 	// right and wrong are the sources that were so in the last rightFor and
 	// wrongFor.
@@ -63,7 +63,7 @@ type Memory struct {
 // NewMemory returns a memory that remembers nothing.
 func NewMemory() *Memory {
 	return &Memory{
-		known:    proven.New(maxKnown, 0),
+		known:    authcache.New(maxKnown, 0),
 		right:    throttle.New[netip.Addr](throttle.Limit{Burst: 1, Interval: rightFor, Keys: maxSources}),
 		wrong:    throttle.New[netip.Addr](throttle.Limit{Burst: 1, Interval: wrongFor, Keys: maxSources}),
 		failures: throttle.New[netip.Addr](throttle.Limit{Burst: failuresAtOnce, Interval: failureInterval, Keys: maxSources}),

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/admission"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/proven"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/authcache"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
@@ -82,8 +82,8 @@ type logins struct {
 	accepted func(ctx context.Context, user, password string) // or nil
 	telling  chan struct{}                                    // bounds its calls
 
-	known    *proven.Set // user, password and source
-	trusted  *proven.Set // user and source
+	known    *authcache.Cache // user, password and source
+	trusted  *authcache.Cache // user and source
 	sources  *throttle.Throttle[netip.Addr]
 	accounts *throttle.Throttle[string]
 
@@ -96,8 +96,8 @@ func newLogins(check func(ctx context.Context, user, password string) error, acc
 		check:    check,
 		accepted: accepted,
 		telling:  make(chan struct{}, checking.AtOnce),
-		known:    proven.New(maxKnown, knownFor),
-		trusted:  proven.New(maxKnown, trustedFor),
+		known:    authcache.New(maxKnown, knownFor),
+		trusted:  authcache.New(maxKnown, trustedFor),
 		sources:  throttle.New[netip.Addr](bySource),
 		accounts: throttle.New[string](byAccount),
 		checking: admission.New(checking),
@@ -188,7 +188,7 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 
 // count counts a wrong login before it is known to be one: those that are under
 // way must not let others through. giveBack is for one that was not wrong.
-func (l *logins) count(account string, source netip.Addr, visitor proven.Key) (giveBack func(), wait time.Duration) {
+func (l *logins) count(account string, source netip.Addr, visitor authcache.Key) (giveBack func(), wait time.Duration) {
 	if wait := l.sources.Count(source); wait > 0 {
 		return nil, wait
 	}
@@ -206,7 +206,7 @@ func (l *logins) count(account string, source netip.Addr, visitor proven.Key) (g
 }
 
 // wait is how long somebody has to wait, also if nothing is under way.
-func (l *logins) wait(account string, source netip.Addr, visitor proven.Key) time.Duration {
+func (l *logins) wait(account string, source netip.Addr, visitor authcache.Key) time.Duration {
 	wait := l.sources.Wait(source)
 	if !l.trusted.Has(visitor) {
 		wait = max(wait, l.accounts.Wait(account))
@@ -215,7 +215,7 @@ func (l *logins) wait(account string, source netip.Addr, visitor proven.Key) tim
 }
 
 // rank is in which order logins are checked.
-func (l *logins) rank(account string, source netip.Addr, visitor proven.Key) admission.Rank {
+func (l *logins) rank(account string, source netip.Addr, visitor authcache.Key) admission.Rank {
 	switch {
 	case l.trusted.Has(visitor):
 		return admission.Known
