@@ -17,7 +17,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-// maxBody bounds a request, in bytes. A subscription has some 500.
+// maxBody bounds a request body, in bytes. A subscription has some 500.
 const maxBody = 16 << 10
 
 // addressBody is the W3C's PushSubscriptionJSON.
@@ -42,20 +42,21 @@ type patch struct {
 	addressBody
 }
 
-// ends is when the push service ends the subscription, or zero.
-func (b *addressBody) ends(now time.Time) (time.Time, error) {
+// pushServiceExpiry is when the push service will end the subscription, or
+// zero.
+func (b *addressBody) pushServiceExpiry(now time.Time) (time.Time, error) {
 	if b.ExpirationTime == nil {
 		return time.Time{}, nil
 	}
 	at := time.UnixMilli(int64(min(*b.ExpirationTime, math.MaxInt32*1000))).UTC().Truncate(time.Second)
 	if !at.After(now) {
-		return at, &subscription.FieldError{Field: "expirationTime", Problem: "is over"}
+		return at, &subscription.FieldError{Field: "expirationTime", Problem: "is in the past"}
 	}
 	return at, nil
 }
 
-// read reads a JSON body. Members that are not known are left alone: browsers
-// may tell more of a subscription one day.
+// read reads a JSON body. Unknown members are ignored: browsers may send more
+// one day.
 func read(w http.ResponseWriter, r *http.Request, body any) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return errMediaType
@@ -80,7 +81,8 @@ func read(w http.ResponseWriter, r *http.Request, body any) error {
 	return nil
 }
 
-// view is a subscription as its user sees it. The endpoint itself is a secret.
+// view is a subscription as its user sees it. The endpoint is left out, because
+// it is a secret.
 type view struct {
 	ID             string                 `json:"id"`
 	Name           string                 `json:"name"`

@@ -1,21 +1,20 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package subscriptions lets people look after their devices: the part of the
-// user API that is about Web Push.
+// Package subscriptions is the part of the user API in which people manage
+// their Web Push devices.
 //
-// In come requests of somebody who is signed in (see package signin), with
+// It serves requests of users who are signed in (see package signin), at these
 // paths below that of the API:
 //
 //	GET    /subscriptions            all devices of the user
-//	POST   /subscriptions            a new one, in the words of the W3C's PushSubscription
+//	POST   /subscriptions            a new one, as the W3C's PushSubscriptionJSON
 //	GET    /subscriptions/{id}
-//	PATCH  /subscriptions/{id}       its name, the code that came to it, or its new address
+//	PATCH  /subscriptions/{id}       its name, the code it received, or its new address
 //	DELETE /subscriptions/{id}
 //	POST   /subscriptions/{id}/test  sends it a message
 //
-// Out go changes of a [subscription.Store], messages that ask a device for its
-// code, and answers in JSON; errors are problem details (RFC 9457).
+// Answers are JSON; errors are problem details (RFC 9457).
 package subscriptions
 
 import (
@@ -35,15 +34,15 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
 )
 
-// sends is how often a user may have something sent: a server must not be made
-// a tool against others.
+// sends limits how often a user may have something sent, so that the server
+// cannot be used against others.
 var sends = throttle.Limit{Burst: 20, Interval: 6 * time.Second, Keys: 4096}
 
-// edits is how often a user may change a device without having something
-// sent: each is a durable write.
+// edits limits how often a user may change a device without having something
+// sent. Each change is a durable write.
 var edits = throttle.Limit{Burst: 30, Interval: 6 * time.Second, Keys: 4096}
 
-// sendTimeout bounds how long somebody waits for a push service.
+// sendTimeout bounds how long a request waits for a push service.
 const sendTimeout = 15 * time.Second
 
 // Event is what happened; it is a metric label.
@@ -57,7 +56,7 @@ const (
 	Renamed    Event = "renamed"
 	Removed    Event = "removed"
 	Tested     Event = "tested"
-	Refused    Event = "refused"     // something of the request cannot be taken
+	Refused    Event = "refused"     // part of the request is invalid
 	Limited    Event = "limited"     // too many devices, or too many messages
 	SendFailed Event = "send_failed" // the push service did not take a message
 )
@@ -65,15 +64,15 @@ const (
 // Config of a handler.
 type Config struct {
 	Store *subscription.Store
-	// Sender sends what devices are asked with, and tests.
+	// Sender sends verification codes and test messages.
 	Sender *webpush.Sender
 	// Keys returns the VAPID keys.
 	Keys func(context.Context) (webpush.Ring, error)
-	// Policy says which endpoints are taken.
+	// Policy decides which endpoints are accepted.
 	Policy *outbound.Policy
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
-	// Observe, if set, is told of every event.
+	// Observe, if set, is called with every event.
 	Observe func(Event)
 }
 
@@ -107,7 +106,7 @@ func New(cfg Config) *Handler {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
 
-// action serves a request of a user who is signed in. The error is the answer.
+// action serves a request of a signed-in user. The error is the answer.
 type action func(w http.ResponseWriter, r *http.Request, user string) error
 
 // methods serves the actions of one path.
@@ -207,8 +206,8 @@ func (h *Handler) remove(w http.ResponseWriter, r *http.Request, user string) er
 	return nil
 }
 
-// address checks where a device says it is. It is taken to have been given the
-// newest key; see askForCode.
+// address checks the address in a request. The device is assumed to have been
+// given the newest key; see askForCode.
 func (h *Handler) address(ctx context.Context, body *addressBody) (subscription.Address, error) {
 	if err := h.Policy.Check(body.Endpoint); err != nil {
 		return subscription.Address{}, err
@@ -220,8 +219,8 @@ func (h *Handler) address(ctx context.Context, body *addressBody) (subscription.
 	if len(ring) == 0 {
 		return subscription.Address{}, errors.New("there is no VAPID key")
 	}
-	ends, err := body.ends(time.Now())
-	return subscription.Address{Endpoint: body.Endpoint, Keys: body.Keys, ServerKey: ring[0].Public(), Ends: ends}, err
+	expires, err := body.pushServiceExpiry(time.Now())
+	return subscription.Address{Endpoint: body.Endpoint, Keys: body.Keys, ServerKey: ring[0].Public(), PushServiceExpiry: expires}, err
 }
 
 // mayChange counts a change.

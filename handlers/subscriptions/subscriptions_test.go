@@ -32,7 +32,7 @@ func TestLifeOfADevice(t *testing.T) {
 	assert.Equal(t, "x-1", got.DeviceClientID)
 	assert.Equal(t, strings.TrimPrefix(a.service.Origin, "https://"), got.EndpointHost)
 	assert.False(t, got.Confirmed)
-	assert.WithinDuration(t, time.Now().Add(subscription.UnconfirmedLife), got.Expires, time.Minute)
+	assert.WithinDuration(t, time.Now().Add(subscription.UnconfirmedLifetime), got.Expires, time.Minute)
 	assert.Contains(t, got.body, `"lastDelivery":null`)
 	path := "/subscriptions/" + got.ID
 
@@ -46,7 +46,7 @@ func TestLifeOfADevice(t *testing.T) {
 	got = a.call(alice, http.MethodPatch, path, `{"verificationCode":"`+a.code(device)+`"}`)
 	require.Equal(t, http.StatusOK, got.status, got.body)
 	assert.True(t, got.Confirmed)
-	assert.WithinDuration(t, time.Now().Add(subscription.Life), got.Expires, time.Minute)
+	assert.WithinDuration(t, time.Now().Add(subscription.Lifetime), got.Expires, time.Minute)
 
 	got = a.call(alice, http.MethodPost, path+"/test", "")
 	assert.Equal(t, http.StatusAccepted, got.status)

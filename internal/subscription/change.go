@@ -17,9 +17,9 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// What changes fail with, besides [*FieldError] and [queue.ErrUnavailable].
+// Errors of changes, besides [*FieldError] and [queue.ErrUnavailable].
 var (
-	// ErrNotFound means that the user has no such device (any more).
+	// ErrNotFound means that the user has no such device, or no longer has it.
 	ErrNotFound = errors.New("there is no such subscription")
 	// ErrTooMany means that the user has [MaxPerUser] devices.
 	ErrTooMany = errors.New("there are too many subscriptions")
@@ -27,7 +27,7 @@ var (
 	ErrWrongCode = errors.New("the verification code is another one")
 )
 
-// Device is what a device tells about itself.
+// Device is what a device says about itself.
 type Device struct {
 	Name           string
 	DeviceClientID string
@@ -40,18 +40,19 @@ type Address struct {
 	Keys     Keys
 	// ServerKey is the public VAPID key that the device was given.
 	ServerKey string
-	// Ends is when the push service will end it, or zero.
-	Ends time.Time
+	// PushServiceExpiry is when the push service will end the subscription, or
+	// zero.
+	PushServiceExpiry time.Time
 }
 
-// attempts bounds how often a change is made anew because another Caddy was
+// attempts bounds how often a change is retried because another instance was
 // faster.
 const attempts = 10
 
-// Add gives a user a device. One that is known already, by its endpoint or
-// its DeviceClientID, is renewed in place: it keeps its ID, and created is
-// false. The result is confirmed if nothing but the name has changed;
-// otherwise its VerificationCode has to be sent to it.
+// Add adds a device to a user. A device that is known already, by its endpoint
+// or its DeviceClientID, is updated in place: it keeps its ID, and created is
+// false. The result is confirmed if only the name has changed. Otherwise its
+// VerificationCode must be sent to it.
 //
 // Errors: [*FieldError], [ErrTooMany].
 func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscription, created bool, err error) {
@@ -69,7 +70,8 @@ func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscript
 		list[i].Name, list[i].DeviceClientID = d.Name, d.DeviceClientID
 		list[i].move(d.Address)
 		added = list[i]
-		// Another one may have had the endpoint, and this one the ID.
+		// The endpoint may have belonged to another entry than the
+		// DeviceClientID.
 		list = slices.DeleteFunc(list, func(other Subscription) bool {
 			return other.ID != added.ID && other.Endpoint == added.Endpoint
 		})
@@ -78,8 +80,8 @@ func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscript
 	return added, created, err
 }
 
-// Renew gives a device another address, because its push service has. It has
-// to be confirmed anew. Errors: [ErrNotFound], [*FieldError].
+// Renew changes the address of a device, because its push service has changed
+// it. The device must be confirmed again. Errors: [ErrNotFound], [*FieldError].
 func (s *Store) Renew(ctx context.Context, user, id string, to Address) (Subscription, error) {
 	return s.changeOne(ctx, user, id, func(d *Subscription) error {
 		d.move(to)
@@ -87,7 +89,7 @@ func (s *Store) Renew(ctx context.Context, user, id string, to Address) (Subscri
 	})
 }
 
-// Rename gives a device another name. Errors: [ErrNotFound], [*FieldError].
+// Rename changes the name of a device. Errors: [ErrNotFound], [*FieldError].
 func (s *Store) Rename(ctx context.Context, user, id, name string) (Subscription, error) {
 	return s.changeOne(ctx, user, id, func(d *Subscription) error {
 		d.Name = name
@@ -95,7 +97,7 @@ func (s *Store) Rename(ctx context.Context, user, id, name string) (Subscription
 	})
 }
 
-// UseServerKey notes with which VAPID key a device can be reached. Errors:
+// UseServerKey stores the VAPID key that a device can be reached with. Errors:
 // [ErrNotFound].
 func (s *Store) UseServerKey(ctx context.Context, user, id, key string) (Subscription, error) {
 	return s.changeOne(ctx, user, id, func(d *Subscription) error {
@@ -104,9 +106,9 @@ func (s *Store) UseServerKey(ctx context.Context, user, id, key string) (Subscri
 	})
 }
 
-// Confirm takes the code that came back from a device. From then on nobody
-// else has mail sent to its endpoint: a browser that several people use in
-// turn is the last one's. Errors: [ErrNotFound], [ErrWrongCode].
+// Confirm takes the code that came back from a device. From then on the
+// endpoint belongs to this user alone: a browser that several people use in
+// turn belongs to the last of them. Errors: [ErrNotFound], [ErrWrongCode].
 func (s *Store) Confirm(ctx context.Context, user, id, code string) (Subscription, error) {
 	confirmed, err := s.changeOne(ctx, user, id, func(d *Subscription) error {
 		if d.Confirmed() {
@@ -116,7 +118,7 @@ func (s *Store) Confirm(ctx context.Context, user, id, code string) (Subscriptio
 			return ErrWrongCode
 		}
 		d.VerificationCode, d.ConfirmedAt = "", now()
-		d.live(d.ConfirmedAt, Life)
+		d.extend(d.ConfirmedAt, Lifetime)
 		return nil
 	})
 	if err != nil {
@@ -172,18 +174,17 @@ func (s *Store) takeFromOthers(ctx context.Context, user, endpoint string) error
 	return nil
 }
 
-// move sets the address. Where that changes something the device has to prove
-// again that it is there.
+// move sets the address. If it differs, the device must confirm again.
 func (s *Subscription) move(to Address) {
 	same := s.Endpoint == to.Endpoint && bytes.Equal(s.Keys.P256DH, to.Keys.P256DH) && bytes.Equal(s.Keys.Auth, to.Keys.Auth)
-	s.Ends = to.Ends
+	s.PushServiceExpiry = to.PushServiceExpiry
 	if same && s.Confirmed() {
-		s.live(now(), Life)
+		s.extend(now(), Lifetime)
 		return
 	}
 	s.Endpoint, s.Keys, s.ServerKey = to.Endpoint, to.Keys, to.ServerKey
 	s.VerificationCode = rand.Text()
-	s.live(now(), UnconfirmedLife)
+	s.extend(now(), UnconfirmedLifetime)
 }
 
 // errUnchanged ends a change that changes nothing.
@@ -203,7 +204,7 @@ func (s *Store) changeOne(ctx context.Context, user, id string, edit func(*Subsc
 }
 
 // change reads the devices of a user, lets edit change them, and writes them
-// if nobody else has meanwhile. Those that have ended are not shown to edit.
+// unless another writer was faster. Expired ones are not passed to edit.
 func (s *Store) change(ctx context.Context, user string, edit func([]Subscription) ([]Subscription, error)) error {
 	own := &s.changing[maphash.String(s.seed, user)%uint64(len(s.changing))]
 	own.Lock()
@@ -221,7 +222,7 @@ func (s *Store) change(ctx context.Context, user string, edit func([]Subscriptio
 				return err
 			}
 		}
-		after, err := edit(slices.Clone(alive(before, now())))
+		after, err := edit(slices.Clone(active(before, now())))
 		if errors.Is(err, errUnchanged) {
 			return nil
 		}

@@ -24,7 +24,7 @@ func testLifeOfADevice(t *testing.T, table Table) {
 	assert.False(t, phone.Wanted())
 	assert.NotEmpty(t, phone.ID)
 	assert.GreaterOrEqual(t, len(phone.VerificationCode), 26)
-	assert.WithinDuration(t, time.Now().Add(UnconfirmedLife), phone.Expires, time.Minute)
+	assert.WithinDuration(t, time.Now().Add(UnconfirmedLifetime), phone.Expires, time.Minute)
 	assert.Empty(t, told, "it may never be confirmed")
 
 	for _, code := range []string{"", "wrong", phone.VerificationCode + "x", strings.ToLower(phone.VerificationCode)} {
@@ -36,7 +36,7 @@ func testLifeOfADevice(t *testing.T, table Table) {
 	confirmed, err := s.Confirm(t.Context(), "alice", phone.ID, phone.VerificationCode)
 	require.NoError(t, err)
 	assert.True(t, confirmed.Confirmed())
-	assert.WithinDuration(t, time.Now().Add(Life), confirmed.Expires, time.Minute)
+	assert.WithinDuration(t, time.Now().Add(Lifetime), confirmed.Expires, time.Minute)
 	again, err := s.Confirm(t.Context(), "alice", phone.ID, phone.VerificationCode)
 	require.NoError(t, err, "a device that confirms twice")
 	assert.Equal(t, confirmed, again)
@@ -120,19 +120,19 @@ func testRenew(t *testing.T, table Table) {
 	s := startStore(t, table, &told)
 	phone := confirmed(t, s, "alice", newDevice(t, "Phone"))
 	to := newDevice(t, "").Address
-	to.ServerKey, to.Ends = "second key", now().Add(24*time.Hour)
+	to.ServerKey, to.PushServiceExpiry = "second key", now().Add(24*time.Hour)
 	renewed, err := s.Renew(t.Context(), "alice", phone.ID, to)
 	require.NoError(t, err)
 	assert.Equal(t, phone.ID, renewed.ID)
 	assert.Equal(t, "Phone", renewed.Name)
-	is := Address{renewed.Endpoint, renewed.Keys, renewed.ServerKey, renewed.Ends}
+	is := Address{renewed.Endpoint, renewed.Keys, renewed.ServerKey, renewed.PushServiceExpiry}
 	assert.Equal(t, to, is)
 	assert.False(t, renewed.Confirmed())
 	assert.True(t, renewed.Wanted(), "mail waits for it")
 	assert.ErrorIs(t, s.RemoveGone(t.Context(), "alice", phone.ID, phone.Endpoint), ErrNotFound, "it has moved")
 	done, err := s.Confirm(t.Context(), "alice", phone.ID, renewed.VerificationCode)
 	require.NoError(t, err)
-	assert.Equal(t, to.Ends, done.Expires, "the push service ends it earlier")
+	assert.Equal(t, to.PushServiceExpiry, done.Expires, "the push service ends it earlier")
 	assert.Equal(t, []change{{"alice", true}}, told)
 	require.NoError(t, s.RemoveGone(t.Context(), "alice", phone.ID, to.Endpoint))
 	assert.Equal(t, []change{{"alice", true}, {"alice", false}}, told)

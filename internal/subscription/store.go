@@ -15,7 +15,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// ErrNotReady means that the subscriptions have not been read so far.
+// ErrNotReady means that the subscriptions have not been read yet.
 var ErrNotReady = errors.New("the subscriptions are still being read")
 
 // Table is what a store needs of a [queue.Table].
@@ -34,9 +34,9 @@ type Config struct {
 	Table Table
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
-	// Changed, if set, is told that a user got their first confirmed device
-	// (anyDevice is true) or lost the last one, by a change of this store. It
-	// must return soon.
+	// Changed, if set, is called when a change made through this store gives a
+	// user their first confirmed device (anyDevice is true) or removes the last
+	// one. It must return quickly.
 	Changed func(user string, anyDevice bool)
 }
 
@@ -49,7 +49,7 @@ type Store struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	// changing makes the changes of one user take turns.
+	// changing serializes the changes of each user.
 	changing [64]sync.Mutex
 	seed     maphash.Seed
 
@@ -75,15 +75,15 @@ func New(cfg Config) *Store {
 	return s
 }
 
-// Start begins to read the table and to look after it. It does not wait.
+// Start starts reading and maintaining the table. It does not wait.
 func (s *Store) Start() {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.wg.Go(func() { s.follow(ctx) })
-	s.wg.Go(func() { s.keep(ctx) })
+	s.wg.Go(func() { s.watch(ctx) })
+	s.wg.Go(func() { s.upkeep(ctx) })
 }
 
-// Stop writes what is not written yet, within a few seconds. It may be called
+// Stop writes what is still unwritten, within a few seconds. It may be called
 // more than once.
 func (s *Store) Stop() {
 	if s.stop == nil {
@@ -103,9 +103,9 @@ func (s *Store) Wait(ctx context.Context) error {
 	}
 }
 
-// Of returns the devices of a user that have not ended, the oldest first, with
-// those that are not confirmed. It answers from memory; the caller must not
-// change the slice. Errors: [ErrNotReady].
+// Of returns the unexpired devices of a user, oldest first, including
+// unconfirmed ones. It answers from memory. The caller must not change the
+// slice. Errors: [ErrNotReady].
 func (s *Store) Of(user string) ([]Subscription, error) {
 	select {
 	case <-s.ready:
@@ -115,7 +115,7 @@ func (s *Store) Of(user string) ([]Subscription, error) {
 	s.mu.RLock()
 	list := s.users[user].list
 	s.mu.RUnlock()
-	return alive(list, time.Now()), nil
+	return active(list, time.Now()), nil
 }
 
 // Find returns one device of a user. Errors: [ErrNotFound], [ErrNotReady].
@@ -131,7 +131,7 @@ func (s *Store) Find(user, id string) (Subscription, error) {
 	return list[i], nil
 }
 
-// List is [Store.Of] with the last deliveries that are not written yet.
+// List is [Store.Of] including last deliveries that are not written yet.
 func (s *Store) List(user string) ([]Subscription, error) {
 	list, err := s.Of(user)
 	if err != nil {
@@ -142,7 +142,7 @@ func (s *Store) List(user string) ([]Subscription, error) {
 	return withLast(list, s.used[user]), nil
 }
 
-// Count is how many devices all users have, and how many of them are
+// Count returns how many devices all users have, and how many of them are
 // confirmed.
 func (s *Store) Count() (all, confirmed int) {
 	now := time.Now()
@@ -150,7 +150,7 @@ func (s *Store) Count() (all, confirmed int) {
 	defer s.mu.RUnlock()
 	for _, d := range s.users {
 		for i := range d.list {
-			if d.list[i].ended(now) {
+			if d.list[i].expired(now) {
 				continue
 			}
 			all++
@@ -162,9 +162,9 @@ func (s *Store) Count() (all, confirmed int) {
 	return all, confirmed
 }
 
-// Users returns the users who have devices that mail should be told of: those
-// of whom Changed would have told. It waits until the subscriptions have been
-// read. Errors: [ErrNotReady].
+// Users returns the users who have wanted devices, the same ones that Changed
+// reports. It waits until the subscriptions have been read. Errors:
+// [ErrNotReady].
 func (s *Store) Users(ctx context.Context) ([]string, error) {
 	if err := s.Wait(ctx); err != nil {
 		return nil, err
@@ -174,14 +174,14 @@ func (s *Store) Users(ctx context.Context) ([]string, error) {
 	defer s.mu.RUnlock()
 	var users []string
 	for user, d := range s.users {
-		if anyWanted(alive(d.list, now)) {
+		if anyWanted(active(d.list, now)) {
 			users = append(users, user)
 		}
 	}
 	return users, nil
 }
 
-// ServerKeys counts the devices by the VAPID key that they were made with.
+// ServerKeys counts the devices by the VAPID key they were made with.
 func (s *Store) ServerKeys() (map[string]int, error) {
 	select {
 	case <-s.ready:
@@ -194,7 +194,7 @@ func (s *Store) ServerKeys() (map[string]int, error) {
 	defer s.mu.RUnlock()
 	for _, d := range s.users {
 		for i := range d.list {
-			if !d.list[i].ended(now) {
+			if !d.list[i].expired(now) {
 				count[d.list[i].ServerKey]++
 			}
 		}

@@ -136,7 +136,7 @@ func testUnreadableEntry(t *testing.T, table Table) {
 // what this store wrote meanwhile is not.
 func TestReadAnew(t *testing.T) {
 	s := New(Config{Logger: slog.New(slog.DiscardHandler)})
-	of := func(name string) []Subscription { return []Subscription{{Name: name, Expires: now().Add(Life)}} }
+	of := func(name string) []Subscription { return []Subscription{{Name: name, Expires: now().Add(Lifetime)}} }
 	s.replace(map[string]devices{"alice": {of("old"), 3}, "bob": {of("Phone"), 4}}, 4)
 	s.apply("carol", of("written meanwhile"), 9, false)
 	s.apply("dave", of("written meanwhile"), 10, false)

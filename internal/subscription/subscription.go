@@ -1,20 +1,19 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package subscription keeps the devices that want Web Push: one
+// Package subscription stores the devices that receive Web Push: one
 // [Subscription] for each browser or app of each user, in a table of the
-// queue's store, so that they outlive restarts and are the same for all
-// Caddys that share it.
+// queue's store. They survive restarts and are shared by all instances that
+// share the store.
 //
-// In come the changes of users through a [Store]: Add, Confirm, Renew, Rename,
-// Remove. Out go the devices of a user, from memory, fresh within moments of
-// a change anywhere.
+// A [Store] answers from memory, and sees changes of other instances within
+// moments.
 //
-// A subscription begins unconfirmed: a code is sent to its endpoint, and
-// nothing else before it came back, so that a mistyped or hostile endpoint
-// never gets anything of a mail (as in RFC 8620, section 7.2.2). Unconfirmed
-// ones end after [UnconfirmedLife]. Confirmed ones end when nothing was
-// delivered to them for [Life].
+// A subscription starts unconfirmed: a code is sent to its endpoint, and
+// nothing else until that code comes back. A mistyped or hostile endpoint
+// therefore never receives anything about a mail (as in RFC 8620, section
+// 7.2.2). Unconfirmed subscriptions expire after [UnconfirmedLifetime],
+// confirmed ones when nothing was delivered to them for [Lifetime].
 package subscription
 
 import (
@@ -30,17 +29,16 @@ import (
 )
 
 const (
-	// UnconfirmedLife is how long the code of a new subscription may take to
-	// come back.
-	UnconfirmedLife = time.Hour
-	// Life is how long a confirmed subscription lives after it was made or
-	// used, unless the push service sets an earlier end.
-	Life = 60 * 24 * time.Hour
+	// UnconfirmedLifetime is how long a new subscription waits for its code.
+	UnconfirmedLifetime = time.Hour
+	// Lifetime is how long a confirmed subscription lasts after it was made or
+	// used, unless the push service ends it earlier.
+	Lifetime = 60 * 24 * time.Hour
 	// MaxPerUser is how many devices a user may have.
 	MaxPerUser = 20
 )
 
-// Bounds of what comes from outside.
+// Bounds of client input.
 const (
 	MaxName           = 100 // characters
 	MaxDeviceClientID = 255 // bytes, RFC 8620, section 1.2
@@ -52,49 +50,50 @@ const (
 // names of JMAP's PushSubscription (RFC 8620, section 7.2) where that has
 // them.
 type Subscription struct {
-	// ID tells it from all others. 1 to 32 letters and digits.
+	// ID is unique. 1 to 32 letters and digits.
 	ID string `json:"id"`
-	// Name is what its user calls it.
+	// Name is the name its user gave it.
 	Name string `json:"name"`
-	// DeviceClientID is by which a device knows its own again. May be empty.
+	// DeviceClientID is how a device recognizes its own subscription. It may be
+	// empty.
 	DeviceClientID string `json:"deviceClientId,omitempty"`
-	// Endpoint is the push resource (RFC 8030). Whoever has it can send to
-	// it: it is a secret.
+	// Endpoint is the push resource (RFC 8030). Anyone who knows it can send to
+	// it, so it is a secret.
 	Endpoint string `json:"url"`
 	Keys     Keys   `json:"keys"`
 	// ServerKey is the public VAPID key that it was made with.
 	ServerKey string `json:"applicationServerKey"`
-	// VerificationCode is the code that was sent to it and has not come back;
-	// empty once it is confirmed.
+	// VerificationCode is the code that was sent to it and has not come back.
+	// It is empty once the subscription is confirmed.
 	VerificationCode string `json:"verificationCode,omitempty"`
-	// ConfirmedAt is when it was confirmed the last time; zero if it never
-	// was. With a VerificationCode it has moved since, and mail waits until it
-	// has confirmed its new address.
+	// ConfirmedAt is when it was last confirmed, or zero. If there is also a
+	// VerificationCode, its address has changed since, and mail waits until the
+	// new one is confirmed.
 	ConfirmedAt time.Time `json:"confirmed,omitzero"`
 	Created     time.Time `json:"created"`
-	// Expires is when it ends unless it is used before.
+	// Expires is when it expires unless it is used before.
 	Expires time.Time `json:"expires"`
-	// Ends is when the push service ends it, or zero.
-	Ends time.Time `json:"ends,omitzero"`
+	// PushServiceExpiry is when the push service will end it, or zero.
+	PushServiceExpiry time.Time `json:"ends,omitzero"`
 	// Last is the last delivery, or nil.
 	Last *Delivery `json:"lastDelivery,omitempty"`
 }
 
-// Delivery is what came of a message to a device.
+// Delivery is the result of a message to a device.
 type Delivery struct {
 	Time    time.Time `json:"time"`
 	Outcome string    `json:"outcome"`
 }
 
-// Confirmed tells whether mail may be sent to it.
+// Confirmed reports whether mail may be sent to it.
 func (s *Subscription) Confirmed() bool { return s.VerificationCode == "" }
 
-// Wanted tells whether there is mail for it, now or when it has confirmed its
-// new address.
+// Wanted reports whether it gets mail, now or once it has confirmed its new
+// address.
 func (s *Subscription) Wanted() bool { return s.Confirmed() || !s.ConfirmedAt.IsZero() }
 
-// Host is the host of the endpoint, with its port if it has one: all that may
-// be shown of it.
+// Host is the host of the endpoint, with its port if it has one. Nothing else
+// of the endpoint may be shown.
 func (s *Subscription) Host() string {
 	u, err := url.Parse(s.Endpoint)
 	if err != nil {
@@ -131,21 +130,21 @@ func (b *Base64) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// FieldError tells which member of a subscription cannot be taken, and why.
-// It holds nothing of its value.
+// FieldError names the member of a subscription that is invalid, and the
+// reason. It does not hold the value.
 type FieldError struct{ Field, Problem string }
 
 // Error implements error.
 func (e *FieldError) Error() string { return e.Field + " " + e.Problem }
 
-// check looks at the members that come from outside. Whether the endpoint may
-// be connected to is not decided here.
+// check validates the members that clients set. Whether the endpoint may be
+// connected to is decided elsewhere.
 func (s *Subscription) check() error {
 	switch n := utf8.RuneCountInString(s.Name); {
 	case strings.TrimSpace(s.Name) == "" || n > MaxName:
 		return &FieldError{"name", fmt.Sprintf("must be 1 to %d characters", MaxName)}
 	case !utf8.ValidString(s.Name) || strings.ContainsFunc(s.Name, printable.Unsafe):
-		return &FieldError{"name", "must be plain text, without control characters and such as change the order of others"}
+		return &FieldError{"name", "must be plain text, without control or bidirectional formatting characters"}
 	case len(s.DeviceClientID) > MaxDeviceClientID || strings.ContainsFunc(s.DeviceClientID, unprintable):
 		return &FieldError{"deviceClientId", fmt.Sprintf("must be at most %d printable ASCII characters", MaxDeviceClientID)}
 	case s.Endpoint == "" || len(s.Endpoint) > MaxEndpoint:

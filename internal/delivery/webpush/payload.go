@@ -49,7 +49,7 @@ func Verification(d *subscription.Subscription) (Message, error) {
 		ID   string `json:"pushSubscriptionId"`
 		Code string `json:"verificationCode"`
 	}{"PushVerification", d.ID, d.VerificationCode})
-	return Message{Payload: payload, TTL: subscription.UnconfirmedLife}, err
+	return Message{Payload: payload, TTL: subscription.UnconfirmedLifetime}, err
 }
 
 // testLife is how long somebody who asked for a test may wait for it.

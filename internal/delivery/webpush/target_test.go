@@ -196,7 +196,7 @@ func TestOtherMessages(t *testing.T) {
 	m, err := Verification(d)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"@type":"PushVerification","pushSubscriptionId":"42","verificationCode":"secret code"}`, string(m.Payload))
-	assert.Equal(t, subscription.UnconfirmedLife, m.TTL)
+	assert.Equal(t, subscription.UnconfirmedLifetime, m.TTL)
 	m, err = Test("7", time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", -3600)))
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"@type":"Test","id":"7","time":"2026-01-02T04:04:05Z"}`, string(m.Payload))

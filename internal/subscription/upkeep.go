@@ -13,23 +13,24 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// Delivered is the outcome of a delivery that succeeded; it makes a device
-// live longer.
+// Delivered is the outcome of a delivery that succeeded. It extends the
+// subscription.
 const Delivered = "delivered"
 
 const (
-	// upkeep is how often the store looks for what has ended or was used.
-	upkeep = time.Minute
-	// writeUse is how old the last delivery in the table may get before it is
-	// written again: each is a write to the disk, and devices get mail all
+	// upkeepInterval is how often the store removes expired subscriptions and
+	// writes last deliveries.
+	upkeepInterval = time.Minute
+	// writeUse is how old the last delivery in the table may get before a newer
+	// one is written: each is a write to the disk, and devices get mail all
 	// day.
 	writeUse = 15 * time.Minute
 	// stopTimeout bounds the last writes.
 	stopTimeout = 5 * time.Second
 )
 
-// Used notes what came of a message to a device. It is written with others,
-// some time later.
+// Used records the result of a message to a device. It is written later,
+// together with others.
 func (s *Store) Used(user, id string, d Delivery) {
 	d.Time = d.Time.UTC().Truncate(time.Second)
 	s.mu.Lock()
@@ -42,11 +43,13 @@ func (s *Store) Used(user, id string, d Delivery) {
 	of[id] = d
 }
 
-// keep removes what has ended and writes what was used, until ctx ends.
-func (s *Store) keep(ctx context.Context) {
+// upkeep removes expired subscriptions and writes last deliveries until ctx
+// ends.
+func (s *Store) upkeep(ctx context.Context) {
 	for {
-		// Several Caddys with one table take turns.
-		wait := time.Duration((0.5 + rand.Float64()) * float64(upkeep)) //nolint:gosec // not a secret
+		// A random interval keeps instances that share a table from doing this
+		// at the same time.
+		wait := time.Duration((0.5 + rand.Float64()) * float64(upkeepInterval)) //nolint:gosec // not a secret
 		select {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -54,36 +57,36 @@ func (s *Store) keep(ctx context.Context) {
 			s.writeUsed(last, 0)
 			return
 		case <-time.After(wait):
-			s.removeEnded(ctx)
+			s.removeExpired(ctx)
 			s.writeUsed(ctx, writeUse)
 		}
 	}
 }
 
-// removeEnded removes the devices whose time is over.
-func (s *Store) removeEnded(ctx context.Context) {
+// removeExpired removes the subscriptions that have expired.
+func (s *Store) removeExpired(ctx context.Context) {
 	at := time.Now()
 	var users []string
 	s.mu.RLock()
 	for user, d := range s.users {
-		if len(alive(d.list, at)) < len(d.list) {
+		if len(active(d.list, at)) < len(d.list) {
 			users = append(users, user)
 		}
 	}
 	s.mu.RUnlock()
 	for _, user := range users {
-		s.tidy(ctx, user, func(list []Subscription) ([]Subscription, error) { return list, nil })
+		s.changeInBackground(ctx, user, func(list []Subscription) ([]Subscription, error) { return list, nil })
 	}
 }
 
-// writeUsed writes the deliveries of users whose last ones in the table are
-// older than age.
+// writeUsed writes the last deliveries of users if those in the table are older
+// than age.
 func (s *Store) writeUsed(ctx context.Context, age time.Duration) {
 	at := time.Now()
 	used := make(map[string]map[string]Delivery)
 	s.mu.Lock()
 	for user, of := range s.used {
-		list := alive(s.users[user].list, at)
+		list := active(s.users[user].list, at)
 		if len(list) == 0 {
 			delete(s.used, user)
 		} else if stale(list, of, at.Add(-age)) {
@@ -92,14 +95,14 @@ func (s *Store) writeUsed(ctx context.Context, age time.Duration) {
 	}
 	s.mu.Unlock()
 	for user, of := range used {
-		ok := s.tidy(ctx, user, func(list []Subscription) ([]Subscription, error) { return withLast(list, of), nil })
+		ok := s.changeInBackground(ctx, user, func(list []Subscription) ([]Subscription, error) { return withLast(list, of), nil })
 		if ok {
 			s.forgetUsed(user, of)
 		}
 	}
 }
 
-// stale tells whether a delivery should be written.
+// stale reports whether a delivery should be written.
 func stale(list []Subscription, used map[string]Delivery, before time.Time) bool {
 	for i := range list {
 		if _, ok := used[list[i].ID]; ok && (list[i].Last == nil || !list[i].Last.Time.After(before)) {
@@ -109,7 +112,7 @@ func stale(list []Subscription, used map[string]Delivery, before time.Time) bool
 	return false
 }
 
-// forgetUsed forgets what was written, and keeps what came meanwhile.
+// forgetUsed forgets what was written and keeps what arrived in the meantime.
 func (s *Store) forgetUsed(user string, written map[string]Delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,8 +122,8 @@ func (s *Store) forgetUsed(user string, written map[string]Delivery) {
 	}
 }
 
-// tidy makes a change that nobody waits for.
-func (s *Store) tidy(ctx context.Context, user string, edit func([]Subscription) ([]Subscription, error)) bool {
+// changeInBackground makes a change that nobody waits for.
+func (s *Store) changeInBackground(ctx context.Context, user string, edit func([]Subscription) ([]Subscription, error)) bool {
 	err := s.change(ctx, user, edit)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, queue.ErrUnavailable) {
 		s.log.Error("cannot write the subscriptions of a user", "error", err)

@@ -33,7 +33,7 @@ func stored(t *testing.T, table Table, user string) []Subscription {
 	return list
 }
 
-func TestNothingLivesForEver(t *testing.T) {
+func TestEverySubscriptionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newMemory()
 		at := now()
@@ -51,16 +51,16 @@ func TestNothingLivesForEver(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		assert.Equal(t, []string{"Phone", "Never confirmed"}, names(t, s, "alice"), "at once")
 		assert.Empty(t, names(t, s, "bob"))
-		time.Sleep(2 * upkeep)
+		time.Sleep(2 * upkeepInterval)
 		synctest.Wait()
 		_, err = table.Get(t.Context(), queue.Key{"bob"})
 		require.ErrorIs(t, err, queue.ErrNotFound, "and then from the table")
 		assert.Equal(t, []change{{"bob", false}}, told)
 		assert.Len(t, stored(t, table, "alice"), 2)
 
-		time.Sleep(UnconfirmedLife)
+		time.Sleep(UnconfirmedLifetime)
 		assert.Equal(t, []string{"Phone"}, names(t, s, "alice"))
-		assert.Equal(t, at.Add(Life), stored(t, table, "alice")[0].Expires, "it was used")
+		assert.Equal(t, at.Add(Lifetime), stored(t, table, "alice")[0].Expires, "it was used")
 		all, done := s.Count()
 		assert.Equal(t, []int{1, 1}, []int{all, done})
 	})
@@ -85,11 +85,11 @@ func TestLastDelivery(t *testing.T) {
 			return d
 		}
 		first := deliver(Delivered)
-		time.Sleep(2 * upkeep)
+		time.Sleep(2 * upkeepInterval)
 		assert.Equal(t, first, *stored(t, table, "alice")[0].Last)
 
 		deliver(Delivered)
-		time.Sleep(2 * upkeep)
+		time.Sleep(2 * upkeepInterval)
 		failed := deliver("try_again")
 		assert.Equal(t, first, *stored(t, table, "alice")[0].Last, "that would be too many writes")
 		time.Sleep(writeUse)
@@ -103,19 +103,19 @@ func TestLastDelivery(t *testing.T) {
 	})
 }
 
-func TestLives(t *testing.T) {
+func TestDeliveriesExtendASubscription(t *testing.T) {
 	at := now()
-	s := Subscription{Ends: at.Add(time.Hour), Expires: at.Add(time.Minute)}
-	s.use(Delivery{Time: at, Outcome: "try_again"})
+	s := Subscription{PushServiceExpiry: at.Add(time.Hour), Expires: at.Add(time.Minute)}
+	s.recordDelivery(Delivery{Time: at, Outcome: "try_again"})
 	assert.Equal(t, at.Add(time.Minute), s.Expires, "only what arrives counts")
-	s.use(Delivery{Time: at, Outcome: Delivered})
+	s.recordDelivery(Delivery{Time: at, Outcome: Delivered})
 	assert.Equal(t, at.Add(time.Hour), s.Expires, "its push service ends it")
-	s.Ends = time.Time{}
-	s.use(Delivery{Time: at.Add(-time.Hour), Outcome: Delivered})
+	s.PushServiceExpiry = time.Time{}
+	s.recordDelivery(Delivery{Time: at.Add(-time.Hour), Outcome: Delivered})
 	assert.Equal(t, at, s.Last.Time, "the last is the last")
 	s.Expires, s.VerificationCode = at.Add(time.Minute), "code"
-	s.use(Delivery{Time: at.Add(time.Second), Outcome: Delivered})
+	s.recordDelivery(Delivery{Time: at.Add(time.Second), Outcome: Delivered})
 	assert.Equal(t, at.Add(time.Minute), s.Expires, "it has moved and must confirm that soon")
-	assert.False(t, s.ended(s.Expires.Add(-1)))
-	assert.True(t, s.ended(s.Expires))
+	assert.False(t, s.expired(s.Expires.Add(-1)))
+	assert.True(t, s.expired(s.Expires))
 }

@@ -12,32 +12,32 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// retry is how long the store waits before it follows its table again.
-const retry = time.Second
+// watchRetry is how long the store waits before it watches its table again.
+const watchRetry = time.Second
 
-// devices are those of one user. The slice is never written to.
+// devices are the subscriptions of one user. The slice is never written to.
 type devices struct {
 	list     []Subscription
 	revision uint64
 }
 
-// follow keeps users as the table is.
-func (s *Store) follow(ctx context.Context) {
+// watch keeps users equal to the table until ctx ends.
+func (s *Store) watch(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := s.watch(ctx)
+		err := s.watchOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Debug("cannot follow the table of the subscriptions", "error", err)
+		s.log.Debug("cannot watch the table of the subscriptions", "error", err)
 		select {
 		case <-ctx.Done():
-		case <-time.After(retry):
+		case <-time.After(watchRetry):
 		}
 	}
 }
 
-// watch reads the whole table and then every change to it.
-func (s *Store) watch(ctx context.Context) error {
+// watchOnce reads the whole table and then every change, until that fails.
+func (s *Store) watchOnce(ctx context.Context) error {
 	all := make(map[string]devices) // until the whole table is read
 	var newest uint64
 	return s.table.Watch(ctx, nil, func(e queue.Entry) {
@@ -60,8 +60,8 @@ func (s *Store) watch(ctx context.Context) error {
 	})
 }
 
-// replace puts all in place of what is known, up to the revision newest: this
-// store may have written since.
+// replace replaces users by all, which was read up to the revision newest.
+// Entries that this store has written since are kept.
 func (s *Store) replace(all map[string]devices, newest uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +78,7 @@ func (s *Store) replace(all map[string]devices, newest uint64) {
 	}
 }
 
-// apply notes what the table has for a user, unless something newer is known.
+// apply stores what the table has for a user, unless something newer is known.
 func (s *Store) apply(user string, list []Subscription, revision uint64, deleted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (s *Store) apply(user string, list []Subscription, revision uint64, deleted
 // decode reads an entry: its key is the user.
 func decode(e queue.Entry) (user string, list []Subscription, err error) {
 	if len(e.Key) != 1 {
-		return "", nil, errors.New("its key is no user")
+		return "", nil, errors.New("its key is not a user")
 	}
 	if e.Deleted {
 		return e.Key[0], nil, nil
