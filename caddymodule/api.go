@@ -108,7 +108,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	gate, err := a.gate(ctx, streams)
+	auth, err := a.authenticator(ctx, streams)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	}
 	a.streams = events.New(events.Config{Open: streams.openStream, Observe: streamObserver})
 	cfg := api.Config{
-		Login: a.Login, WebmailURL: webmail, Gate: gate, Events: a.streams,
+		Login: a.Login, WebmailURL: webmail, Authenticator: auth, Events: a.streams,
 		Page: page.New(page.Options{Name: a.Name}),
 	}
 	if w := a.app.webpush(); w != nil {

@@ -46,8 +46,8 @@ func (m *MailLogin) server() (*imap.Server, error) {
 	return imap.New(imap.Config{URL: url, CAFile: caFile, Plaintext: m.Plaintext})
 }
 
-// gate makes what finds out who is asking.
-func (a *API) gate(ctx caddy.Context, streams *streams) (*signin.Gate, error) {
+// authenticator makes what finds out who is asking.
+func (a *API) authenticator(ctx caddy.Context, streams *streams) (*signin.Authenticator, error) {
 	cfg := signin.Config{Canonical: a.app.names.Canonical, Source: sourceOf, Observe: a.observeSignIn}
 	switch a.Login {
 	case loginCaddy:

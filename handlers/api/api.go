@@ -42,8 +42,8 @@ type Config struct {
 	// subscribe. It is nil where there is no Web Push.
 	ApplicationServerKey func(context.Context) (string, error)
 
-	// Gate finds out who is asking.
-	Gate *signin.Gate
+	// Authenticator finds out who is asking.
+	Authenticator *signin.Authenticator
 	// Subscriptions serves /subscriptions and what is below it. It is nil
 	// where there is no Web Push.
 	Subscriptions http.Handler
@@ -66,12 +66,12 @@ func New(cfg Config) *Handler {
 	h := &Handler{
 		cfg:         cfg,
 		crossOrigin: http.NewCrossOriginProtection(),
-		session:     cfg.Gate.Session(),
-		events:      only(cfg.Gate.Require(cfg.Events), http.MethodGet),
+		session:     cfg.Authenticator.Session(),
+		events:      only(cfg.Authenticator.Require(cfg.Events), http.MethodGet),
 	}
 	h.config = only(http.HandlerFunc(h.serveConfig), http.MethodGet)
 	if cfg.Subscriptions != nil {
-		h.subscriptions = cfg.Gate.Require(http.StripPrefix(prefix, cfg.Subscriptions))
+		h.subscriptions = cfg.Authenticator.Require(http.StripPrefix(prefix, cfg.Subscriptions))
 	}
 	return h
 }

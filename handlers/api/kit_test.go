@@ -54,7 +54,7 @@ type site struct {
 	mu      sync.Mutex
 	revoked map[signin.SessionID]bool
 	from    netip.Addr
-	broken  error // of the stores that the gate asks
+	broken  error // of the stores that the authenticator asks
 }
 
 // newSite starts a site. change, if not nil, changes what it is made of.
@@ -80,7 +80,7 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 
 	s.streams = events.New(events.Config{Open: s.log.Open})
 	t.Cleanup(s.streams.Stop)
-	gate := signin.Config{Check: check, Key: s.key, Revoked: s.isRevoked, Revoke: s.revoke, Audience: "/push", Source: s.source}
+	auth := signin.Config{Check: check, Key: s.key, Revoked: s.isRevoked, Revoke: s.revoke, Audience: "/push", Source: s.source}
 	cfg := Config{
 		Login: "imap", WebmailURL: "https://mail.example.com/",
 		ApplicationServerKey: func(context.Context) (string, error) { return s.ring[0].Public(), nil },
@@ -92,9 +92,9 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 		Page:   page.New(page.Options{}),
 	}
 	if change != nil {
-		change(s, &cfg, &gate)
+		change(s, &cfg, &auth)
 	}
-	cfg.Gate = signin.New(gate)
+	cfg.Authenticator = signin.New(auth)
 	s.Server = httptest.NewTLSServer(http.StripPrefix("/push", New(cfg)))
 	t.Cleanup(func() {
 		s.CloseClientConnections()

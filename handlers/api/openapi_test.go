@@ -118,9 +118,9 @@ func TestDescription(t *testing.T) {
 	t.Run("stream", func(*testing.T) { d.stream(newSite(t, nil)) })
 	t.Run("refusals", func(*testing.T) { d.refusals(newSite(t, nil)) })
 	t.Run("elsewhere", func(*testing.T) {
-		d.elsewhere(newSite(t, func(_ *site, cfg *Config, gate *signin.Config) {
+		d.elsewhere(newSite(t, func(_ *site, cfg *Config, auth *signin.Config) {
 			cfg.Login, cfg.WebmailURL, cfg.ApplicationServerKey, cfg.Subscriptions = "caddy", "", nil, nil
-			gate.External = func(*http.Request) string { return alice }
+			auth.External = func(*http.Request) string { return alice }
 		}))
 	})
 	t.Run("stores away", func(*testing.T) {

@@ -68,8 +68,8 @@ func NewMemory() *Memory {
 		wrong:    throttle.New[netip.Addr](throttle.Limit{Burst: 1, Interval: wrongFor, Keys: maxSources}),
 		failures: throttle.New[netip.Addr](throttle.Limit{Burst: failuresAtOnce, Interval: failureInterval, Keys: maxSources}),
 		computing: admission.New(admission.Limits{
-			AtOnce: max(1, runtime.GOMAXPROCS(0)-1), Kept: 1,
-			Waiting: maxWaiting, OfSource: maxOfSource, Patience: patience,
+			Concurrent: max(1, runtime.GOMAXPROCS(0)-1), Reserved: 1,
+			Waiting: maxWaiting, PerSource: maxOfSource, MaxWait: patience,
 		}),
 	}
 }

@@ -163,7 +163,7 @@ func TestLifetime(t *testing.T) {
 func TestSignedOutMeanwhile(t *testing.T) {
 	s := newSite(t, func(timing *timing) { timing.heartbeat = time.Millisecond }, nil)
 	valid := make(chan struct{})
-	gate := signin.New(signin.Config{
+	auth := signin.New(signin.Config{
 		Check: func(context.Context, string, string) error { return nil },
 		Key:   func(context.Context) ([]byte, error) { return make([]byte, 32), nil },
 		Revoked: func(context.Context, signin.Session) (bool, error) {
@@ -176,10 +176,10 @@ func TestSignedOutMeanwhile(t *testing.T) {
 		},
 		Source: func(*http.Request) netip.Addr { return netip.Addr{} },
 	})
-	site := httptest.NewServer(gate.Require(s.handler))
+	site := httptest.NewServer(auth.Require(s.handler))
 	defer site.Close()
 	signIn := httptest.NewRecorder()
-	gate.Session().ServeHTTP(signIn, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"username":"a","password":"b"}`)))
+	auth.Session().ServeHTTP(signIn, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"username":"a","password":"b"}`)))
 	r, err := http.NewRequest(http.MethodGet, site.URL, nil)
 	require.NoError(t, err)
 	r.AddCookie(signIn.Result().Cookies()[0])

@@ -22,64 +22,64 @@ func cookieName(audience string) string {
 	return "__Host-dovecot-push-" + hex.EncodeToString(sum[:4])
 }
 
-// session returns the session that the cookie of r stands for.
-func (g *Gate) session(r *http.Request) (*session, error) {
-	cookie, err := r.Cookie(g.cookie)
+// session returns the session of the cookie of r.
+func (a *Authenticator) session(r *http.Request) (*session, error) {
+	cookie, err := r.Cookie(a.cookie)
 	if err != nil {
 		return nil, errNoSession
 	}
-	key, err := g.cfg.Key(r.Context())
+	key, err := a.cfg.Key(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	s, err := parseToken(cookie.Value, key, g.cfg.Audience, time.Now())
+	s, err := parseToken(cookie.Value, key, a.cfg.Audience, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	return &s, g.holds(r.Context(), &s)
+	return &s, a.valid(r.Context(), &s)
 }
 
-// holds returns nil if nobody has ended the session and it has not expired.
-func (g *Gate) holds(ctx context.Context, s *session) error {
+// valid returns nil if the session has neither been ended nor expired.
+func (a *Authenticator) valid(ctx context.Context, s *session) error {
 	if !time.Now().Before(s.expires()) {
 		return errToken
 	}
-	revoked, err := g.cfg.Revoked(ctx, s.public())
+	revoked, err := a.cfg.Revoked(ctx, s.public())
 	if err == nil && revoked {
 		err = errToken
 	}
 	return err
 }
 
-// renew gives a session that has been used for some time a younger cookie, and
-// returns the session as it is then.
-func (g *Gate) renew(w http.ResponseWriter, r *http.Request, s *session) *session {
+// renew sets a new cookie if that of the session is older than renewAfter. It
+// returns the session of the current cookie.
+func (a *Authenticator) renew(w http.ResponseWriter, r *http.Request, s *session) *session {
 	now := time.Now()
 	if now.Sub(s.renewed) < renewAfter {
 		return s
 	}
 	younger := *s
 	younger.renewed = now
-	if err := g.setCookie(w, r, &younger); err != nil {
-		return s // which is good for some time
+	if err := a.setCookie(w, r, &younger); err != nil {
+		return s // which is still valid for some time
 	}
 	return &younger
 }
 
-func (g *Gate) setCookie(w http.ResponseWriter, r *http.Request, s *session) error {
-	key, err := g.cfg.Key(r.Context())
+func (a *Authenticator) setCookie(w http.ResponseWriter, r *http.Request, s *session) error {
+	key, err := a.cfg.Key(r.Context())
 	if err != nil {
 		return err
 	}
-	g.writeCookie(w, s.token(key, g.cfg.Audience), int(time.Until(s.expires()).Seconds()))
+	a.writeCookie(w, s.token(key, a.cfg.Audience), int(time.Until(s.expires()).Seconds()))
 	return nil
 }
 
-func (g *Gate) clearCookie(w http.ResponseWriter) { g.writeCookie(w, "", -1) }
+func (a *Authenticator) clearCookie(w http.ResponseWriter) { a.writeCookie(w, "", -1) }
 
-func (g *Gate) writeCookie(w http.ResponseWriter, value string, maxAge int) {
+func (a *Authenticator) writeCookie(w http.ResponseWriter, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
-		Name: g.cookie, Value: value, MaxAge: maxAge,
+		Name: a.cookie, Value: value, MaxAge: maxAge,
 		Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	})
 }

@@ -83,10 +83,10 @@ func (m *mailServer) count() int {
 	return m.asked
 }
 
-// site is a gate with a page behind it that says who is asking.
+// site is an authenticator with a page behind it that shows the user.
 type site struct {
 	*mailServer
-	gate    *Gate
+	auth    *Authenticator
 	cfg     Config
 	revoked map[SessionID]time.Time
 	keyErr  error
@@ -126,18 +126,19 @@ func newSite(t *testing.T) *site {
 			s.results[a.Result]++
 		},
 	}
-	s.gate = New(s.cfg)
+	s.auth = New(s.cfg)
 	return s
 }
 
-// request is one to /session, or with another path to what is behind the gate.
+// request makes a request to /session, or with another path to the page behind
+// the authenticator.
 func (s *site) do(r *http.Request) *http.Response {
 	w := httptest.NewRecorder()
 	if r.URL.Path == "/session" {
-		s.gate.Session().ServeHTTP(w, r)
+		s.auth.Session().ServeHTTP(w, r)
 		return w.Result()
 	}
-	s.gate.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.auth.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, ok := User(r.Context())
 		if !ok || !Validity(r.Context())() {
 			panic("nobody is asking")

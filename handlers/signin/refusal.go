@@ -12,11 +12,11 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
 )
 
-// refusal is an answer to somebody who is not let in.
+// refusal is the answer to a request that is not authenticated.
 type refusal struct {
-	status int
-	detail string
-	again  time.Duration // when to come again; 0 if that would not help
+	status     int
+	detail     string
+	retryAfter time.Duration // 0 if retrying would not help
 }
 
 var (
@@ -25,20 +25,20 @@ var (
 	wrongLogin  = &refusal{status: http.StatusUnauthorized, detail: "the user name or the password is wrong"}
 )
 
-func tooMany(again time.Duration) *refusal {
-	return &refusal{http.StatusTooManyRequests, "too many wrong logins came from here or for this user; come again later", again}
+func tooMany(retryAfter time.Duration) *refusal {
+	return &refusal{http.StatusTooManyRequests, "too many wrong logins came from here or for this user; come again later", retryAfter}
 }
 
-func tooManySessions(again time.Duration) *refusal {
-	return &refusal{http.StatusTooManyRequests, "this user has signed in too often; come again later", again}
+func tooManySessions(retryAfter time.Duration) *refusal {
+	return &refusal{http.StatusTooManyRequests, "this user has signed in too often; come again later", retryAfter}
 }
 
-func notNow(again time.Duration) *refusal {
-	return &refusal{http.StatusServiceUnavailable, "logins cannot be checked right now; come again later", again}
+func notNow(retryAfter time.Duration) *refusal {
+	return &refusal{http.StatusServiceUnavailable, "logins cannot be checked right now; come again later", retryAfter}
 }
 
-// noName is for somebody whom something before the gate has authenticated under
-// a name that no user can have.
+// noName is for a request that an earlier handler has authenticated with a name
+// that no user can have.
 func noName(err error) *refusal {
 	return &refusal{status: http.StatusForbidden, detail: err.Error()}
 }
@@ -47,14 +47,14 @@ func (f *refusal) write(w http.ResponseWriter, r *http.Request) {
 	if f.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", challenge(r))
 	}
-	if f.again > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.again.Seconds()))))
+	if f.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.retryAfter.Seconds()))))
 	}
 	problem.Write(w, problem.Problem{Status: f.status, Detail: f.detail})
 }
 
-// challenge names a scheme to scripts in a browser that the browser does not
-// know: for Basic it would ask for the password in a window of its own.
+// challenge names a scheme unknown to browsers if the request comes from a
+// script in one: for Basic the browser would show its own password prompt.
 func challenge(r *http.Request) string {
 	if r.Header.Get("Sec-Fetch-Site") != "" {
 		return `Session realm="push"`

@@ -17,78 +17,79 @@ import (
 )
 
 const (
-	// revocationsAway is how long somebody waits for what is stored to be read,
-	// or for a change that is under way.
-	revocationsAway = 5 * time.Second
-	// watchAgain is when it is tried again to read it.
-	watchAgain = time.Second
-	// forgetInterval is how often what has expired is taken out.
+	// readTimeout is how long a request waits until the table has been read, or
+	// until another change has finished.
+	readTimeout = 5 * time.Second
+	// watchRetry is the wait before the table is read again after a failure.
+	watchRetry = time.Second
+	// forgetInterval is how often expired entries are removed.
 	forgetInterval = time.Hour
-	// maxRevocations bounds how many ended sessions of a user are kept one by
-	// one. Beyond it, all that began before a time have ended.
+	// maxRevocations bounds how many ended sessions of a user are stored one by
+	// one. Beyond it, one entry ends all that began before a given time.
 	maxRevocations = 32
 )
 
-// ErrNotRead means that it is not known which sessions were ended.
-var ErrNotRead = errors.New("the sessions that were ended could not be read so far")
+// ErrNotRead means that the ended sessions have not been read yet.
+var ErrNotRead = errors.New("the ended sessions have not been read yet")
 
 // Revocations are the sessions that were ended before they expired. They are
-// kept in a table, and each Caddy that shares it knows them in memory. A user
-// takes a bounded place there, however often they sign in and out.
+// stored in a table, and each instance that shares it holds them in memory.
+// Each user takes bounded space, however often they sign in and out.
 type Revocations struct {
 	table *queue.Table
 	log   *slog.Logger
 
-	mu       sync.RWMutex
-	users    map[string]*endedSessions
-	changing map[string]chan struct{} // users whose entries are being changed; closed after that
-	read     chan struct{}            // closed when what was stored is known
-	once     sync.Once
+	mu     sync.RWMutex
+	users  map[string]*endedSessions
+	locked map[string]chan struct{} // by user, while their entries are being changed; closed afterwards
+	read   chan struct{}            // closed once the table has been read
+	once   sync.Once
 
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
 
-// endedSessions are those of one user.
+// endedSessions are the ended sessions of one user.
 type endedSessions struct {
 	sessions map[SessionID]revocation
 	// all, if not zero, ends every session that began no later than All says.
 	all revocation
 }
 
-// revocation is an entry of the table: of a session, or of all that a user began
-// up to a time. Its members are Unix times.
+// revocation is an entry of the table: for one session, or for all sessions a
+// user began up to a given time. Its members are Unix times.
 type revocation struct {
 	// Created is when the session began.
 	Created int64 `json:"created,omitempty"`
-	// All is up to when.
+	// All is the time up to which all sessions have ended.
 	All int64 `json:"all,omitempty"`
-	// Until is when everything that it ends has expired.
+	// Until is when every session it ends has expired anyway.
 	Until int64 `json:"until"`
 }
 
-// WatchRevocations keeps up with a table until Close.
+// WatchRevocations follows the changes of a table until Close.
 func WatchRevocations(table *queue.Table, log *slog.Logger) *Revocations {
-	r := &Revocations{table: table, log: log, users: make(map[string]*endedSessions), changing: make(map[string]chan struct{}), read: make(chan struct{})}
+	r := &Revocations{table: table, log: log, users: make(map[string]*endedSessions), locked: make(map[string]chan struct{}), read: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.wg.Go(r.watch)
 	r.wg.Go(r.forget)
 	return r
 }
 
-// Close ends what goes on in the background.
+// Close stops the background work.
 func (r *Revocations) Close() {
 	r.cancel()
 	r.wg.Wait()
 }
 
-// Revoke ends a session for good. It is durable when it returns, and known here;
-// elsewhere it is a moment later. A session that has ended costs no write.
+// Revoke ends a session for good. When it returns, that is durable and in
+// effect here; other instances follow within moments. Ending a session again
+// costs no write.
 func (r *Revocations) Revoke(ctx context.Context, s Session, until time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, revocationsAway)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	done, err := r.change(ctx, s.User)
+	done, err := r.lock(ctx, s.User)
 	if err != nil {
 		return err
 	}
@@ -104,12 +105,12 @@ func (r *Revocations) Revoke(ctx context.Context, s Session, until time.Time) er
 	if _, err := r.table.Put(ctx, sessionKey(s.User, s.ID), entry.value()); err != nil {
 		return err
 	}
-	r.note(s.User, s.ID, entry)
+	r.store(s.User, s.ID, entry)
 	return nil
 }
 
-// revokeAll ends all sessions of a user that began no later than those that
-// have ended, in one entry in place of theirs.
+// revokeAll replaces the entries of a user's ended sessions by one that ends
+// every session that began no later than they did.
 func (r *Revocations) revokeAll(ctx context.Context, user string, last revocation, old map[SessionID]revocation) error {
 	all := revocation{All: last.Created, Until: last.Until}
 	for _, entry := range old {
@@ -121,7 +122,7 @@ func (r *Revocations) revokeAll(ctx context.Context, user string, last revocatio
 	case errors.Is(err, queue.ErrNotFound):
 		_, err = r.table.Create(ctx, queue.Key{user}, all.value())
 	case err == nil:
-		// Another Caddy may have ended more.
+		// Another instance may have ended more.
 		if json.Unmarshal(stored.Value, &before) == nil {
 			all.All, all.Until = max(all.All, before.All), max(all.Until, before.Until)
 		}
@@ -130,28 +131,28 @@ func (r *Revocations) revokeAll(ctx context.Context, user string, last revocatio
 	if err != nil {
 		return err
 	}
-	r.noteAll(user, all)
+	r.storeAll(user, all)
 	for id := range old {
 		if err := r.forgetSession(ctx, user, id); err != nil {
-			return nil // they have ended in any case, and are forgotten when they expire
+			return nil // they have ended in any case, and are removed when they expire
 		}
 	}
 	return nil
 }
 
-// change waits for its turn to change the entries of a user.
-func (r *Revocations) change(ctx context.Context, user string) (done func(), err error) {
+// lock waits until nobody else changes the entries of a user.
+func (r *Revocations) lock(ctx context.Context, user string) (done func(), err error) {
 	for {
 		r.mu.Lock()
-		other := r.changing[user]
+		other := r.locked[user]
 		if other == nil {
 			own := make(chan struct{})
-			r.changing[user] = own
+			r.locked[user] = own
 			r.mu.Unlock()
 			return func() {
 				r.mu.Lock()
 				defer r.mu.Unlock()
-				delete(r.changing, user)
+				delete(r.locked, user)
 				close(own)
 			}, nil
 		}
@@ -164,7 +165,7 @@ func (r *Revocations) change(ctx context.Context, user string) (done func(), err
 	}
 }
 
-// Revoked tells whether a session was ended. The error is [ErrNotRead].
+// Revoked reports whether a session was ended. The error is [ErrNotRead].
 func (r *Revocations) Revoked(ctx context.Context, s Session) (bool, error) {
 	select {
 	case <-r.read:
@@ -183,7 +184,7 @@ func (r *Revocations) Revoked(ctx context.Context, s Session) (bool, error) {
 	return ended || s.Created.Unix() <= of.all.All, nil
 }
 
-// Count is how many entries are kept, and of how many users.
+// Count returns the number of entries and of their users.
 func (r *Revocations) Count() (entries, users int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -197,7 +198,7 @@ func (r *Revocations) Count() (entries, users int) {
 }
 
 func (r *Revocations) wait(ctx context.Context) error {
-	timer := time.NewTimer(revocationsAway)
+	timer := time.NewTimer(readTimeout)
 	defer timer.Stop()
 	select {
 	case <-r.read:
@@ -228,13 +229,13 @@ func (r *Revocations) of(user string) *endedSessions {
 	return of
 }
 
-func (r *Revocations) note(user string, id SessionID, entry revocation) {
+func (r *Revocations) store(user string, id SessionID, entry revocation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.of(user).sessions[id] = entry
 }
 
-func (r *Revocations) noteAll(user string, entry revocation) {
+func (r *Revocations) storeAll(user string, entry revocation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if of := r.of(user); entry.All >= of.all.All {
@@ -243,25 +244,25 @@ func (r *Revocations) noteAll(user string, entry revocation) {
 }
 
 func (r *Revocations) watch() {
-	told := false
+	logged := false
 	for {
-		err := r.table.Watch(r.ctx, nil, r.see, func() { r.once.Do(func() { close(r.read) }) })
+		err := r.table.Watch(r.ctx, nil, r.apply, func() { r.once.Do(func() { close(r.read) }) })
 		if r.ctx.Err() != nil {
 			return
 		}
-		if !told {
-			told = true
-			r.log.Warn("the sessions that were ended cannot be read; it will be tried again", "error", err)
+		if !logged {
+			logged = true
+			r.log.Warn("cannot read the ended sessions; retrying", "error", err)
 		}
 		select {
 		case <-r.ctx.Done():
 			return
-		case <-time.After(watchAgain):
+		case <-time.After(watchRetry):
 		}
 	}
 }
 
-func (r *Revocations) see(entry queue.Entry) {
+func (r *Revocations) apply(entry queue.Entry) {
 	user, id, ok := sessionOf(entry.Key)
 	if entry.Deleted {
 		r.mu.Lock()
@@ -276,20 +277,20 @@ func (r *Revocations) see(entry queue.Entry) {
 	switch err := json.Unmarshal(entry.Value, &value); {
 	case err != nil:
 	case ok:
-		r.note(user, id, value)
+		r.store(user, id, value)
 	case len(entry.Key) == 1:
-		r.noteAll(entry.Key[0], value)
+		r.storeAll(entry.Key[0], value)
 	}
 }
 
-// tidy forgets a user of whom nothing is left. r.mu is held.
+// tidy removes a user without entries. r.mu is held.
 func (r *Revocations) tidy(user string) {
 	if of := r.users[user]; of != nil && len(of.sessions) == 0 && of.all == (revocation{}) {
 		delete(r.users, user)
 	}
 }
 
-// forget takes out what has expired.
+// forget removes expired entries.
 func (r *Revocations) forget() {
 	tick := time.NewTicker(forgetInterval)
 	defer tick.Stop()

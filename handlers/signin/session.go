@@ -16,23 +16,23 @@ import (
 // maxLogin bounds the body of a sign-in, in bytes.
 const maxLogin = 8 << 10
 
-// Session is what people sign in and out with: POST takes a login and answers
-// with a cookie, GET tells who is signed in, DELETE signs out.
-func (g *Gate) Session() http.Handler {
+// Session returns the handler for signing in and out: POST takes a login and
+// answers with a cookie, GET returns the signed-in user, DELETE signs out.
+func (a *Authenticator) Session() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		methods := map[string]http.HandlerFunc{
-			http.MethodGet: g.showSession, http.MethodPost: g.signIn, http.MethodDelete: g.signOut,
+			http.MethodGet: a.showSession, http.MethodPost: a.signIn, http.MethodDelete: a.signOut,
 		}
-		if g.cfg.External != nil { // whoever signed the user in also signs out
-			methods = map[string]http.HandlerFunc{http.MethodGet: g.showSession}
+		if a.cfg.External != nil { // the handler that signed the user in also signs out
+			methods = map[string]http.HandlerFunc{http.MethodGet: a.showSession}
 		}
 		handler, ok := methods[r.Method]
 		if r.Method == http.MethodHead {
-			handler, ok = g.showSession, true
+			handler, ok = a.showSession, true
 		}
 		if !ok {
 			allow := "GET, HEAD, POST, DELETE"
-			if g.cfg.External != nil {
+			if a.cfg.External != nil {
 				allow = "GET, HEAD"
 			}
 			w.Header().Set("Allow", allow)
@@ -46,7 +46,7 @@ func (g *Gate) Session() http.Handler {
 // answer is the JSON about a session.
 type answer struct {
 	User string `json:"user"`
-	// Expires is null where there is no session, but a login in each request.
+	// Expires is null if there is no session, but a login in each request.
 	Expires *time.Time `json:"expires"`
 }
 
@@ -61,24 +61,24 @@ func writeSession(w http.ResponseWriter, user string, s *session) {
 	_ = json.NewEncoder(w).Encode(a)
 }
 
-func (g *Gate) showSession(w http.ResponseWriter, r *http.Request) {
-	who, refusal := g.identify(r)
+func (a *Authenticator) showSession(w http.ResponseWriter, r *http.Request) {
+	who, refusal := a.identify(r)
 	if refusal != nil {
 		if refusal == signedOut {
-			g.clearCookie(w)
+			a.clearCookie(w)
 		}
 		refusal.write(w, r)
 		return
 	}
 	if who.session != nil {
-		who.session = g.renew(w, r, who.session)
+		who.session = a.renew(w, r, who.session)
 	}
 	writeSession(w, who.user, who.session)
 }
 
 var errTrailing = errors.New("something follows the JSON object")
 
-// decode reads the one JSON object that body is.
+// decode reads body, which must be exactly one JSON object.
 func decode(body io.Reader, into any) error {
 	dec := json.NewDecoder(body)
 	if err := dec.Decode(into); err != nil {
@@ -94,7 +94,7 @@ func decode(body io.Reader, into any) error {
 	}
 }
 
-func (g *Gate) signIn(w http.ResponseWriter, r *http.Request) {
+func (a *Authenticator) signIn(w http.ResponseWriter, r *http.Request) {
 	var login struct {
 		Username string `json:"username"`
 		Password string `json:"password"`
@@ -108,36 +108,36 @@ func (g *Gate) signIn(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "the body must be a JSON object with username and password"})
 		return
 	}
-	refusal := g.verify(r, login.Username, login.Password)
+	refusal := a.verify(r, login.Username, login.Password)
 	var who identity
 	if refusal == nil {
-		who, refusal = g.known(r, login.Username)
+		who, refusal = a.canonical(r, login.Username)
 	}
 	if refusal != nil {
 		refusal.write(w, r)
 		return
 	}
-	if wait := g.begun.Count(who.user); wait > 0 {
+	if wait := a.begun.Count(who.user); wait > 0 {
 		tooManySessions(wait).write(w, r)
 		return
 	}
 	s := newSession(who.user, time.Now())
-	if err := g.setCookie(w, r, &s); err != nil {
-		notNow(busyAgain).write(w, r)
+	if err := a.setCookie(w, r, &s); err != nil {
+		notNow(busyRetryAfter).write(w, r)
 		return
 	}
 	writeSession(w, who.user, &s)
 }
 
-// signOut ends the session for good, wherever its cookie may have got to.
-func (g *Gate) signOut(w http.ResponseWriter, r *http.Request) {
-	s, err := g.session(r)
+// signOut ends the session for good, even for copies of its cookie.
+func (a *Authenticator) signOut(w http.ResponseWriter, r *http.Request) {
+	s, err := a.session(r)
 	if err == nil {
-		err = g.cfg.Revoke(r.Context(), s.public(), s.latest(time.Now()))
+		err = a.cfg.Revoke(r.Context(), s.public(), s.latest(time.Now()))
 	}
-	g.clearCookie(w)
+	a.clearCookie(w)
 	if err != nil && !errors.Is(err, errNoSession) && !errors.Is(err, errToken) {
-		notNow(busyAgain).write(w, r)
+		notNow(busyRetryAfter).write(w, r)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -36,10 +36,10 @@ func TestSignInAndOut(t *testing.T) {
 		want := fmt.Sprintf(`{"user":"alice@example.com","expires":%q}`, time.Now().Add(lifetime).UTC().Format(time.RFC3339))
 		require.JSONEq(t, want, text(resp))
 
-		status, user, again := s.whoami(cookie)
+		status, user, retryAfter := s.whoami(cookie)
 		require.Equal(t, http.StatusOK, status)
 		require.Equal(t, alice, user, "as Dovecot writes it")
-		require.Nil(t, again, "a young cookie stays")
+		require.Nil(t, retryAfter, "a young cookie stays")
 		r := httptest.NewRequest(http.MethodGet, "/session", nil)
 		r.AddCookie(cookie)
 		resp = s.do(r)
@@ -109,12 +109,12 @@ func TestSessionIsRenewedWhileUsed(t *testing.T) {
 		cookie := cookieOf(t, s.signIn(alice, "wonderland"))
 		for {
 			time.Sleep(20 * 24 * time.Hour)
-			status, _, again := s.whoami(cookie)
+			status, _, retryAfter := s.whoami(cookie)
 			if status != http.StatusOK {
 				break
 			}
-			require.NotNil(t, again)
-			cookie = again
+			require.NotNil(t, retryAfter)
+			cookie = retryAfter
 		}
 		require.Equal(t, 100*24*time.Hour, time.Since(start), "but not for ever")
 
@@ -152,7 +152,7 @@ func TestForgedAndForeignCookies(t *testing.T) {
 	}
 	elsewhere := s.cfg
 	elsewhere.Audience = "/other/"
-	s.gate = New(elsewhere)
+	s.auth = New(elsewhere)
 	status, _, _ = s.whoami(cookie)
 	require.Equal(t, http.StatusUnauthorized, status)
 	cookie.Name = cookieName("/other/")
@@ -175,7 +175,7 @@ func TestNames(t *testing.T) {
 	s.mindsCase = true
 	s.users["ServerAdmin@example.com"] = "secret"
 	s.users["dave@x0"] = "secret"
-	s.gate.cfg.Canonical = func(_ context.Context, login string) (string, error) {
+	s.auth.cfg.Canonical = func(_ context.Context, login string) (string, error) {
 		name, _, _ := strings.Cut(login, "@x")
 		return name, username.Valid(login)
 	}
@@ -210,9 +210,9 @@ func TestExternalNames(t *testing.T) {
 		"Alice@example.com": http.StatusOK, "": http.StatusUnauthorized, "tab\tname": http.StatusForbidden,
 		strings.Repeat("y", 3000): http.StatusForbidden, strings.Repeat("y", username.Max): http.StatusOK,
 	} {
-		gate := New(Config{External: func(*http.Request) string { return name }})
+		auth := New(Config{External: func(*http.Request) string { return name }})
 		w := httptest.NewRecorder()
-		gate.Session().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/session", nil))
+		auth.Session().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/session", nil))
 		require.Equal(t, want, w.Code, "%.20q", name)
 	}
 }
@@ -265,7 +265,7 @@ func TestExternal(t *testing.T) {
 	s := newSite(t)
 	cookie := cookieOf(t, s.signIn("bob@example.com", "builder"))
 	s.cfg.External = func(r *http.Request) string { return r.Header.Get("X-Test-User") }
-	s.gate = New(s.cfg)
+	s.auth = New(s.cfg)
 	r := httptest.NewRequest(http.MethodGet, "/who", nil)
 	r.AddCookie(cookie)
 	r.SetBasicAuth("bob@example.com", "builder")
@@ -290,7 +290,7 @@ func TestStoresDown(t *testing.T) {
 
 	revoked := s.cfg.Revoked
 	s.cfg.Revoked = func(context.Context, Session) (bool, error) { return false, errors.New("not read yet") }
-	s.gate = New(s.cfg)
+	s.auth = New(s.cfg)
 	status, body, _ := s.whoami(cookie)
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	var p struct{ Status int }
@@ -298,7 +298,7 @@ func TestStoresDown(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, p.Status)
 
 	s.cfg.Revoked = revoked
-	s.gate = New(s.cfg)
+	s.auth = New(s.cfg)
 	status, _, _ = s.whoami(cookie)
 	require.Equal(t, http.StatusOK, status)
 }
@@ -308,7 +308,7 @@ func TestValidity(t *testing.T) {
 		s := newSite(t)
 		cookie := cookieOf(t, s.signIn(alice, "wonderland"))
 		var valid func() bool
-		stream := s.gate.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		stream := s.auth.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			valid = Validity(r.Context())
 		}))
 		r := httptest.NewRequest(http.MethodGet, "/events", nil)

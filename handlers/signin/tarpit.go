@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// Bounds of the tarpit: how many refused ones wait, and for how long.
+// Bounds of the tarpit: how many refused requests wait, and for how long.
 const (
 	maxDelayed = 256
 	delay      = time.Second
 )
 
-// tarpit lets the refused wait before they are answered, so that a flood of
-// them over some connections is a trickle that costs next to nothing. Only so
-// many wait: the others are answered at once.
+// tarpit delays the answers to refused requests, so that a flood over a few
+// connections costs next to nothing. Only maxDelayed of them wait; the others
+// are answered at once.
 type tarpit struct{ delayed atomic.Int64 }
 
 func (p *tarpit) wait(ctx context.Context) {

@@ -16,11 +16,11 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// SessionID tells one session from all others. Everything that a session was
-// ever renewed to has the same.
+// SessionID identifies a session. It stays the same when the session is
+// renewed.
 type SessionID [16]byte
 
-// Session is what is known of a session when it is asked whether it has ended.
+// Session is what is needed to decide whether a session has ended.
 type Session struct {
 	ID   SessionID
 	User string
@@ -28,7 +28,7 @@ type Session struct {
 	Created time.Time
 }
 
-// session is what a token says.
+// session is the content of a token.
 type session struct {
 	id SessionID
 	// created is when the password was shown; renewed is when the token was
@@ -38,14 +38,14 @@ type session struct {
 }
 
 const (
-	// lifetime is how long a session lasts without being used.
+	// lifetime is how long an unused session lasts.
 	lifetime = 30 * 24 * time.Hour
-	// maxLifetime is how long it lasts when it is used all the time: a
-	// password that was changed since must not open anything for ever.
+	// maxLifetime is how long a session lasts at most: a password that has been
+	// changed must not grant access for ever.
 	maxLifetime = 90 * 24 * time.Hour
 	// renewAfter is how old a token is when a new one replaces it.
 	renewAfter = 24 * time.Hour
-	// clockSkew is how far the clocks of the Caddys of a cluster may differ.
+	// clockSkew is how far the clocks of the instances of a cluster may differ.
 	clockSkew = 5 * time.Minute
 )
 
@@ -65,7 +65,7 @@ func (s *session) expires() time.Time {
 	return s.renewed.Add(lifetime)
 }
 
-// latest is when the youngest token expires that can have been made so far.
+// latest returns when the youngest token that can exist by now expires.
 func (s session) latest(now time.Time) time.Time {
 	s.renewed = now.Add(clockSkew)
 	return s.expires()
@@ -97,12 +97,12 @@ func (s *session) token(key []byte, audience string) string {
 	return base64.RawURLEncoding.EncodeToString(append(seal(key, audience, payload), payload...))
 }
 
-// parseToken returns the session that token stands for, if it was made with
-// key for audience and has not expired.
+// parseToken returns the session of token if it was made with key for audience
+// and has not expired.
 func parseToken(token string, key []byte, audience string, now time.Time) (session, error) {
 	var s session
-	// Of the spellings that a token could have only one is taken: strict, and
-	// without the line breaks that the decoder overlooks.
+	// Each token has exactly one accepted encoding: decoding is strict, and the
+	// line breaks that the decoder ignores are refused.
 	if len(token) > maxToken || strings.ContainsAny(token, "\r\n") {
 		return s, errToken
 	}

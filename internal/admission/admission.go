@@ -1,17 +1,17 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package admission lets only so many requests do something costly at once,
-// such as computing a hash or asking a mail server.
+// Package admission limits how many requests do something costly at once, such
+// as computing a hash or asking a mail server.
 //
-// The others wait in a line that is bounded in all, for each source and in
-// time. Sources that were right before go first, then those that have done
-// nothing wrong. When the line is full, the last of the lowest rank makes room
-// for a higher one. So a flood of wrong guesses keeps out no right one, neither
-// while it lasts nor afterwards.
+// The others wait in a queue that is bounded in total, per source and in time.
+// Sources that were right before go first, then those that have done nothing
+// wrong. When the queue is full, the last request of the lowest rank makes room
+// for one of a higher rank. A flood of wrong guesses therefore keeps out nobody
+// who has the right password, neither while it lasts nor afterwards.
 //
-// Nothing here relies on the context of a request: net/http does not cancel it
-// while the body has not been read.
+// Nothing here relies on the context of a request, because net/http does not
+// cancel it until the body has been read.
 package admission
 
 import (
@@ -22,15 +22,15 @@ import (
 	"time"
 )
 
-// Rank is the order in which sources are admitted.
+// Rank decides the order in which sources are admitted.
 type Rank int
 
-// The ranks, the last one first.
+// The ranks, from last to first.
 const (
-	// Suspect sources have done something wrong lately, or have something
-	// under way whose result is not known yet.
+	// Suspect sources have recently done something wrong, or have a request in
+	// progress whose result is not known yet.
 	Suspect Rank = iota
-	// Fresh sources have done nothing wrong lately.
+	// Fresh sources have done nothing wrong recently.
 	Fresh
 	// Known sources were right before.
 	Known
@@ -38,18 +38,19 @@ const (
 
 // Limits are the bounds of a [Room].
 type Limits struct {
-	// AtOnce is how many may be inside.
-	AtOnce int
-	// Kept is how many more may be inside if they are [Known].
-	Kept int
-	// AtOnceOfSource bounds those of one source inside. 0: no such bound.
-	AtOnceOfSource int
+	// Concurrent is how many requests may be inside.
+	Concurrent int
+	// Reserved is how many [Known] ones may be inside beyond that.
+	Reserved int
+	// ConcurrentPerSource bounds how many of one source may be inside. 0 means
+	// no such bound.
+	ConcurrentPerSource int
 	// Waiting is how many may wait.
 	Waiting int
-	// OfSource bounds how many of one source are inside or wait.
-	OfSource int
-	// Patience is how long a request waits.
-	Patience time.Duration
+	// PerSource bounds how many of one source may be inside or wait.
+	PerSource int
+	// MaxWait is how long a request waits at most.
+	MaxWait time.Duration
 }
 
 // Room is what requests are admitted to. It is safe for concurrent use.
@@ -58,12 +59,12 @@ type Room struct {
 
 	mu      sync.Mutex
 	inside  int
-	line    []*waiter // in the order in which they came
-	sources map[netip.Addr]*presence
+	queue   []*waiter // in the order in which they came
+	sources map[netip.Addr]*counts
 }
 
-// presence is how many of one source are inside, and how many wait.
-type presence struct{ inside, waiting int }
+// counts are the numbers of one source.
+type counts struct{ inside, waiting int }
 
 type waiter struct {
 	source netip.Addr
@@ -73,17 +74,17 @@ type waiter struct {
 
 // New returns an empty room.
 func New(limits Limits) *Room {
-	return &Room{limits: limits, sources: make(map[netip.Addr]*presence)}
+	return &Room{limits: limits, sources: make(map[netip.Addr]*counts)}
 }
 
-// Acquire gets a place inside, and waits for one until ctx ends if need be. If
-// it returns true, Release must follow.
+// Acquire takes a place inside. It waits for one if necessary, until ctx ends.
+// If it returns true, the caller must call Release.
 func (r *Room) Acquire(ctx context.Context, source netip.Addr, rank Rank) bool {
-	w, admitted := r.come(source, rank)
+	w, admitted := r.join(source, rank)
 	if w == nil {
 		return admitted
 	}
-	timer := time.NewTimer(r.limits.Patience)
+	timer := time.NewTimer(r.limits.MaxWait)
 	defer timer.Stop()
 	select {
 	case admitted := <-w.answer:
@@ -93,7 +94,7 @@ func (r *Room) Acquire(ctx context.Context, source netip.Addr, rank Rank) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if i := slices.Index(r.line, w); i >= 0 {
+	if i := slices.Index(r.queue, w); i >= 0 {
 		r.remove(i)
 		return false
 	}
@@ -106,104 +107,104 @@ func (r *Room) Release(source netip.Addr) {
 	defer r.mu.Unlock()
 	r.inside--
 	r.sources[source].inside--
-	r.tidy(source)
+	r.forgetIfEmpty(source)
 	for i := r.next(); i >= 0; i = r.next() {
-		w := r.line[i]
-		r.enter(w.source) // before it is removed, which may forget the source
+		w := r.queue[i]
+		r.admit(w.source) // before it is removed, which may forget the source
 		r.remove(i)
 		w.answer <- true
 	}
 }
 
-// Present is how many are inside, and how many wait.
+// Present returns how many are inside and how many wait.
 func (r *Room) Present() (inside, waiting int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.inside, len(r.line)
+	return r.inside, len(r.queue)
 }
 
-// come enters the room or the line. It returns nil if the answer is known.
-func (r *Room) come(source netip.Addr, rank Rank) (w *waiter, admitted bool) {
+// join admits or queues a request. It returns nil if the answer is known.
+func (r *Room) join(source netip.Addr, rank Rank) (w *waiter, admitted bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Everybody in the line who could be admitted has been.
+	// Every queued request that could be admitted has been.
 	if r.hasPlace(source, rank) {
-		r.enter(source)
+		r.admit(source)
 		return nil, true
 	}
-	if of := r.sources[source]; of != nil && of.inside+of.waiting >= r.limits.OfSource {
+	if of := r.sources[source]; of != nil && of.inside+of.waiting >= r.limits.PerSource {
 		return nil, false
 	}
-	if len(r.line) >= r.limits.Waiting && !r.evict(rank) {
+	if len(r.queue) >= r.limits.Waiting && !r.evict(rank) {
 		return nil, false
 	}
 	w = &waiter{source: source, rank: rank, answer: make(chan bool, 1)}
-	r.line = append(r.line, w)
-	r.presence(source).waiting++
+	r.queue = append(r.queue, w)
+	r.countsOf(source).waiting++
 	return w, false
 }
 
 func (r *Room) hasPlace(source netip.Addr, rank Rank) bool {
-	places := r.limits.AtOnce
+	places := r.limits.Concurrent
 	if rank == Known {
-		places += r.limits.Kept
+		places += r.limits.Reserved
 	}
 	of := r.sources[source]
-	return r.inside < places && (r.limits.AtOnceOfSource == 0 || of == nil || of.inside < r.limits.AtOnceOfSource)
+	return r.inside < places && (r.limits.ConcurrentPerSource == 0 || of == nil || of.inside < r.limits.ConcurrentPerSource)
 }
 
-func (r *Room) enter(source netip.Addr) {
+func (r *Room) admit(source netip.Addr) {
 	r.inside++
-	r.presence(source).inside++
+	r.countsOf(source).inside++
 }
 
-// next is the index of the waiter to be admitted now, or -1.
+// next returns the index of the waiter to be admitted now, or -1.
 func (r *Room) next() int {
 	next := -1
-	for i, w := range r.line {
-		if (next < 0 || w.rank > r.line[next].rank) && r.hasPlace(w.source, w.rank) {
+	for i, w := range r.queue {
+		if (next < 0 || w.rank > r.queue[next].rank) && r.hasPlace(w.source, w.rank) {
 			next = i
 		}
 	}
 	return next
 }
 
-// evict sends away the last waiter of the lowest rank, if that is below rank.
+// evict refuses the last waiter of the lowest rank, if that is below rank.
 func (r *Room) evict(rank Rank) bool {
 	last := -1
-	for i, w := range r.line {
-		if w.rank < rank && (last < 0 || w.rank <= r.line[last].rank) {
+	for i, w := range r.queue {
+		if w.rank < rank && (last < 0 || w.rank <= r.queue[last].rank) {
 			last = i
 		}
 	}
 	if last < 0 {
 		return false
 	}
-	r.line[last].answer <- false
+	r.queue[last].answer <- false
 	r.remove(last)
 	return true
 }
 
-// remove takes a waiter out of the line.
+// remove takes a waiter out of the queue.
 func (r *Room) remove(i int) {
-	source := r.line[i].source
-	r.line = slices.Delete(r.line, i, i+1)
+	source := r.queue[i].source
+	r.queue = slices.Delete(r.queue, i, i+1)
 	r.sources[source].waiting--
-	r.tidy(source)
+	r.forgetIfEmpty(source)
 }
 
-func (r *Room) presence(source netip.Addr) *presence {
+func (r *Room) countsOf(source netip.Addr) *counts {
 	of := r.sources[source]
 	if of == nil {
-		of = new(presence)
+		of = new(counts)
 		r.sources[source] = of
 	}
 	return of
 }
 
-// tidy forgets a source that has nobody here.
-func (r *Room) tidy(source netip.Addr) {
-	if *r.sources[source] == (presence{}) {
+// forgetIfEmpty forgets a source that has no requests here.
+func (r *Room) forgetIfEmpty(source netip.Addr) {
+	if *r.sources[source] == (counts{}) {
 		delete(r.sources, source)
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 func source(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
 
-var limits = Limits{AtOnce: 2, Kept: 1, Waiting: 4, OfSource: 3, Patience: time.Second}
+var limits = Limits{Concurrent: 2, Reserved: 1, Waiting: 4, PerSource: 3, MaxWait: time.Second}
 
 // acquire asks in the background; the answer comes later.
 func acquire(r *Room, from netip.Addr, rank Rank) <-chan bool {
@@ -65,7 +65,7 @@ func TestRanks(t *testing.T) {
 func TestLineIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(limits)
-		for i := range limits.AtOnce {
+		for i := range limits.Concurrent {
 			require.True(t, <-acquire(r, source(i), Fresh))
 		}
 		var line []<-chan bool
@@ -80,8 +80,8 @@ func TestLineIsBounded(t *testing.T) {
 			require.False(t, <-waiting)
 		}
 		require.False(t, <-fresh)
-		require.Equal(t, limits.Patience, time.Since(start))
-		for i := range limits.AtOnce {
+		require.Equal(t, limits.MaxWait, time.Since(start))
+		for i := range limits.Concurrent {
 			r.Release(source(i))
 		}
 		requireEmpty(t, r)
@@ -91,7 +91,7 @@ func TestLineIsBounded(t *testing.T) {
 func TestSourceIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bounded := limits
-		bounded.AtOnceOfSource = 1
+		bounded.ConcurrentPerSource = 1
 		r := New(bounded)
 		require.True(t, <-acquire(r, source(1), Known))
 		mine := []<-chan bool{acquire(r, source(1), Known), acquire(r, source(1), Known)}
@@ -109,7 +109,7 @@ func TestSourceIsBounded(t *testing.T) {
 
 func TestEndOfTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := New(Limits{AtOnce: 1, Waiting: 1, OfSource: 2, Patience: time.Hour})
+		r := New(Limits{Concurrent: 1, Waiting: 1, PerSource: 2, MaxWait: time.Hour})
 		require.True(t, r.Acquire(t.Context(), source(1), Fresh))
 		ctx, cancel := context.WithCancel(t.Context())
 		answer := make(chan bool)
@@ -124,7 +124,7 @@ func TestEndOfTheContext(t *testing.T) {
 
 // Whatever comes and goes, no more are inside than may be, and nothing is left.
 func TestManyAtOnce(t *testing.T) {
-	r := New(Limits{AtOnce: 2, Kept: 1, AtOnceOfSource: 2, Waiting: 8, OfSource: 4, Patience: 2 * time.Millisecond})
+	r := New(Limits{Concurrent: 2, Reserved: 1, ConcurrentPerSource: 2, Waiting: 8, PerSource: 4, MaxWait: 2 * time.Millisecond})
 	var inside, most, admitted atomic.Int64
 	var wg sync.WaitGroup
 	for n := range 64 {

@@ -137,15 +137,15 @@ func TestChecksAreFewAtOnce(t *testing.T) {
 		}
 		time.Sleep(delay)
 		synctest.Wait()
-		require.Equal(t, checking.AtOnce, m.count())
-		require.Equal(t, visitors-checking.AtOnce-checking.Waiting, count(Busy), "the others do not wait in line")
-		time.Sleep(checking.Patience)
+		require.Equal(t, checking.Concurrent, m.count())
+		require.Equal(t, visitors-checking.Concurrent-checking.Waiting, count(Busy), "the others do not wait in line")
+		time.Sleep(checking.MaxWait)
 		synctest.Wait()
-		require.Equal(t, visitors-checking.AtOnce, count(Busy))
+		require.Equal(t, visitors-checking.Concurrent, count(Busy))
 		close(m.holding)
 		wg.Wait()
-		require.Equal(t, checking.AtOnce, count(Wrong))
-		require.Equal(t, checking.AtOnce, m.most)
+		require.Equal(t, checking.Concurrent, count(Wrong))
+		require.Equal(t, checking.Concurrent, m.most)
 
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result)
 	})
@@ -175,7 +175,7 @@ func TestChecksOfOneSourceAreFewer(t *testing.T) {
 		}
 		time.Sleep(delay)
 		synctest.Wait()
-		require.Equal(t, 1000-checking.OfSource, count(Busy))
+		require.Equal(t, 1000-checking.PerSource, count(Busy))
 		done := make(chan verdict, 1)
 		go func() { done <- l.verify(t.Context(), alice, "wonderland", other) }()
 		synctest.Wait()
@@ -271,8 +271,8 @@ func TestFlood(t *testing.T) {
 		}
 		wg.Wait()
 		require.Equal(t, 10_000, results[Wrong]+results[Throttled]+results[Busy], "%v", results)
-		require.LessOrEqual(t, m.count(), 50*byAccount.Burst+checking.AtOnce)
-		require.LessOrEqual(t, m.most, checking.AtOnce)
+		require.LessOrEqual(t, m.count(), 50*byAccount.Burst+checking.Concurrent)
+		require.LessOrEqual(t, m.most, checking.Concurrent)
 		require.Zero(t, l.tarpit.delayed.Load())
 		requireEmpty(t, l)
 	})
@@ -306,7 +306,7 @@ func TestMailServerDown(t *testing.T) {
 		l := newLogins(m.check, nil)
 		for range 100 {
 			v := l.verify(t.Context(), alice, "wonderland", home)
-			require.Equal(t, verdict{result: Unavailable, wait: busyAgain, err: m.down}, v)
+			require.Equal(t, verdict{result: Unavailable, wait: busyRetryAfter, err: m.down}, v)
 		}
 		m.down = nil
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result, "nobody is to blame")
@@ -336,7 +336,7 @@ func TestHangingUpDoesNotHelp(t *testing.T) {
 		close(m.holding)
 		synctest.Wait()
 		asked := m.count()
-		require.Equal(t, checking.AtOnceOfSource, asked)
+		require.Equal(t, checking.ConcurrentPerSource, asked)
 		looked, _ := wrong(l, "user", home)
 		require.Equal(t, bySource.Burst-asked, looked)
 	})
@@ -354,7 +354,7 @@ func TestAcceptedHoldsUpNobody(t *testing.T) {
 			<-slow
 			told.Add(1)
 		})
-		people := checking.AtOnce + 4
+		people := checking.Concurrent + 4
 		for i := range people {
 			m.users[fmt.Sprint("slow", i)] = "x"
 		}
@@ -365,7 +365,7 @@ func TestAcceptedHoldsUpNobody(t *testing.T) {
 			wg.Go(func() { require.Equal(t, Accepted, l.verify(t.Context(), user, "x", source).result) })
 		}
 		synctest.Wait()
-		require.EqualValues(t, checking.AtOnce, most.Load(), "it is bounded")
+		require.EqualValues(t, checking.Concurrent, most.Load(), "it is bounded")
 		require.Equal(t, people, m.count(), "all were checked")
 		require.Equal(t, Wrong, l.verify(t.Context(), alice, "guess", home).result)
 		close(slow)

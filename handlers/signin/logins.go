@@ -16,24 +16,23 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// ErrWrong is what a check of a login fails with when the mail server says no
-// to the user name or the password. Every other error means that it could not
-// be asked.
+// ErrWrong means that the mail server rejects the user name or the password.
+// Any other error of a check means that the server could not be asked.
 var ErrWrong = errors.New("wrong user name or password")
 
-// Result is what became of a login that somebody showed.
+// Result is the result of a login attempt.
 type Result string
 
 // The results. They are metric labels.
 const (
-	// Accepted: the mail server says that it is right.
+	// Accepted: the mail server accepts it.
 	Accepted Result = "accepted"
 	// Known: the same login was accepted within the last minutes, from the
 	// same source.
 	Known Result = "known"
-	// Wrong: the mail server says that it is wrong, or nobody can have it.
+	// Wrong: the mail server rejects it, or it cannot be a login at all.
 	Wrong Result = "wrong"
-	// Throttled: too many wrong ones came for this account or from this
+	// Throttled: there were too many wrong logins for this account or from this
 	// source.
 	Throttled Result = "throttled"
 	// Busy: too many logins are being checked.
@@ -44,43 +43,45 @@ const (
 
 // Bounds of the checks.
 const (
-	// knownFor is how long a right login is not checked again. So long a
-	// password that was changed goes on to be accepted.
+	// knownFor is how long a right login is not checked again. A changed
+	// password is still accepted for that long.
 	knownFor   = 5 * time.Minute
 	maxKnown   = 8192
 	trustedFor = 30 * 24 * time.Hour
 
-	// checkTimeout is longer than Dovecot keeps a wrong login waiting.
+	// checkTimeout is longer than Dovecot delays the answer to a wrong login.
 	checkTimeout = 20 * time.Second
 
-	// busyAgain is when somebody may come again who could not be served.
-	busyAgain = 5 * time.Second
+	// busyRetryAfter is the Retry-After of requests that could not be served.
+	busyRetryAfter = 5 * time.Second
 
 	// maxPassword is in bytes.
 	maxPassword = 1024
 )
 
 var (
-	// bySource and byAccount are how many wrong logins come from a source or
-	// for an account before they are no longer looked at. Who has signed in
-	// from a source before is not hindered by what others do to his account.
+	// bySource and byAccount limit how many wrong logins are checked from a
+	// source and for an account. Users who have signed in from a source before
+	// are not affected by what others do to their account.
 	bySource  = throttle.Limit{Burst: 10, Interval: 2 * time.Second, Keys: 4096}
 	byAccount = throttle.Limit{Burst: 10, Interval: 10 * time.Second, Keys: 4096}
 
-	// checking bounds the connections to the mail server, and who waits for
-	// one. Of one source there are fewer at once than it has attempts: as long
-	// as they are right, no number of people behind it is too many.
+	// checking bounds the connections to the mail server and the requests that
+	// wait for one. One source gets fewer concurrent checks than it has
+	// attempts: as long as their logins are right, any number of people may
+	// share a source.
 	checking = admission.Limits{
-		AtOnce: 16, Kept: 4, AtOnceOfSource: 8, Waiting: 64, OfSource: 24, Patience: 5 * time.Second,
+		Concurrent: 16, Reserved: 4, ConcurrentPerSource: 8, Waiting: 64, PerSource: 24, MaxWait: 5 * time.Second,
 	}
 )
 
-// logins checks logins: each right one once in a while, and the wrong ones
-// only so often. It bounds what strangers can make it, and the mail server, do.
+// logins checks logins: right ones once in a while, wrong ones at a limited
+// rate. It bounds the work that strangers can cause, here and at the mail
+// server.
 type logins struct {
-	check    func(ctx context.Context, user, password string) error
-	accepted func(ctx context.Context, user, password string) // or nil
-	telling  chan struct{}                                    // bounds its calls
+	check     func(ctx context.Context, user, password string) error
+	accepted  func(ctx context.Context, user, password string) // or nil
+	notifying chan struct{}                                    // bounds its calls
 
 	known    *authcache.Cache // user, password and source
 	trusted  *authcache.Cache // user and source
@@ -93,31 +94,32 @@ type logins struct {
 
 func newLogins(check func(ctx context.Context, user, password string) error, accepted func(ctx context.Context, user, password string)) *logins {
 	return &logins{
-		check:    check,
-		accepted: accepted,
-		telling:  make(chan struct{}, checking.AtOnce),
-		known:    authcache.New(maxKnown, knownFor),
-		trusted:  authcache.New(maxKnown, trustedFor),
-		sources:  throttle.New[netip.Addr](bySource),
-		accounts: throttle.New[string](byAccount),
-		checking: admission.New(checking),
+		check:     check,
+		accepted:  accepted,
+		notifying: make(chan struct{}, checking.Concurrent),
+		known:     authcache.New(maxKnown, knownFor),
+		trusted:   authcache.New(maxKnown, trustedFor),
+		sources:   throttle.New[netip.Addr](bySource),
+		accounts:  throttle.New[string](byAccount),
+		checking:  admission.New(checking),
 	}
 }
 
-// verdict is what [logins.verify] has to say.
+// verdict is the result of [logins.verify].
 type verdict struct {
 	result Result
-	// wait is when to come again, with Throttled, Busy and Unavailable.
+	// wait is how long to wait before another attempt, with Throttled, Busy and
+	// Unavailable.
 	wait time.Duration
 	// err is why the mail server could not be asked, with Unavailable.
 	err error
 }
 
-// verify tells whether password is that of user, who came from source.
+// verify checks the login of a user whose request came from source.
 func (l *logins) verify(ctx context.Context, user, password string, source netip.Addr) verdict {
 	v := l.judge(ctx, user, password, throttle.Source(source))
 	if v.result == Accepted && l.accepted != nil {
-		l.tell(ctx, user, password)
+		l.notifyAccepted(ctx, user, password)
 	}
 	if v.wait > 0 {
 		l.tarpit.wait(ctx)
@@ -125,16 +127,16 @@ func (l *logins) verify(ctx context.Context, user, password string, source netip
 	return v
 }
 
-// tell tells of a right login when the place of its check is somebody else's.
-func (l *logins) tell(ctx context.Context, user, password string) {
+// notifyAccepted calls accepted after the place of the check has been released.
+func (l *logins) notifyAccepted(ctx context.Context, user, password string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	select {
-	case l.telling <- struct{}{}:
-	case <-ctx.Done(): // the next time
+	case l.notifying <- struct{}{}:
+	case <-ctx.Done(): // at the next login
 		return
 	}
-	defer func() { <-l.telling }()
+	defer func() { <-l.notifying }()
 	l.accepted(ctx, user, password)
 }
 
@@ -145,10 +147,10 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 		}
 		return verdict{result: Wrong}
 	}
-	// What is known is answered also while the source is throttled, so it must
-	// say nothing about anybody who has not signed in from there: to others the
-	// answer would tell a right guess from a wrong one.
-	// However it is written, it is one account to those who guess.
+	// Known logins are accepted even while the source is throttled. The key
+	// includes the source: otherwise the answer would tell guessers from
+	// elsewhere a right password from a wrong one. All spellings of a name are
+	// one account for the throttle.
 	account := username.Fold(user)
 	login, visitor := l.known.Key(user, password, source.String()), l.trusted.Key(account, source.String())
 	if l.known.Has(login) {
@@ -158,10 +160,10 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 		return verdict{result: Throttled, wait: wait}
 	}
 	if !l.checking.Acquire(ctx, source, l.rank(account, source, visitor)) {
-		return verdict{result: Busy, wait: busyAgain}
+		return verdict{result: Busy, wait: busyRetryAfter}
 	}
 	defer l.checking.Release(source)
-	// While this one waited, others were checked.
+	// Another request may have checked it while this one waited.
 	if l.known.Has(login) {
 		return verdict{result: Known}
 	}
@@ -169,7 +171,7 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 	if wait > 0 {
 		return verdict{result: Throttled, wait: wait}
 	}
-	// Whoever hangs up does not take back what he showed.
+	// A client that hangs up does not undo its attempt.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	switch err := l.check(ctx, user, password); {
@@ -182,12 +184,12 @@ func (l *logins) judge(ctx context.Context, user, password string, source netip.
 		return verdict{result: Wrong}
 	default:
 		giveBack()
-		return verdict{result: Unavailable, wait: busyAgain, err: err}
+		return verdict{result: Unavailable, wait: busyRetryAfter, err: err}
 	}
 }
 
-// count counts a wrong login before it is known to be one: those that are under
-// way must not let others through. giveBack is for one that was not wrong.
+// count counts a login as wrong before it is checked, so that concurrent checks
+// cannot exceed the limit. giveBack undoes that for a login that was not wrong.
 func (l *logins) count(account string, source netip.Addr, visitor authcache.Key) (giveBack func(), wait time.Duration) {
 	if wait := l.sources.Count(source); wait > 0 {
 		return nil, wait
@@ -205,7 +207,7 @@ func (l *logins) count(account string, source netip.Addr, visitor authcache.Key)
 	}, 0
 }
 
-// wait is how long somebody has to wait, also if nothing is under way.
+// wait returns how long the login has to wait for the throttles.
 func (l *logins) wait(account string, source netip.Addr, visitor authcache.Key) time.Duration {
 	wait := l.sources.Wait(source)
 	if !l.trusted.Has(visitor) {
@@ -214,7 +216,7 @@ func (l *logins) wait(account string, source netip.Addr, visitor authcache.Key) 
 	return wait
 }
 
-// rank is in which order logins are checked.
+// rank returns the rank of a login in the queue for a check.
 func (l *logins) rank(account string, source netip.Addr, visitor authcache.Key) admission.Rank {
 	switch {
 	case l.trusted.Has(visitor):
@@ -226,7 +228,7 @@ func (l *logins) rank(account string, source netip.Addr, visitor authcache.Key) 
 	}
 }
 
-// plausible tells whether a mail server could know this login at all.
+// plausible reports whether a mail server could know this login at all.
 func plausible(user, password string) bool {
 	return username.Valid(user) == nil &&
 		password != "" && len(password) <= maxPassword && !strings.ContainsAny(password, "\x00\r\n")
