@@ -28,7 +28,8 @@ func chooseBytes(input []byte) choose {
 
 func one[T any](choose choose, of []T) T { return of[choose(len(of))] }
 
-// A disguise spells a path otherwise, so that some backend takes it for the same.
+// A disguise spells a path differently, so that some backend takes it for the
+// same.
 type disguise struct {
 	name string
 	do   func(path string, choose choose) string

@@ -3,9 +3,9 @@
 
 package guard
 
-// An escape is %70, or %u0070 as Microsoft and old JavaScript have it.
+// An escape is %70, or %u0070 as in Microsoft's and old JavaScript's encoding.
 
-// partial is a set of beginnings of an escape.
+// partial is a set of incomplete escapes.
 type partial uint8
 
 const (
@@ -18,7 +18,7 @@ const (
 	whole
 )
 
-// after gives what the beginnings are with c behind them.
+// after returns the incomplete escapes after c.
 func (p partial) after(c rune) partial {
 	switch {
 	case c == 'u':
@@ -31,13 +31,13 @@ func (p partial) after(c rune) partial {
 	return p << 1
 }
 
-// begun are the escapes that are begun and not complete at a place of a spelling.
+// begun are the escapes that are incomplete at a position of a normalized path.
 type begun struct {
-	plain partial
-	torn  partial // if some of the optional characters are taken and others are not, in any way
+	plain     partial
+	ambiguous partial // if some optional characters are kept and others are removed, in any combination
 }
 
-// with gives what is begun after c, an element of a spelling.
+// with returns what is begun after c, an element of a normalized path.
 func (b begun) with(c rune) begun {
 	if c <= removable {
 		return b
@@ -47,38 +47,39 @@ func (b begun) with(c rune) begun {
 		start = percent
 	}
 	if c&optional == 0 {
-		return begun{plain: b.plain.after(c) | start, torn: b.torn.after(c)}
+		return begun{plain: b.plain.after(c) | start, ambiguous: b.ambiguous.after(c)}
 	}
-	either := b.plain | b.torn
-	return begun{torn: either | either.after(c&^optional) | start}
+	either := b.plain | b.ambiguous
+	return begun{ambiguous: either | either.after(c&^optional) | start}
 }
 
-// decode looks for an escape at the end of the spelling. It takes it off and
-// puts what it stands for into todo. What is removable within does not hide it.
-func (s *speller) decode() {
-	at := len(s.spelled) - 1
-	begun := s.spelled[at].begun
-	if begun.torn&whole != 0 {
-		s.torn = true
+// decode looks for an escape at the end of the output. It removes it and adds
+// the character it stands for to todo. Removable elements within it do not hide
+// it.
+func (n *normalizer) decode() {
+	at := len(n.out) - 1
+	begun := n.out[at].begun
+	if begun.ambiguous&whole != 0 {
+		n.ambiguous = true
 	}
 	if begun.plain&whole == 0 {
 		return
 	}
 	value, digits := rune(0), 0
-	for ; hexDigit(s.spelled[at].c) >= 0; at = int(s.spelled[at].back) {
-		value |= hexDigit(s.spelled[at].c) << (4 * digits)
+	for ; hexDigit(n.out[at].c) >= 0; at = int(n.out[at].back) {
+		value |= hexDigit(n.out[at].c) << (4 * digits)
 		digits++
 	}
-	if s.spelled[at].c == 'u' {
-		at = int(s.spelled[at].back)
+	if n.out[at].c == 'u' {
+		at = int(n.out[at].back)
 	} else {
 		value = octet(byte(value))
 	}
-	s.spelled = s.spelled[:at]
-	s.todo = append(s.todo, value)
+	n.out = n.out[:at]
+	n.todo = append(n.todo, value)
 }
 
-// hexDigit is the value of c, or -1.
+// hexDigit returns the value of c, or -1.
 func hexDigit(c rune) rune {
 	switch {
 	case '0' <= c && c <= '9':

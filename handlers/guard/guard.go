@@ -10,11 +10,11 @@
 //	    Allow from 192.168.0.
 //	</Location>
 //
-// What comes in is a request. [Paths] tells whether it may lead to a guarded
-// path by any reading that a server behind may have of its URL; if so,
-// [Guard.Judge] tells whether its peer is in one of the [Networks] that are
-// allowed. What goes out is a [Verdict] with the HTTP status to answer with.
-// Nothing else of the request is read, and nothing is answered here.
+// [Paths] reports whether any server behind the guard could interpret the URL
+// of a request as a guarded path. If so, [Guard.Judge] checks whether its peer
+// is in one of the allowed [Networks], and returns a [Verdict] with the HTTP
+// status to answer with. Nothing else of the request is read, and nothing is
+// answered here.
 //
 //	if paths.Match(r.URL) {
 //		if verdict := g.Judge(r); verdict != guard.Allowed {
@@ -23,8 +23,8 @@
 //		}
 //	}
 //
-// Paths must see the URL as it goes to the next handler: the guard stands behind
-// what rewrites paths, or in front of it as well.
+// Paths must see the URL as it goes to the next handler: put the guard behind
+// anything that rewrites paths, or before and behind it.
 package guard
 
 import (
@@ -34,32 +34,32 @@ import (
 	"sync"
 )
 
-// Guard knows the peers that are let in. The zero value and nil let nobody in.
-// A Guard may be used by any number of goroutines at once. Its members must not
-// change any more once Judge was called, and it must not be copied.
+// Guard knows the allowed peers. The zero value and nil allow nobody. It is
+// safe for concurrent use. Its members must not change after the first call of
+// Judge, and it must not be copied.
 type Guard struct {
-	// Allow holds the peers that are let in.
+	// Allow holds the allowed peers.
 	Allow *Networks
 
-	// Sources hold further ones, in lists that may change at any time: each is
-	// asked on each request until one of them has the peer. It must answer at
-	// once, and may answer with nothing. The contract is that of Caddy's
-	// http.ip_sources, and one thing more, which holds for everybody who gives
-	// a slice to several goroutines: what has been returned is not written to.
-	// A list changes by returning another slice. The same first element and the
-	// same length are taken as the same list.
+	// Sources return further allowed peers, in lists that may change at any
+	// time. Each is called on each request until one of them contains the peer.
+	// It must not block, and may return nothing. The contract is that of
+	// Caddy's http.ip_sources, and a returned slice must not be written to
+	// afterwards. To change a list, return another slice. Slices with the same
+	// first element and the same length are taken for the same list.
 	Sources []func(*http.Request) []netip.Prefix
 
-	// Peer gives the address that the request comes from, and false if it has
-	// none, which lets it not in. Nil is SocketPeer. An address that the client
-	// can choose, as an unchecked X-Forwarded-For, opens the guard to everybody.
+	// Peer returns the address that the request comes from, or false if it has
+	// none; such a request is refused. Nil means SocketPeer. An address that
+	// the client can choose, such as an unchecked X-Forwarded-For, opens the
+	// guard to everybody.
 	Peer func(*http.Request) (netip.Addr, bool)
 
 	once    sync.Once
-	sources []source // what is remembered of each of Sources
+	sources []source // cached tables, one for each of Sources
 }
 
-// Judge says whether the peer of r is let in.
+// Judge reports whether the peer of r is allowed.
 func (g *Guard) Judge(r *http.Request) Verdict {
 	if g == nil {
 		return Forbidden
@@ -94,8 +94,8 @@ func (g *Guard) inSources(r *http.Request, addr netip.Addr) bool {
 	return false
 }
 
-// SocketPeer gives the address of the other end of the connection, from
-// r.RemoteAddr. There is none for a Unix socket and for anything that is not
+// SocketPeer returns the address of the other end of the connection, from
+// r.RemoteAddr. There is none for a Unix socket, and for anything that is not
 // address:port or [address]:port.
 func SocketPeer(r *http.Request) (netip.Addr, bool) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)

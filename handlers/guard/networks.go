@@ -9,18 +9,17 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// Networks is a set of addresses, made of networks (CIDR prefixes). It does not
-// change and may be used by any number of goroutines at once. A lookup takes
-// the same few nanoseconds for eight networks as for ten thousand.
+// Networks is an immutable set of networks (CIDR prefixes). It is safe for
+// concurrent use. A lookup takes a few nanoseconds, for eight networks as for
+// ten thousand.
 //
-// A nil *Networks and the zero value hold nobody.
+// A nil *Networks and the zero value are empty.
 type Networks struct {
 	table bart.Lite
 	unix  bool // the peers of Unix sockets
 }
 
-// ParseNetworks reads a list of networks as an operator writes them. An entry
-// is one of
+// ParseNetworks parses a list of networks. An entry is one of
 //
 //	10.0.0.7  2001:db8::7             one address
 //	10.0.0.0/8  2001:db8::/32         a network (CIDR)
@@ -31,16 +30,17 @@ type Networks struct {
 //	                                  10.0.0.0/8 127.0.0.1/8 fd00::/8 ::1
 //	unix                              the peers of Unix sockets, which have no address
 //
-// Bits of the address behind the length of the network do not count, as with
-// Apache: 10.1.2.3/8 is 10.0.0.0/8. The length 0 is an exception, it goes with
-// 0.0.0.0 and :: alone: 10.1.2.3/0 was hardly meant to be everybody.
+// Bits of the address beyond the length of the network are ignored, as by
+// Apache: 10.1.2.3/8 is 10.0.0.0/8. The length 0 is allowed with 0.0.0.0 and ::
+// only: 10.1.2.3/0 was hardly meant to be everybody.
 //
-// Refused are Apache's "all" (write 0.0.0.0/0 ::/0), host and domain names (they
-// would be resolved once and then be wrong, or on each request and then be in
-// the hand of a name server), netmasks with holes, and addresses with a zone.
-// The error names the first such entry and the forms that are understood.
+// Apache's "all" (write 0.0.0.0/0 ::/0), host and domain names, netmasks with
+// holes, and addresses with a zone are errors. Names are refused because they
+// would either be resolved once and become outdated, or be resolved on each
+// request and put a name server in control. The error names the first invalid
+// entry and the allowed forms.
 //
-// An empty list is no error. It holds nobody.
+// An empty list is not an error.
 func ParseNetworks(entries []string) (*Networks, error) {
 	networks := new(Networks)
 	for _, entry := range entries {
@@ -61,9 +61,9 @@ func ParseNetworks(entries []string) (*Networks, error) {
 	return networks, nil
 }
 
-// NetworksOf makes a set of prefixes that are parsed already. Bits behind the
-// length of a prefix do not count, and a prefix of IPv4 addresses in their IPv6
-// form is their IPv4 prefix. An invalid prefix holds nobody.
+// NetworksOf makes a set of parsed prefixes. Bits beyond the length of a prefix
+// are ignored, and a prefix of IPv4-mapped IPv6 addresses is the IPv4 prefix.
+// Invalid prefixes are ignored.
 func NetworksOf(prefixes []netip.Prefix) *Networks {
 	networks := new(Networks)
 	networks.insert(prefixes...)
@@ -76,16 +76,16 @@ func (n *Networks) insert(prefixes ...netip.Prefix) {
 	}
 }
 
-// Contains says whether one of the networks holds addr. An IPv4 address in its
-// IPv6 form (::ffff:10.0.0.7) is the IPv4 address, and the zone of an address
-// (fe80::1%eth0) does not count. The zero Addr is in no network. It does not
-// allocate.
+// Contains reports whether one of the networks contains addr. An IPv4-mapped
+// IPv6 address (::ffff:10.0.0.7) is the IPv4 address, and the zone of an
+// address (fe80::1%eth0) is ignored. The zero Addr is in no network. Contains
+// does not allocate.
 func (n *Networks) Contains(addr netip.Addr) bool {
 	return n != nil && n.table.Contains(unmapAddr(addr))
 }
 
-// Len is the number of different networks. One that lies within another counts,
-// and so does unix.
+// Len returns the number of different networks. A network within another one
+// counts, and so does unix.
 func (n *Networks) Len() int {
 	switch {
 	case n == nil:
@@ -100,14 +100,14 @@ func (n *Networks) Len() int {
 // Unix reports whether the peers of Unix sockets are among them.
 func (n *Networks) Unix() bool { return n != nil && n.unix }
 
-// unmapAddr gives the form of addr that is looked up.
+// unmapAddr returns the form of addr that is looked up.
 func unmapAddr(addr netip.Addr) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
 
-// unmapPrefix gives the form of prefix that addresses from unmapAddr are looked
-// for in. A prefix that is shorter than the 96 bits that tell IPv4 addresses in
-// their IPv6 form stays what it is: an IPv6 network, no IPv4 address is in it.
+// unmapPrefix returns the form of prefix that addresses from unmapAddr are
+// looked up in. A prefix shorter than the 96 bits of IPv4-mapped addresses
+// stays an IPv6 network and contains no IPv4 address.
 func unmapPrefix(prefix netip.Prefix) netip.Prefix {
 	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= mappedBits {
 		return netip.PrefixFrom(addr.Unmap(), prefix.Bits()-mappedBits)

@@ -11,24 +11,24 @@ import (
 	"unicode/utf8"
 )
 
-// maxPath bounds the paths that are read closely, in bytes. No common server
-// takes a longer one (Apache 8190, nginx and Tomcat 8192 by default).
+// maxPath bounds the length of ambiguous paths, in bytes. No common server
+// accepts longer ones (Apache 8190, nginx and Tomcat 8192 by default).
 const maxPath = 8 << 10
 
-// maxSegment bounds the segments of guarded paths: a bit for each character and
-// one for the end.
+// maxSegment bounds the segments of guarded paths, because a segment has a bit
+// for each character and one for its end.
 const maxSegment = 63
 
-// Paths are the paths that a guard stands in front of. They do not change and
-// may be used by any number of goroutines at once.
+// Paths are the paths that a guard protects. They are immutable and safe for
+// concurrent use.
 //
-// A nil *Paths and the zero value are every path: a guard too many is better
-// than one that is missing.
+// A nil *Paths and the zero value match every path: it is better to guard too
+// much than too little.
 type Paths struct {
 	guarded []guarded // none: everything
 }
 
-// guarded is one path with everything below it, in small letters.
+// guarded is one path with everything below it, in lower case.
 type guarded struct {
 	path     string
 	segments []segment
@@ -36,24 +36,24 @@ type guarded struct {
 
 // segment is one segment of a guarded path.
 type segment struct {
-	places   [utf8.RuneSelf]uint64 // by character: bit n is set if it is at n
-	complete uint64                // the bit behind the last character
+	places   [utf8.RuneSelf]uint64 // by character: bit n is set if it is at position n
+	complete uint64                // the bit after the last character
 }
 
-// NewPaths reads patterns of the form
+// NewPaths parses patterns of the form
 //
 //	/preliminary    the path and everything below it
 //	/preliminary/*  the same
 //	/*  *           everything
 //
-// Everything below it goes by segments: /preliminary/x is below /preliminary,
-// /preliminaryx is not. No pattern at all means everything, as it does for
-// Caddy's directives.
+// Patterns match whole segments: /preliminary/x is below /preliminary,
+// /preliminaryx is not. Without a pattern, everything matches, as in Caddy's
+// directives.
 //
-// A pattern is written as it is meant, not as a client may spell it: from
-// letters, digits and -._~!$&'(),=:@ alone, without escapes, empty segments,
-// segments that end in a dot and ones of more than 63 characters. Everything
-// else, other wildcards too, is an error that names the pattern.
+// A pattern consists of letters, digits and -._~!$&'(),=:@ only, without
+// escapes, empty segments, segments that end in a dot, and segments of more
+// than 63 characters. Anything else, including other wildcards, is an error
+// that names the pattern.
 func NewPaths(patterns ...string) (*Paths, error) {
 	paths := new(Paths)
 	everything := false
@@ -79,10 +79,10 @@ func newGuarded(pattern string) (guarded, error) {
 	reason := ""
 	switch {
 	case strings.HasSuffix(pattern, "*") && !strings.HasSuffix(pattern, "/*"):
-		reason = "a * stands behind a slash"
+		reason = "a * must follow a slash"
 	case !strings.HasPrefix(path, "/"):
-		reason = "it must begin with a slash and name a path"
-	case strings.ContainsFunc(path, func(r rune) bool { return r >= 0x80 || classes[r] == odd }):
+		reason = "it must start with a slash and name a path"
+	case strings.ContainsFunc(path, func(r rune) bool { return r >= 0x80 || classes[r] == ambiguous }):
 		reason = "it has a character that is not in A-Z a-z 0-9 /-._~!$&'(),=:@"
 	case strings.Contains(path+"/", "//"):
 		reason = "it has an empty segment"
@@ -92,7 +92,7 @@ func newGuarded(pattern string) (guarded, error) {
 		reason = fmt.Sprintf("it has a segment of more than %d characters", maxSegment)
 	}
 	if reason != "" {
-		return guarded{}, fmt.Errorf("path %q: %s; understood are /path and /path/* (the same: the path and everything below it) and * (everything)", pattern, reason)
+		return guarded{}, fmt.Errorf("path %q: %s; allowed are /path and /path/* (the same: the path and everything below it) and * (everything)", pattern, reason)
 	}
 	g := guarded{path: strings.ToLower(path)}
 	for text := range strings.SplitSeq(g.path[1:], "/") {
@@ -105,54 +105,54 @@ func newGuarded(pattern string) (guarded, error) {
 	return g, nil
 }
 
-// Match says whether u leads to a guarded path by any reading that a server
-// behind the guard may have of it, not only by the one that Go has. It errs on
-// the side of the guard: what only some odd server would take for a guarded
-// path matches, and so does what nobody sends who has nothing to hide: a URL
-// that is not hierarchical (mailto:x), escapes with characters in them that are
-// not ASCII, an odd path of more than 8 KiB.
+// Match reports whether any server behind the guard could interpret u as a
+// guarded path, not only whether Go does. It errs on the side of the guard:
+// URLs that only some odd server would take for a guarded path match, and so do
+// those that no honest client sends: URLs that are not hierarchical (mailto:x),
+// escapes with non-ASCII characters in them, and ambiguous paths of more than 8
+// KiB.
 //
-// The readings are:
+// The interpretations are:
 //
-//   - escapes decoded no, one or any number of times: %70, %2570, %u0070
+//   - escapes decoded never, once or any number of times: %70, %2570, %u0070
 //   - any letter case
-//   - an encoded slash and a backslash as separator of segments, or as a
-//     character like others
+//   - an encoded slash and a backslash as a separator of segments, or as an
+//     ordinary character
 //   - empty segments, "." and ".." resolved, or left alone
-//   - ;parameters of segments taken off, before or after that, or left alone
-//   - %3f and %23 as beginning of query and fragment
-//   - NUL, control characters and what is not UTF-8 taken out, or as the end of
-//     the path
-//   - dots and blanks at the end and blanks at the beginning of a segment taken off
-//   - //host/path as a path with the host before it
-//   - what is not ASCII taken out, as the end of the path, or as what it is
-//     another form of: fullwidth letters, letters with accents, U+212A
-//     (Kelvin), ı, ſ, UTF-8 that is longer than need be (%c0%af)
+//   - ;parameters of segments removed, before or after that, or left alone
+//   - %3f and %23 as the start of the query and the fragment
+//   - NUL, control characters and invalid UTF-8 removed, or as the end of the
+//     path
+//   - dots and blanks at the end, and blanks at the start, of a segment removed
+//   - //host/path as a path after a host
+//   - non-ASCII characters removed, as the end of the path, or as the ASCII
+//     character they are a form of: fullwidth letters, letters with accents,
+//     U+212A (Kelvin), ı, ſ, overlong UTF-8 (%c0%af)
 //
-// Each of them counts at each place on its own, so that any mixture is found.
-// The time is linear in the length of the path. An ordinary path, without
-// anything of that but letter case, is compared and nothing more.
+// Each of them is considered at each position independently, so that any
+// mixture is found. The time is linear in the length of the path. An
+// unambiguous path is only compared, ignoring letter case.
 //
-// Not among them are mappings that take knowledge of the server: aliases, file
-// name extensions, short file names (PRELIM~1), "../" cut out of the middle of
-// a name. And it is the path alone that is read: a server that takes its path
-// out of the query or a header (X-Original-URL) is beyond it.
+// Mappings that only the server knows are not considered: aliases, file name
+// extensions, short file names (PRELIM~1), "../" removed from the middle of a
+// name. Only the path is considered: a server that takes the path from the
+// query or a header (X-Original-URL) is not covered.
 func (p *Paths) Match(u *url.URL) bool {
 	switch {
 	case p == nil || len(p.guarded) == 0:
 		return true
 	case u == nil || u.Opaque != "":
 		return true
-	case u.RawPath == "" && ordinary(u.Path):
-		return p.plain(u.Path)
+	case u.RawPath == "" && unambiguous(u.Path):
+		return p.matchUnambiguous(u.Path)
 	}
-	// RawPath is what the client spelled, unless somebody changed Path since:
-	// then it depends on the next handler which of them the server gets.
-	return p.anyReading(u.Path) || u.RawPath != "" && p.anyReading(u.RawPath)
+	// RawPath is what the client sent, unless Path was changed since. Then it
+	// depends on the next handler which of the two the server gets.
+	return p.anyInterpretation(u.Path) || u.RawPath != "" && p.anyInterpretation(u.RawPath)
 }
 
-// plain is for an ordinary path, which has one reading.
-func (p *Paths) plain(path string) bool {
+// matchUnambiguous matches a path that has one interpretation.
+func (p *Paths) matchUnambiguous(path string) bool {
 	for i := range p.guarded {
 		guarded := p.guarded[i].path
 		if len(path) >= len(guarded) && (len(path) == len(guarded) || path[len(guarded)] == '/') &&
@@ -163,17 +163,17 @@ func (p *Paths) plain(path string) bool {
 	return false
 }
 
-func (p *Paths) anyReading(path string) bool {
+func (p *Paths) anyInterpretation(path string) bool {
 	if len(path) > maxPath {
 		return true
 	}
-	var speller speller
-	spelling, ok := speller.spell(path)
+	var n normalizer
+	normal, ok := n.normalize(path)
 	if !ok {
 		return true
 	}
 	for i := range p.guarded {
-		if p.guarded[i].hasReading(spelling) {
+		if p.guarded[i].hasInterpretation(normal) {
 			return true
 		}
 	}

@@ -251,9 +251,9 @@ func TestPathsMatchAnyCase(t *testing.T) {
 	}
 }
 
-// The comparison that decides about an ordinary path comes to the same as the
-// close look at it.
-func TestPathsMatchOrdinaryAsClosely(t *testing.T) {
+// The comparison of an unambiguous path has the same result as the close look
+// at it.
+func TestPathsMatchUnambiguousAsClosely(t *testing.T) {
 	t.Parallel()
 	paths := newPaths(t, "/preliminary", "/push/api")
 	for _, path := range []string{"/preliminary", "/preliminary/", "/Preliminary/x.y/z", "/preliminaryx", "/preliminary.x", "/push/api", "/push/apix", "/push", "/x/preliminary", "/PUSH/API/a@b", "/~x/", "/push/api/x/"} {
@@ -269,7 +269,7 @@ func TestPathsMatchAllocations(t *testing.T) {
 		u := &url.URL{Path: path}
 		require.Zero(t, testing.AllocsPerRun(100, func() { paths.Match(u) }), path)
 	}
-	// A path that is not ordinary costs what the walk keeps, for each guarded path.
+	// An ambiguous path costs the state of the walk for each guarded path.
 	for _, target := range tricks {
 		u := &url.URL{Path: target}
 		require.LessOrEqual(t, testing.AllocsPerRun(10, func() { paths.Match(u) }), 40.0, target)

@@ -9,30 +9,29 @@ import (
 	"sync/atomic"
 )
 
-// scanned is the length up to which going through a list takes less time than
-// remembering it would be worth.
+// scanned is the length up to which a linear search is faster than looking up a
+// cached table.
 const scanned = 16
 
-// source makes lookups in the lists of one of Guard.Sources fast. Which list a
-// request is judged by is the source's choice alone: what is remembered is only
-// another form of a list, used if the source returns this very list again.
+// source caches a lookup table for one of Guard.Sources. It is used only if the
+// source returns the very same list again.
 type source struct {
 	last atomic.Pointer[list]
 }
 
 // list is a list that a source returned.
 type list struct {
-	prefixes []netip.Prefix // holds on to the memory, so that no other list can be at its place
+	prefixes []netip.Prefix // keeps the memory in use, so that no other list can have its address
 	networks func() *Networks
 }
 
-// contains says whether one of prefixes, which the source just returned, holds
-// addr, which comes from unmapAddr.
+// contains reports whether one of prefixes, which the source just returned,
+// contains addr, which comes from unmapAddr.
 //
-// A long list gets its table when it comes the second time in a row. So a
-// source that puts together a new slice for each request, as one that joins
-// several others does, costs a walk through its list each time, and not the
-// many times longer making of a table that nobody would use again.
+// A long list gets its table when it is returned the second time in a row. A
+// source that builds a new slice for each request, such as one that joins
+// others, therefore costs a linear search each time, and not the much slower
+// building of a table that is used once.
 func (s *source) contains(prefixes []netip.Prefix, addr netip.Addr) bool {
 	if len(prefixes) <= scanned {
 		return scan(prefixes, addr)
@@ -48,7 +47,7 @@ func (s *source) contains(prefixes []netip.Prefix, addr netip.Addr) bool {
 	return last.networks().Contains(addr)
 }
 
-// is says whether prefixes, which are not empty, are this list.
+// is reports whether prefixes, which must not be empty, are this list.
 func (l *list) is(prefixes []netip.Prefix) bool {
 	return len(l.prefixes) == len(prefixes) && &l.prefixes[0] == &prefixes[0]
 }

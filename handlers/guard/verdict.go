@@ -5,14 +5,15 @@ package guard
 
 import "net/http"
 
-// Verdict is what a Guard says about a request. The zero value refuses it.
+// Verdict is the decision of a Guard about a request. The zero value refuses
+// it.
 type Verdict uint8
 
 const (
-	// Forbidden: the peer is not among those that are let in, or has no address.
+	// Forbidden: the peer is not allowed, or has no address.
 	Forbidden Verdict = iota
 
-	// Allowed: the request may go on.
+	// Allowed: the request may proceed.
 	Allowed
 
 	// TooEarly: the request came before the TLS handshake was complete. It may
@@ -21,7 +22,7 @@ const (
 	TooEarly
 )
 
-// String is a word for a log line or a metric label: "forbidden", "allowed" or
+// String returns a word for logs and metric labels: "forbidden", "allowed" or
 // "too_early".
 func (v Verdict) String() string {
 	switch v {
@@ -34,8 +35,8 @@ func (v Verdict) String() string {
 	}
 }
 
-// Status is the HTTP status to refuse the request with: 403 or 425. It is 0
-// for Allowed: the answer is up to the next handler.
+// Status returns the HTTP status to refuse the request with: 403 or 425. It is
+// 0 for Allowed.
 func (v Verdict) Status() int {
 	switch v {
 	case Allowed:

@@ -3,14 +3,14 @@
 
 package guard
 
-// class is what a byte of a path may be.
+// class classifies the bytes of a path.
 type class uint8
 
 const (
-	odd   class = iota // has more than one reading
-	text               // stands for itself
-	slash              // must not stand behind itself
-	dot                // must not stand at the end of a segment
+	ambiguous class = iota // has more than one interpretation
+	text                   // stands for itself
+	slash                  // must not follow a slash or a dot
+	dot                    // must not end a segment
 )
 
 var classes = func() (classes [256]class) {
@@ -27,16 +27,16 @@ var classes = func() (classes [256]class) {
 	return classes
 }()
 
-// ordinary says whether path has one reading only, apart from letter case. So
-// have nearly all that are ever requested.
-func ordinary(path string) bool {
+// unambiguous reports whether path has only one interpretation, apart from
+// letter case. Nearly all requested paths do.
+func unambiguous(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false
 	}
 	last := text
 	for i := range len(path) {
 		c := classes[path[i]]
-		if c == odd || c == slash && (last == slash || last == dot) {
+		if c == ambiguous || c == slash && (last == slash || last == dot) {
 			return false
 		}
 		last = c

@@ -13,11 +13,11 @@ import (
 	"unicode"
 )
 
-// networkForms ends the error about an entry.
-const networkForms = "understood are an address (10.0.0.7, 2001:db8::7), a network (10.0.0.0/8, 10.0.0.0/255.0.0.0, 2001:db8::/32), " +
+// networkForms ends every error about an entry.
+const networkForms = "allowed are an address (10.0.0.7, 2001:db8::7), a network (10.0.0.0/8, 10.0.0.0/255.0.0.0, 2001:db8::/32), " +
 	"the beginning of IPv4 addresses (10.1.), private_ranges and unix"
 
-// privateRanges is what Caddy replaces private_ranges with.
+// privateRanges are the networks that Caddy replaces private_ranges with.
 var privateRanges = []netip.Prefix{
 	netip.MustParsePrefix("192.168.0.0/16"),
 	netip.MustParsePrefix("172.16.0.0/12"),
@@ -39,17 +39,18 @@ func parseNetwork(entry string) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// readNetwork finds out which form entry has. The reason tells why it has none.
+// readNetwork reads an entry in any of its forms. The reason says why it cannot
+// be read.
 func readNetwork(entry string) (prefix netip.Prefix, reason string) {
 	if strings.EqualFold(entry, "all") {
-		return prefix, "to let everybody in, write 0.0.0.0/0 ::/0"
+		return prefix, "to allow everybody, write 0.0.0.0/0 ::/0"
 	}
 	if address, length, ok := strings.Cut(entry, "/"); ok {
 		return readLength(address, length)
 	}
 	if addr, err := netip.ParseAddr(entry); err == nil {
 		if addr.Zone() != "" {
-			return prefix, "an address is looked for without its zone, so leave it out"
+			return prefix, "zones are ignored, so leave it out"
 		}
 		return netip.PrefixFrom(addr, addr.BitLen()), ""
 	}
@@ -57,9 +58,9 @@ func readNetwork(entry string) (prefix netip.Prefix, reason string) {
 		return prefix, ""
 	}
 	if looksLikeName(entry) {
-		return prefix, "names are not looked up, write the addresses"
+		return prefix, "names are not resolved, write the addresses"
 	}
-	return prefix, "this is no address"
+	return prefix, "this is not an address"
 }
 
 // readLength reads a network whose length is a number of bits or a netmask.
@@ -67,9 +68,9 @@ func readLength(address, length string) (prefix netip.Prefix, reason string) {
 	addr, err := netip.ParseAddr(address)
 	switch {
 	case err != nil && looksLikeName(address):
-		return prefix, "names are not looked up, write the addresses"
+		return prefix, "names are not resolved, write the addresses"
 	case err != nil:
-		return prefix, "before the slash must be a whole address"
+		return prefix, "a complete address must precede the slash"
 	case addr.Zone() != "":
 		return prefix, "a network has no zone"
 	}
@@ -77,12 +78,12 @@ func readLength(address, length string) (prefix netip.Prefix, reason string) {
 	if err != nil {
 		prefix, err = netip.ParsePrefix(address + "/" + length)
 		if err != nil {
-			return prefix, "behind the slash must be a number of bits from 0 to " + strconv.Itoa(addr.BitLen())
+			return prefix, "the slash must be followed by a number of bits from 0 to " + strconv.Itoa(addr.BitLen())
 		}
 		return prefix, ""
 	}
 	if !addr.Is4() || !mask.Is4() {
-		return prefix, "a netmask is for IPv4, write the number of bits"
+		return prefix, "a netmask can be used with IPv4 only, write the number of bits"
 	}
 	b := mask.As4()
 	m := binary.BigEndian.Uint32(b[:])
@@ -93,8 +94,8 @@ func readLength(address, length string) (prefix netip.Prefix, reason string) {
 	return netip.PrefixFrom(addr, ones), ""
 }
 
-// readBeginning reads the first one to three bytes of IPv4 addresses, with or
-// without the dot behind them.
+// readBeginning reads the first one to three bytes of an IPv4 address, with or
+// without a dot at the end.
 func readBeginning(entry string) (prefix netip.Prefix, ok bool) {
 	parts := strings.Split(strings.TrimSuffix(entry, "."), ".")
 	if len(parts) > 3 {
@@ -102,7 +103,7 @@ func readBeginning(entry string) (prefix netip.Prefix, ok bool) {
 	}
 	var address [4]byte
 	for i, part := range parts {
-		// 010 is 8 to some and 10 to others.
+		// 010 is 8 to some programs and 10 to others.
 		b, err := strconv.ParseUint(part, 10, 8)
 		if err != nil || strconv.FormatUint(b, 10) != part {
 			return prefix, false
@@ -112,19 +113,19 @@ func readBeginning(entry string) (prefix netip.Prefix, ok bool) {
 	return netip.PrefixFrom(netip.AddrFrom4(address), 8*len(parts)), true
 }
 
-// checkNetwork refuses what can be read but says something else than it seems to.
+// checkNetwork refuses entries that mean something other than they seem to.
 func checkNetwork(prefix netip.Prefix) (_ netip.Prefix, reason string) {
 	if prefix.Addr().Is4In6() && prefix.Bits() < mappedBits {
-		return prefix, "in this form a network of IPv4 addresses has 96 bits or more"
+		return prefix, "a network of IPv4 addresses in this form has at least 96 bits"
 	}
 	prefix = unmapPrefix(prefix)
 	if prefix.Bits() == 0 && !prefix.Addr().IsUnspecified() {
-		return prefix, "with 0 bits it is everybody, which is written 0.0.0.0/0 or ::/0"
+		return prefix, "0 bits means everybody, which is written 0.0.0.0/0 or ::/0"
 	}
 	return prefix.Masked(), ""
 }
 
-// looksLikeName says whether s has letters and is not in the form of IPv6.
+// looksLikeName reports whether s has letters and is not an IPv6 address.
 func looksLikeName(s string) bool {
 	return !strings.Contains(s, ":") && strings.ContainsFunc(s, unicode.IsLetter)
 }

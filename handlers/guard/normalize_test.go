@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSpelling(t *testing.T) {
+func TestNormalize(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
 		"/AbC-_.~":          "/abc-_.~",
@@ -46,31 +46,31 @@ func TestSpelling(t *testing.T) {
 		"/x%ef%bd%81":                                             "/xa",
 		"/%e3%80%80":                                              "/ ",
 	} {
-		var s speller
-		spelled, ok := s.spell(path)
+		var n normalizer
+		out, ok := n.normalize(path)
 		require.True(t, ok, path)
 		got := ""
-		for _, e := range spelled {
+		for _, e := range out {
 			got += string(max(e.c&^optional, removable)) // or never finished
 		}
 		require.Equal(t, want, got, path)
 	}
 }
 
-// There is no spelling if a character that is not ASCII may be in an escape.
-func TestSpellingTorn(t *testing.T) {
+// A path cannot be normalized if an escape may contain a non-ASCII character.
+func TestNormalizeAmbiguous(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{
 		"/％41", "/%４1", "/%4１", "/％４１", "/%４41", "/%4é1", "/%é41", "/%ｐ41", "/%4ｐ1", "/%ｕ0041", "/％u0041", "/%u0０41", "/%u00é41", "/%％41", "/％％41", "/%4\x001/%4ｐ\x001",
 		"/%c0%a541", "/%4%c0%b1", "/%%e2%82%8141", "/%25ｐ41", "/%4ééé1", "/x%ab%４１",
 	} {
-		var s speller
-		_, ok := s.spell(path)
+		var n normalizer
+		_, ok := n.normalize(path)
 		require.False(t, ok, path)
 	}
 	for _, path := range []string{"/50% ｐ", "/50％", "/%é", "/%é/a1", "/%é.a1", "/%uééé", "/é%41", "/%41é", "/４１", "/％x41", "/％4", "/%ｐxab"} {
-		var s speller
-		_, ok := s.spell(path)
+		var n normalizer
+		_, ok := n.normalize(path)
 		require.True(t, ok, path)
 	}
 }
@@ -114,18 +114,18 @@ func hostile() map[string]string {
 	return paths
 }
 
-// There is no list of readings that could grow: a path has one spelling, not
-// much longer than itself, and the walk keeps six numbers for each segment of
-// a guarded path. Nor is there a way back in a spelling that could become long:
-// what is removable stands at most three in a row.
-func TestReadingsAreFew(t *testing.T) {
+// There is no list of interpretations that could grow: a path has one
+// normalized form, not much longer than itself, and the walk keeps six numbers
+// for each segment of a guarded path. Going back in it is short too: at most
+// three removable elements follow each other.
+func TestInterpretationsAreNotListed(t *testing.T) {
 	t.Parallel()
 	for name, path := range hostile() {
-		var s speller
-		spelled, _ := s.spell(path)
-		require.LessOrEqual(t, len(spelled), 3*len(path), name) // U+FDFA: 3 bytes, 18 characters, 7 in a spelling
+		var n normalizer
+		out, _ := n.normalize(path)
+		require.LessOrEqual(t, len(out), 3*len(path), name) // U+FDFA: 3 bytes, 18 characters, 7 when normalized
 		run := 0
-		for _, e := range spelled {
+		for _, e := range out {
 			run++
 			if e.c > removable {
 				run = 0
@@ -141,9 +141,9 @@ func TestMatchIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	paths := &Paths{guarded: []guarded{g, g}}
 	for name, path := range hostile() {
-		require.LessOrEqual(t, testing.AllocsPerRun(1, func() { paths.anyReading(path) }), 300.0, name)
-		require.True(t, paths.anyReading(path+strings.Repeat("x", 16)), name)
+		require.LessOrEqual(t, testing.AllocsPerRun(1, func() { paths.anyInterpretation(path) }), 300.0, name)
+		require.True(t, paths.anyInterpretation(path+strings.Repeat("x", 16)), name)
 	}
-	require.False(t, paths.anyReading("/"+strings.Repeat("%78", maxPath/3)))
-	require.True(t, paths.anyReading("/"+strings.Repeat("%78", maxPath/3)+"xxx"))
+	require.False(t, paths.anyInterpretation("/"+strings.Repeat("%78", maxPath/3)))
+	require.True(t, paths.anyInterpretation("/"+strings.Repeat("%78", maxPath/3)+"xxx"))
 }
