@@ -97,7 +97,7 @@ func pass(client *doveadm.Client, dir string, users, registered int) (result, er
 	}
 	defer q.Close()
 	r, err := registration.New(registration.Config{
-		Registrar: registration.NewDoveAdm(client), Table: q.Table("registrations"), Alone: true,
+		Registrar: registration.NewDoveAdm(client), Table: q.Table("registrations"), Exclusive: true,
 		Policy: registration.All,
 		// Other settings than before make a pass begin at once.
 		Takeover: registered == 0,

@@ -25,10 +25,10 @@ func (a *App) registrationStatus() *adminapi.RegistrationStatus {
 	}
 	s := r.Status()
 	if a.isOver(s.Err) {
-		s.Trouble, s.Err = "", nil
+		s.Outage, s.Err = "", nil
 	}
 	status := &adminapi.RegistrationStatus{
-		Users: string(s.Policy), Via: a.Register.Via, Up: s.Trouble == "", Reason: string(s.Trouble),
+		Users: string(s.Policy), Via: a.Register.Via, Up: s.Outage == "", Reason: string(s.Outage),
 	}
 	if s.Err != nil {
 		status.Error = s.Err.Error()

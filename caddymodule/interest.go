@@ -44,10 +44,8 @@ func (a *App) wish(ctx context.Context, user string, wanted bool) error {
 		return nil
 	case err != nil:
 		return err
-	case wanted:
-		return r.Want(ctx, user)
 	}
-	return r.Unwant(ctx, user)
+	return r.SetSubscribed(ctx, user, wanted)
 }
 
 // knowsSubscribers tells whether this configuration knows of all who want

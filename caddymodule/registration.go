@@ -141,7 +141,7 @@ func (a *App) startRegistration(q *queue.Queue) error {
 		return nil
 	}
 	cfg := registration.Config{
-		Table: q.Table("registrations"), Alone: a.Queue.NATS == nil,
+		Table: q.Table("registrations"), Exclusive: a.Queue.NATS == nil,
 		Canonical: a.names.Canonical, Policy: registration.Policy(a.Register.Users), Value: a.Register.template,
 		Interval: time.Duration(a.Register.Interval), Grace: time.Duration(a.Register.Grace),
 		Concurrency: a.Register.Concurrency, Rate: a.Register.Rate, Takeover: a.Register.Takeover,

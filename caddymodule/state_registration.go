@@ -40,7 +40,7 @@ func (c registrationCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	status := r.Status()
-	gauge(registrationUp, boolValue(status.Trouble == "" || c.app.isOver(status.Err)))
+	gauge(registrationUp, boolValue(status.Outage == "" || c.app.isOver(status.Err)))
 	pass := status.Pass
 	if pass == nil {
 		return

@@ -29,12 +29,12 @@ func TestBrokenMail(t *testing.T) {
 
 		f := newFixture(t, nil, Config{Registrar: r, Policy: All})
 		for _, user := range all {
-			require.NoError(t, f.Want(t.Context(), user)) // IMAP cannot list them
+			require.NoError(t, f.SetSubscribed(t.Context(), user, true)) // IMAP cannot list them
 		}
 		f.onePass(t)
 		assert.Equal(t, map[State]int{Registered: len(all) - len(broken), Failed: len(broken)}, f.Status().Pass.States)
-		trouble, _ := f.trouble.now()
-		assert.Empty(t, trouble, "what concerns some users is not taken for what concerns all")
+		outage, _ := f.outage.current()
+		assert.Empty(t, outage, "what concerns some users is not taken for what concerns all")
 		assert.Contains(t, f.log.String(), "failed=4")
 		for _, user := range broken {
 			assert.Equal(t, Failed, f.state(t, user))
@@ -66,7 +66,7 @@ func TestLostFileSystem(t *testing.T) {
 	for _, user := range all {
 		assert.Equal(t, !lost(user), m.value(user) != "", user)
 	}
-	assert.Empty(t, f.Status().Trouble)
+	assert.Empty(t, f.Status().Outage)
 }
 
 // Whoever hears of something may act upon it at once.
@@ -80,7 +80,7 @@ func TestActingOnEvents(t *testing.T) {
 			assert.NoError(t, err)
 		}
 	}
-	f.trouble.observe = f.cfg.Observe
+	f.outage.observe = f.cfg.Observe
 	_, err := f.Register(t.Context(), alice, false)
 	require.NoError(t, err)
 	assert.Equal(t, Unregistered, f.state(t, alice))

@@ -24,15 +24,15 @@ const (
 	ReasonCannotList Reason = "cannot_list"
 )
 
-// scope is whom the end of an attempt says something about.
+// scope is whom the result of an attempt concerns.
 type scope uint8
 
 const (
-	// ofUser: nobody but the user. However many of them follow each other, they
+	// ofUser: only this user. However many of them follow each other, they
 	// never keep others from being registered.
 	ofUser scope = iota
-	// ofServer: Dovecot, which could not be asked. After a few in a row, going on
-	// with other users is of no use.
+	// ofServer: Dovecot, which could not be asked. After a few in a row, going
+	// on with other users is pointless.
 	ofServer
 	// ofAll: all users, for whom Dovecot would answer the same.
 	ofAll
@@ -40,7 +40,7 @@ const (
 	ofStore
 )
 
-// class is what the end of an attempt means.
+// class classifies the result of an attempt.
 type class struct {
 	err    error
 	reason Reason
@@ -48,11 +48,11 @@ type class struct {
 	// asked reports whether Dovecot answered something, which shows that it can
 	// be asked.
 	asked bool
-	// again reports whether another attempt follows without being asked for.
-	again bool
+	// retry reports whether another attempt follows without being asked for.
+	retry bool
 }
 
-// classes are all ends of an attempt but success. The first that fits counts.
+// classes are all results but success. The first match counts.
 var classes = []class{
 	{ErrConflict, ReasonForeign, ofUser, true, false},
 	{ErrUnknownUser, ReasonUnknownUser, ofUser, true, false},
@@ -66,7 +66,7 @@ var classes = []class{
 	{ErrTemporary, ReasonTemporary, ofServer, false, true},
 }
 
-// classOf classifies the end of an attempt. What is not in the table concerns
+// classOf classifies the result of an attempt. Errors not in the table concern
 // the user alone.
 func classOf(err error) class {
 	if err == nil {
@@ -77,5 +77,5 @@ func classOf(err error) class {
 			return c
 		}
 	}
-	return class{err: err, reason: ReasonTemporary, again: true}
+	return class{err: err, reason: ReasonTemporary, retry: true}
 }

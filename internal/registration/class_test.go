@@ -107,7 +107,7 @@ func TestEveryError(t *testing.T) {
 	}
 	for _, c := range classes {
 		assert.Equal(t, c.reason, classOf(fmt.Errorf("really: %w", c.err)).reason)
-		assert.Equal(t, c.scope != ofUser || errors.Is(c.err, ErrMail), c.again, c.reason)
+		assert.Equal(t, c.scope != ofUser || errors.Is(c.err, ErrMail), c.retry, c.reason)
 	}
 	assert.Equal(t, ofUser, classOf(errors.New("something new")).scope)
 	assert.Equal(t, ofStore, classOf(storeError(queue.ErrUnavailable)).scope)
@@ -134,7 +134,7 @@ func TestUsersWhoFail(t *testing.T) {
 			f := newFixture(t, m, Config{Policy: All})
 			f.onePass(t)
 			assert.Equal(t, ours(last), m.value(last))
-			assert.Empty(t, f.Status().Trouble)
+			assert.Empty(t, f.Status().Outage)
 			assert.Equal(t, len(all), f.Status().Pass.Done)
 			assert.NotContains(t, f.log.String(), "level=ERROR")
 		})
@@ -157,7 +157,7 @@ func TestUserWithoutMetadata(t *testing.T) {
 	})
 	f := newFixture(t, m, Config{Policy: All, Concurrency: 1})
 	f.onePass(t)
-	assert.Empty(t, f.Status().Trouble)
+	assert.Empty(t, f.Status().Outage)
 	for _, user := range all {
 		assert.Equal(t, user != all[10], m.value(user) != "", user)
 	}
@@ -178,13 +178,13 @@ func TestForeignValues(t *testing.T) {
 		}
 	}))
 	assert.Equal(t, 40, conflicts)
-	assert.Empty(t, f.Status().Trouble)
+	assert.Empty(t, f.Status().Outage)
 	assert.Equal(t, ours(all[59]), m.value(all[59]))
 	for _, user := range all[:6] {
 		_, err := f.Register(t.Context(), user, false)
 		require.ErrorIs(t, err, ErrConflict)
 	}
-	assert.Empty(t, f.Status().Trouble)
+	assert.Empty(t, f.Status().Outage)
 	assert.NotContains(t, f.log.String(), "pauses")
 }
 
@@ -211,12 +211,12 @@ func TestAskedForWhileDown(t *testing.T) {
 	require.ErrorIs(t, err, ErrTemporary)
 	assert.ErrorContains(t, err, "of 40 users are left, which are attempted further on")
 	assert.Less(t, reported, len(all))
-	assert.Equal(t, ReasonTemporary, f.Status().Trouble)
+	assert.Equal(t, ReasonTemporary, f.Status().Outage)
 	m.mu.Lock()
 	down = false
 	m.mu.Unlock()
 	eventually(t, func() bool { return m.value(all[39]) == ours(all[39]) })
-	eventually(t, func() bool { return f.Status().Trouble == "" })
+	eventually(t, func() bool { return f.Status().Outage == "" })
 	for _, user := range all {
 		eventually(t, func() bool { return m.value(user) == ours(user) })
 	}
@@ -245,8 +245,8 @@ func TestStoreFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 2 * downAfter {
-		_ = f.trouble.note(storeError(fmt.Errorf("%w: %w", queue.ErrUnavailable, ctx.Err())))
+		_ = f.outage.update(storeError(fmt.Errorf("%w: %w", queue.ErrUnavailable, ctx.Err())))
 	}
-	assert.Empty(t, f.Status().Trouble)
+	assert.Empty(t, f.Status().Outage)
 	assert.NotContains(t, f.log.String(), "Dovecot can be asked")
 }

@@ -202,9 +202,9 @@ func TestOwnLogin(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, ours(user.Name)+"\n", out)
 		}
-		require.NoError(t, f.Want(t.Context(), bob))
+		require.NoError(t, f.SetSubscribed(t.Context(), bob, true))
 		assert.Equal(t, Registered, f.state(t, bob))
 		require.ErrorIs(t, f.SignedIn(t.Context(), alice, alice, "wrong"), ErrNeedsLogin)
-		assert.Empty(t, f.Status().Trouble)
+		assert.Empty(t, f.Status().Outage)
 	})
 }

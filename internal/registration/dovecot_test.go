@@ -120,8 +120,8 @@ func TestDrift(t *testing.T) {
 	eachRegistrar(t, dovecottest.Config{Users: users(alice, bob)}, func(t *testing.T, dovecot *dovecottest.Server, r Registrar) {
 		require.NoError(t, dovecot.RegisterValue(bob, foreign))
 		f := newFixture(t, nil, Config{Registrar: r})
-		require.NoError(t, f.Want(t.Context(), alice))
-		require.NoError(t, f.Want(t.Context(), bob))
+		require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
+		require.NoError(t, f.SetSubscribed(t.Context(), bob, true))
 		f.onePass(t)
 		assert.Equal(t, ours(alice), valueIn(t, dovecot, alice))
 		assert.Equal(t, foreign, valueIn(t, dovecot, bob))
@@ -174,7 +174,7 @@ func TestUserDatabaseWithoutIteration(t *testing.T) {
 			Registrar: NewDoveAdm(newClient(t, dovecot.APIKey(), dovecot.DoveAdmURL())), Policy: All,
 		})
 		for _, user := range all {
-			require.NoError(t, f.Want(t.Context(), user))
+			require.NoError(t, f.SetSubscribed(t.Context(), user, true))
 		}
 		f.onePass(t)
 		assert.EqualValues(t, len(all), f.Status().Pass.Registered)

@@ -15,9 +15,9 @@ const (
 	// answers when it has visited all of them, half a millisecond for each, and
 	// the answer is some 100 bytes for each.
 	groupSize = 1000
-	// maskPays is how many users Dovecot visits in one request in the time
+	// maskWorthwhile is how many users Dovecot visits in one request in the time
 	// that one request for one user takes.
-	maskPays = 10
+	maskWorthwhile = 10
 )
 
 // group is users that one mask fits, and no other user.
@@ -66,7 +66,7 @@ func divide(users []string, prefix string, size int, yield func(group) bool) boo
 
 // smaller divides a group that could not be read as a whole.
 func (g group) smaller() iter.Seq[group] {
-	return groupsOf(g.users, strings.TrimSuffix(g.mask, "*"), max(len(g.users)/maskPays, 1))
+	return groupsOf(g.users, strings.TrimSuffix(g.mask, "*"), max(len(g.users)/maskWorthwhile, 1))
 }
 
 func firstRune(s string) string {

@@ -204,7 +204,7 @@ func newFixture(t *testing.T, registrar *memory, cfg Config) *fixture {
 	if cfg.Registrar == nil {
 		cfg.Registrar = registrar
 	}
-	cfg.Alone = true
+	cfg.Exclusive = true
 	cfg.Logger = slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg.Observe = f.events.note
 	r, err := New(cfg)
@@ -219,7 +219,7 @@ func newFixture(t *testing.T, registrar *memory, cfg Config) *fixture {
 // onePass makes a pass, as if it were time for one.
 func (f *fixture) onePass(t *testing.T) {
 	t.Helper()
-	_, err := f.turn(t.Context(), true)
+	_, err := f.passIfLeader(t.Context(), true)
 	require.NoError(t, err)
 }
 

@@ -12,13 +12,13 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// spelled is how many of the listed names with capitals Dovecot is asked about,
+// sampleSize is how many of the listed names with capitals Dovecot is asked about,
 // to learn what it makes of them.
-const spelled = 10
+const sampleSize = 10
 
-// list returns the canonical names of the users that Dovecot has, sorted, and
-// those of its list that cannot be names. It fails with ErrCannotList where there
-// is no list.
+// list returns the canonical names of Dovecot's users, sorted, and the listed
+// names that cannot be user names. It fails with ErrCannotList if there is no
+// list.
 func (r *Reconciler) list(ctx context.Context) (users, refused []string, err error) {
 	listing, err := r.cfg.Registrar.List(ctx)
 	switch {
@@ -27,7 +27,7 @@ func (r *Reconciler) list(ctx context.Context) (users, refused []string, err err
 	case err != nil && classOf(err).scope == ofUser:
 		return nil, nil, fmt.Errorf("%w: %w", ErrCannotList, err)
 	case err != nil:
-		r.trouble.note(err)
+		r.outage.update(err)
 		return nil, nil, err
 	}
 	for _, name := range listing {
@@ -37,24 +37,24 @@ func (r *Reconciler) list(ctx context.Context) (users, refused []string, err err
 			refused = append(refused, name)
 		}
 	}
-	r.spell(ctx, users)
+	r.canonicalize(ctx, users)
 	slices.Sort(users)
 	slices.Sort(refused)
 	return slices.Compact(users), slices.Compact(refused), nil
 }
 
-// spell makes listed names canonical. Those in lower case are taken as they are.
-// A list may have capitals that Dovecot itself does not use, or does: as it
-// treats the first of them it is taken to treat all, unless these differ.
-func (r *Reconciler) spell(ctx context.Context, users []string) {
+// canonicalize makes listed names canonical. Those in lower case already are. A
+// list may have capitals that Dovecot itself uses or ignores: all names are
+// treated as Dovecot treats the first few, unless these differ.
+func (r *Reconciler) canonicalize(ctx context.Context, users []string) {
 	asked, kept, folded := 0, 0, 0
 	for i, user := range users {
 		lower := username.Fold(user)
 		switch {
 		case lower == user:
-		case asked >= spelled && folded == asked:
+		case asked >= sampleSize && folded == asked:
 			users[i] = lower
-		case asked >= spelled && kept == asked:
+		case asked >= sampleSize && kept == asked:
 		default:
 			asked++
 			name, err := r.cfg.Canonical(ctx, user)

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// locks make sure that one user is settled by one goroutine at a time.
+// locks make sure that one goroutine at a time reconciles a user.
 type locks struct {
 	mu   sync.Mutex
 	held map[string]chan struct{} // closed when the holder is done

@@ -15,11 +15,11 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// Lookup is a text file that has for each login what stands for it elsewhere,
-// such as <id>@<context> of Open-Xchange: a line for each, with the login, a
-// blank and the other. A login that Dovecot takes for the same user will
-// do if it differs in capitals only. Empty lines and those that begin with # are left out. The
-// file is read anew when it has changed.
+// Lookup is a text file that maps logins to other names, such as Open-Xchange's
+// <id>@<context>. Each line has a login, a blank and the name. A login that
+// differs in capitals only is found if Dovecot takes it for the same user.
+// Empty lines and those that start with # are skipped. The file is read again
+// when it has changed.
 type Lookup struct {
 	path      string
 	canonical func(ctx context.Context, login string) (string, error)
@@ -54,8 +54,8 @@ func (l *Lookup) find(user string) (string, error) {
 	return value, err
 }
 
-// get returns what the file has for a user, and else the login that differs from
-// the user's in nothing but capitals, if there is one.
+// get returns the value of a user, or else the login that differs from the
+// user's in capitals only, if there is one.
 func (l *Lookup) get(user string) (value, login string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -27,7 +27,7 @@ func TestOneName(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, alice, reg.User)
 	assert.Equal(t, ours(alice), m.value(alice))
-	require.NoError(t, f.Want(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 	require.NoError(t, f.RegisterMany(t.Context(), []string{"BOB@example.com", bob, "ALICE@example.com"}, false,
 		func(n int) { assert.Equal(t, 2, n) }, func(Registration) {}))
 	reg, err = f.Registration(t.Context(), "aLICE@EXAMPLE.com")
@@ -69,7 +69,7 @@ func TestListedNames(t *testing.T) {
 			assert.Equal(t, test.want, users)
 			assert.Equal(t, []string{"", "nul\x00", "tab\tname", long}, refused)
 			if name != "one not" {
-				assert.Equal(t, spelled, asked, "the others are as the first")
+				assert.Equal(t, sampleSize, asked, "the others are as the first")
 			}
 		})
 	}
@@ -102,7 +102,7 @@ func TestRegisterAllWithOddNames(t *testing.T) {
 
 	f = newFixture(t, m, Config{Policy: All})
 	f.onePass(t)
-	assert.Empty(t, f.Status().Trouble)
+	assert.Empty(t, f.Status().Outage)
 	assert.Contains(t, f.log.String(), "names that no user can have")
 }
 
@@ -117,7 +117,7 @@ func TestAlwaysRemovable(t *testing.T) {
 	require.NoError(t, err)
 	_, err = f.cfg.Table.Put(t.Context(), userKey("broken"), []byte(`{"by_hand":`))
 	require.NoError(t, err)
-	require.NoError(t, f.Want(t.Context(), "star*"))
+	require.NoError(t, f.SetSubscribed(t.Context(), "star*", true))
 	f.onePass(t)
 	for _, user := range []string{"a*b", "Old@Spelling", "broken", "star*"} {
 		_, err := f.Unregister(t.Context(), user)
@@ -168,7 +168,7 @@ func TestOddNamesOnDovecot(t *testing.T) {
 		}})
 		reported := make(map[string]Registration)
 		require.NoError(t, f.RegisterMany(t.Context(), append(odd, alice, bob), false, func(int) {}, func(reg Registration) { reported[reg.User] = reg }))
-		assert.Empty(t, f.Status().Trouble)
+		assert.Empty(t, f.Status().Outage)
 		registered := 0
 		for _, name := range append(odd, alice, bob) {
 			reg, ok := reported[name]
@@ -197,7 +197,7 @@ func TestOddNamesOnDovecot(t *testing.T) {
 			}
 			assert.NoError(t, reg.Err, reg.User)
 		}))
-		assert.Empty(t, f.Status().Trouble)
+		assert.Empty(t, f.Status().Outage)
 	})
 }
 

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// passes looks at all users every interval, until ctx ends.
-func (r *Reconciler) passes(ctx context.Context) {
+// passLoop makes passes over all users every interval, until ctx ends.
+func (r *Reconciler) passLoop(ctx context.Context) {
 	failures := 0
 	force := false
 	for {
-		wait, err := r.turn(ctx, force)
+		wait, err := r.passIfLeader(ctx, force)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			if reason, _ := r.trouble.now(); reason == "" && failures == 0 {
-				r.cfg.Logger.Error("registrations cannot be looked at", "error", err)
+			if reason, _ := r.outage.current(); reason == "" && failures == 0 {
+				r.cfg.Logger.Error("cannot check registrations", "error", err)
 			}
 			wait, force = jitter(r.pauses[min(failures, len(r.pauses)-1)]), true
 			failures++
@@ -33,28 +33,28 @@ func (r *Reconciler) passes(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-r.again:
+		case <-r.passRequests:
 			force = true
 		}
 		timer.Stop()
 	}
 }
 
-// passNow makes a pass begin, if none is under way.
+// passNow starts a pass, if none is running.
 func (r *Reconciler) passNow() {
 	select {
-	case r.again <- struct{}{}:
+	case r.passRequests <- struct{}{}:
 	default:
 	}
 }
 
-// pass looks at all users once.
+// pass reconciles all users once.
 func (r *Reconciler) pass(ctx context.Context) error {
 	records, err := r.records(ctx)
 	if err != nil {
 		return err
 	}
-	maps.DeleteFunc(records, func(_ string, k known) bool { return !r.minds(&k.record) })
+	maps.DeleteFunc(records, func(_ string, k versioned) bool { return !r.manages(&k.record) })
 	users := slices.Sorted(maps.Keys(records))
 	var listing []string
 	r.cannotList.Store(nil)
@@ -65,12 +65,12 @@ func (r *Reconciler) pass(ctx context.Context) error {
 		case errors.Is(err, ErrCannotList) && r.cfg.Policy == All:
 			cause := err
 			r.cannotList.Store(&cause)
-			r.cfg.Logger.Error("not all users can be registered, but only those that subscribe or are named: "+
+			r.cfg.Logger.Error("only users who subscribe or are named can be registered: "+
 				"with \"register all\" Dovecot must list them", "error", err)
 		case err != nil && !errors.Is(err, ErrCannotList):
 			return err
 		case len(refused) > 0 && r.cfg.Policy == All:
-			r.cfg.Logger.Warn("Dovecot lists users under names that no user can have; they are left out", "users", len(refused))
+			r.cfg.Logger.Warn("Dovecot lists names that no user can have; they are skipped", "users", len(refused))
 		}
 	}
 	if r.cfg.Policy == All {
@@ -80,13 +80,13 @@ func (r *Reconciler) pass(ctx context.Context) error {
 	r.progress.Store(p)
 	ended := make(chan struct{})
 	r.wg.Go(func() { r.logProgress(p, ended) })
-	s := sweep{r: r, records: records, takeover: r.cfg.Takeover, report: p.note}
+	s := bulk{r: r, records: records, takeover: r.cfg.Takeover, result: p.note}
 	err = s.run(ctx, users, listing)
 	close(ended)
 	p.end(err)
 	if err == nil {
-		r.trouble.end() // whatever it was: Dovecot was asked about all of them
-		r.sum(p)
+		r.outage.end() // whatever it was: all users have been read
+		r.logSummary(p)
 		err = r.forget(ctx, records)
 	}
 	return err
@@ -102,9 +102,8 @@ func union(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// forget removes what is remembered of users whom Dovecot has not known for a
-// while.
-func (r *Reconciler) forget(ctx context.Context, records map[string]known) error {
+// forget removes the records of users whom Dovecot has not known for a while.
+func (r *Reconciler) forget(ctx context.Context, records map[string]versioned) error {
 	for user, k := range records {
 		if k.State != UnknownUser || time.Since(k.Since) < keepUnknown {
 			continue

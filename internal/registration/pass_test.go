@@ -93,7 +93,7 @@ func TestNarrowedPolicy(t *testing.T) {
 	f := newFixture(t, m, Config{Policy: All, Table: table})
 	f.onePass(t)
 	m.put("other@example.com", ours("other@example.com")) // of another Caddy with another store
-	require.NoError(t, f.Want(t.Context(), users[3]))
+	require.NoError(t, f.SetSubscribed(t.Context(), users[3], true))
 	f.Stop()
 	f = newFixture(t, m, Config{Policy: OnSubscribe, Table: table})
 	f.onePass(t)
@@ -138,13 +138,13 @@ func TestNoListing(t *testing.T) {
 	})
 	f := newFixture(t, m, Config{Policy: All})
 	for _, user := range users[:60] {
-		require.NoError(t, f.Want(t.Context(), user))
+		require.NoError(t, f.SetSubscribed(t.Context(), user, true))
 	}
 	f.onePass(t)
 	assert.EqualValues(t, 60, f.Status().Pass.Registered)
 	assert.Equal(t, 60, m.counted("get"))
 	assert.Equal(t, 1, strings.Count(f.log.String(), "Dovecot must list them"))
-	assert.Equal(t, ReasonCannotList, f.Status().Trouble)
+	assert.Equal(t, ReasonCannotList, f.Status().Outage)
 	require.ErrorIs(t, f.Status().Err, ErrCannotList)
 }
 
@@ -155,7 +155,7 @@ func TestFewAmongMany(t *testing.T) {
 	f := newFixture(t, m, Config{})
 	for i, user := range users {
 		if i%50 == 0 {
-			require.NoError(t, f.Want(t.Context(), user))
+			require.NoError(t, f.SetSubscribed(t.Context(), user, true))
 		}
 	}
 	f.onePass(t)
@@ -189,7 +189,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	assert.LessOrEqual(t, most.Load(), int32(readers))
 	assert.LessOrEqual(t, largest.Load(), int32(groupSize))
 	assert.Zero(t, m.counted("get"))
-	assert.Empty(t, f.due.users, "nothing is remembered of users who need nothing")
+	assert.Empty(t, f.schedule.users, "nothing is remembered of users who need nothing")
 }
 
 // measured is a memory that tells how many users it answers about.

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// progressInterval is how often a long pass tells how far it is.
+// progressInterval is how often a long pass logs its progress.
 const progressInterval = 10 * time.Second
 
-// Pass is how far a pass over all users is.
+// Pass is the progress of a pass over all users.
 type Pass struct {
 	Started time.Time
 	// Ended is zero while it runs.
 	Ended time.Time
 	// Err is why it ended early.
 	Err error
-	// Users is how many there are to look at, Done how many were.
+	// Users is how many users it covers, Done how many are done.
 	Users, Done int
-	// States is how many of them were found or left in each state.
+	// States is how many of them are in each state afterwards.
 	States map[State]int
 	// Registered and Unregistered are how many entries were set and removed
 	// since it started.
 	Registered, Unregistered int64
 }
 
-// progress is a Pass that goes on.
+// progress is a running Pass.
 type progress struct {
 	r *Reconciler
 
@@ -71,7 +71,7 @@ func (p *progress) snapshot() Pass {
 	return pass
 }
 
-// logProgress tells how far a long pass is, until it has ended.
+// logProgress logs the progress of a long pass until it has ended.
 func (r *Reconciler) logProgress(p *progress, ended <-chan struct{}) {
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
@@ -81,15 +81,15 @@ func (r *Reconciler) logProgress(p *progress, ended <-chan struct{}) {
 			return
 		case <-tick.C:
 			pass := p.snapshot()
-			r.cfg.Logger.Info("looking at registrations", "users", pass.Users, "done", pass.Done,
+			r.cfg.Logger.Info("checking registrations", "users", pass.Users, "done", pass.Done,
 				"registered", pass.Registered, "unregistered", pass.Unregistered)
 		}
 	}
 }
 
-// sum tells what came of a pass: what was done, and what an operator should
-// look at.
-func (r *Reconciler) sum(p *progress) {
+// logSummary logs the result of a pass: what was done, and what an operator
+// should look at.
+func (r *Reconciler) logSummary(p *progress) {
 	pass := p.snapshot()
 	facts := []any{
 		"users", pass.Users, "registered", pass.Registered, "unregistered", pass.Unregistered,
@@ -104,10 +104,10 @@ func (r *Reconciler) sum(p *progress) {
 	}
 	switch {
 	case open > 0:
-		r.cfg.Logger.Warn("some users are not registered as they should be; \"caddy dovecot-push registrations\" lists them", facts...)
+		r.cfg.Logger.Warn("some users could not be registered; \"caddy dovecot-push registrations\" lists them", facts...)
 	case pass.Registered+pass.Unregistered > 0:
-		r.cfg.Logger.Info("registrations are as they should be", facts...)
+		r.cfg.Logger.Info("registrations are up to date", facts...)
 	default:
-		r.cfg.Logger.Debug("registrations are as they should be", facts...)
+		r.cfg.Logger.Debug("registrations are up to date", facts...)
 	}
 }

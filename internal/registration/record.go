@@ -13,27 +13,27 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// State is how it stands with a user.
+// State is the state of a user's registration.
 type State string
 
 // The states.
 const (
-	// Wanted: to be registered, and not attempted so far.
+	// Wanted: to be registered, and not attempted yet.
 	Wanted State = "wanted"
 	// Registered: the entry is what it should be.
 	Registered State = "registered"
-	// Conflict: somebody else set an entry, and it is left alone.
+	// Conflict: something else has set an entry, which is not overwritten.
 	Conflict State = "conflict"
 	// Failed: the last attempt failed, and there will be another.
 	Failed State = "failed"
-	// UnknownUser: Dovecot does not know the user, so that nothing is wanted
-	// any more. It is kept for a week, for operators to see.
+	// UnknownUser: Dovecot does not know the user, so nothing is desired any
+	// more. The record is kept for a week, for operators to see.
 	UnknownUser State = "unknown_user"
 	// Unregistered: there is no entry of ours.
 	Unregistered State = "unregistered"
 )
 
-// keepUnknown is how long a user is remembered whom Dovecot does not know.
+// keepUnknown is how long the record of an unknown user is kept.
 const keepUnknown = 7 * 24 * time.Hour
 
 // What an operator can decide about a user.
@@ -42,15 +42,16 @@ const (
 	byHandUnregistered = "unregistered"
 )
 
-// record is what the table keeps about a user.
+// record is what the table stores about a user.
 type record struct {
-	// ByHand is what an operator decided, which stands above all else.
+	// ByHand is an operator's decision, which takes precedence.
 	ByHand string `json:"by_hand,omitempty"`
-	// Subscribed tells that the user has subscriptions.
+	// Subscribed is whether the user has subscriptions.
 	Subscribed bool `json:"subscribed,omitempty"`
 	// Until is the end of the grace time after the last of them.
 	Until time.Time `json:"until,omitzero"`
-	// SignedIn tells that the user signed in where that is the only way.
+	// SignedIn is whether the user signed in, if that is the only way to
+	// register.
 	SignedIn bool `json:"signed_in,omitempty"`
 
 	State  State     `json:"state"`
@@ -58,7 +59,7 @@ type record struct {
 	Since  time.Time `json:"since"`
 }
 
-// wanted tells whether the user should be registered.
+// wanted reports whether the user should be registered.
 func (rec *record) wanted(policy Policy, now time.Time) bool {
 	switch {
 	case rec.ByHand != "":
@@ -72,14 +73,14 @@ func (rec *record) wanted(policy Policy, now time.Time) bool {
 	}
 }
 
-// become changes the state, if it is another.
-func (rec *record) become(state State, reason Reason) {
+// setState changes the state, if it differs.
+func (rec *record) setState(state State, reason Reason) {
 	if rec.State != state || rec.Reason != reason {
 		rec.State, rec.Reason, rec.Since = state, reason, time.Now().UTC().Truncate(time.Second)
 	}
 }
 
-// idle tells that nothing need be remembered about the user.
+// idle reports whether nothing needs to be stored about the user.
 func (rec *record) idle() bool {
 	return rec.State == Unregistered && rec.ByHand == "" && !rec.Subscribed && !rec.SignedIn
 }
@@ -101,18 +102,19 @@ func (r *Reconciler) load(ctx context.Context, user string) (record, uint64, err
 	return r.parse(entry), entry.Revision, nil
 }
 
-// parse reads a record. One that cannot be read counts as a failure about which
-// nothing else is known: whatever is noted about the user next takes its place.
+// parse reads a record. An unreadable one counts as a failure: the next change
+// of the user's state replaces it.
 func (r *Reconciler) parse(entry queue.Entry) record {
 	var rec record
 	if err := json.Unmarshal(entry.Value, &rec); err != nil {
-		r.cfg.Logger.Error("the registration of a user cannot be read in the store, and begins again", "error", err)
+		r.cfg.Logger.Error("the stored registration of a user cannot be read; it starts again", "error", err)
 		return record{State: Failed, Reason: ReasonStore}
 	}
 	return rec
 }
 
-// storeError tells a failure of the store from a name that it cannot keep.
+// storeError distinguishes a failure of the store from a name that it cannot
+// store.
 func storeError(err error) error {
 	switch {
 	case err == nil, changedMeanwhile(err):
@@ -144,7 +146,7 @@ func (r *Reconciler) save(ctx context.Context, user string, rec record, revision
 	return storeError(err)
 }
 
-// changedMeanwhile tells that a record must be read again.
+// changedMeanwhile reports whether a record must be read again.
 func changedMeanwhile(err error) bool {
 	return errors.Is(err, queue.ErrChanged) || errors.Is(err, queue.ErrExists)
 }

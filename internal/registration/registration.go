@@ -1,30 +1,32 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package registration keeps the METADATA entries that make Dovecot notify for
-// exactly the users it should.
+// Package registration keeps METADATA entries in Dovecot, which make it notify
+// for exactly the users it should.
 //
-// In come wishes: a user has subscriptions ([Reconciler.Want]) or none any more
-// ([Reconciler.Unwant]), an operator decided about a user
-// ([Reconciler.Register], [Reconciler.Unregister]), or the configuration wants
-// everybody ([Policy]). Out go the fewest possible changes through a
-// [Registrar]: by DoveAdm ([DoveAdm]) or by IMAP ([IMAP]).
+// The desired state of a user depends on their subscriptions
+// ([Reconciler.SetSubscribed]), on an operator's decision
+// ([Reconciler.Register], [Reconciler.Unregister]) and on the configured
+// [Policy]. A [Reconciler] compares it with the entry in Dovecot and makes the
+// necessary changes through a [Registrar]: by DoveAdm ([DoveAdm]) or by IMAP
+// ([IMAP]).
 //
-// Dovecot itself holds the truth about what is set; nothing is assumed that can
-// be read there. What is wished is kept in a table of the queue's store, one
-// entry for each user. Three things lead to a look at a user:
+// Dovecot is the source of truth for the observed state. The desired state is
+// kept in a table of the queue's store, one entry for each user. A user is
+// reconciled
 //
-//   - a wish is noted: at once (due.go, watch.go);
-//   - an attempt failed: after a while, longer each time (due.go);
-//   - a pass over all users, every interval, finds what is missing or wrong, such
-//     as the entry of an INBOX that was deleted and made anew (pass.go, sweep.go).
+//   - when the desired state changes: at once (schedule.go, watch.go);
+//   - when an attempt failed: after a growing delay (schedule.go);
+//   - in a pass over all users, every interval, which finds entries that are
+//     missing or wrong, such as that of an INBOX that was deleted and created
+//     again (pass.go, bulk.go). Instances that share the table elect one of
+//     them to make the pass (lease.go).
 //
-// A look compares the wish with the entry and changes it if need be
-// (settle.go). It is idempotent: after a crash the next pass finds what is
-// still to do.
+// Reconciling (reconcile.go) is idempotent: after a crash the next pass finds
+// what remains to be done.
 //
-// A mark in the value tells an entry of ours from one of somebody else, which is
-// never overwritten unless that was asked for (value.go).
+// A mark in the value distinguishes our entries from those that something else
+// has set. The latter are not overwritten unless requested (value.go).
 package registration
 
 import (
@@ -41,7 +43,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// Policy is who is registered without being named by an operator.
+// Policy decides who is registered without being named by an operator.
 type Policy string
 
 // The policies.
@@ -50,8 +52,7 @@ const (
 	OnSubscribe Policy = "on_subscribe"
 	// All registers every user that Dovecot lists.
 	All Policy = "all"
-	// Off leaves all entries alone, but for those of users that an operator
-	// names.
+	// Off changes only the entries of users that an operator names.
 	Off Policy = "off"
 )
 
@@ -65,47 +66,47 @@ const (
 // Config of a reconciler.
 type Config struct {
 	Registrar Registrar
-	// Table keeps the wishes.
+	// Table stores the desired state.
 	Table *queue.Table
-	// Alone tells that nobody but this process uses the table, so that a pass
-	// that another process began has ended with it.
-	Alone bool
+	// Exclusive means that no other process uses the table, so that a pass that
+	// another process started has ended with it.
+	Exclusive bool
 	// Subscribers, if set, returns all users who have subscriptions now. It is
-	// asked before each pass, so that no wish is lost that Want or Unwant could
-	// not be told of.
+	// called before each pass, and makes up for calls of SetSubscribed that
+	// failed or were never made.
 	Subscribers func(ctx context.Context) ([]string, error)
 	// Policy defaults to OnSubscribe.
 	Policy Policy
-	// Canonical returns the name that Dovecot has for a login; it fails for what
-	// cannot be a name. Default: the login in lower case.
+	// Canonical returns Dovecot's name for a login. It fails for what cannot be
+	// a name. Default: the login in lower case.
 	Canonical func(ctx context.Context, login string) (string, error)
 	// Value makes the values. Default: user={user}.
 	Value *Template
-	// Interval is how often all users are looked at, give or take a tenth.
-	// Default: DefaultInterval.
+	// Interval is how often there is a pass over all users, plus or minus a
+	// tenth. Default: DefaultInterval.
 	Interval time.Duration
-	// Grace is how long after the end of the last subscription a user stays
-	// registered; 0 is not at all.
+	// Grace is how long a user stays registered after the last subscription has
+	// ended.
 	Grace time.Duration
 	// Concurrency is how many requests are made at a time. Default:
 	// DefaultConcurrency.
 	Concurrency int
-	// Rate is how many users are read or changed one by one in a second at
-	// most; 0 is no limit.
+	// Rate limits how many users are read or changed one by one in a second. 0
+	// means no limit.
 	Rate int
-	// Takeover overwrites values of others.
+	// Takeover overwrites values that something else has set.
 	Takeover bool
 	// Logger gets what an operator should know, and no names of users.
 	// Required.
 	Logger *slog.Logger
-	// Observe, if set, is told of every change and every failure, from several
-	// goroutines.
+	// Observe, if set, is called with every change and every failure,
+	// concurrently.
 	Observe func(Event)
 }
 
 // Event is something that happened.
 type Event struct {
-	// State is what a user came to be: Registered, Unregistered, or one of the
+	// State is the user's new state: Registered, Unregistered, or one of the
 	// states of a failure.
 	State State
 	// User is empty if it concerns all users, such as wrong credentials.
@@ -114,24 +115,24 @@ type Event struct {
 	Err    error
 }
 
-// Reconciler makes the entries in Dovecot what they should be. Its methods may
-// be used concurrently, before Start and after Stop as well.
+// Reconciler reconciles the entries in Dovecot with the desired state. Its
+// methods are safe for concurrent use, also before Start and after Stop.
 type Reconciler struct {
 	cfg     Config
 	limit   *rate.Limiter
-	backoff []time.Duration // for one user; a test has a shorter one
+	backoff []time.Duration // for one user; tests shorten it
 	pauses  []time.Duration // for everybody
 
-	busy  locks
-	due   *due
-	again chan struct{} // makes a pass begin now
+	busy         locks
+	schedule     *schedule
+	passRequests chan struct{} // starts a pass now
 
-	owner                    string // of the turns that this reconciler takes
-	other                    sighting
+	owner                    string // of the leases that this reconciler takes
+	lastSeen                 lastSeen
 	progress                 atomic.Pointer[progress]
 	registered, unregistered atomic.Int64 // users, since New
-	trouble                  trouble
-	cannotList               atomic.Pointer[error] // what keeps the last pass from seeing all users
+	outage                   outage
+	cannotList               atomic.Pointer[error] // why the last pass could not see all users
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -168,27 +169,27 @@ func New(cfg Config) (*Reconciler, error) {
 		limit = rate.Limit(cfg.Rate)
 	}
 	r := &Reconciler{
-		cfg:     cfg,
-		limit:   rate.NewLimiter(limit, max(cfg.Rate/10, 1)),
-		backoff: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute},
-		pauses:  []time.Duration{5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute},
-		due:     newDue(),
-		again:   make(chan struct{}, 1),
-		owner:   newOwner(),
+		cfg:          cfg,
+		limit:        rate.NewLimiter(limit, max(cfg.Rate/10, 1)),
+		backoff:      []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute},
+		pauses:       []time.Duration{5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute},
+		schedule:     newSchedule(),
+		passRequests: make(chan struct{}, 1),
+		owner:        newOwner(),
 	}
-	r.trouble.log, r.trouble.observe = cfg.Logger, cfg.Observe
+	r.outage.log, r.outage.observe = cfg.Logger, cfg.Observe
 	return r, nil
 }
 
-// idle reports whether nothing can be done but when a user signs in.
+// idle reports whether users can be registered only while they sign in.
 func (r *Reconciler) idle() bool {
 	own, isIMAP := r.cfg.Registrar.(*IMAP)
 	return isIMAP && own.master.Name == ""
 }
 
-// minds reports whether the policy lets a user be looked at: with Off only those
-// that an operator named.
-func (r *Reconciler) minds(rec *record) bool { return r.cfg.Policy != Off || rec.ByHand != "" }
+// manages reports whether the policy covers a user: Off covers only those that
+// an operator named.
+func (r *Reconciler) manages(rec *record) bool { return r.cfg.Policy != Off || rec.ByHand != "" }
 
 // Start begins to work, in the background.
 func (r *Reconciler) Start() {
@@ -197,9 +198,9 @@ func (r *Reconciler) Start() {
 	if r.idle() {
 		return
 	}
-	r.wg.Go(func() { r.settleDue(ctx) })
+	r.wg.Go(func() { r.runSchedule(ctx) })
 	r.wg.Go(func() { r.watch(ctx) })
-	r.wg.Go(func() { r.passes(ctx) })
+	r.wg.Go(func() { r.passLoop(ctx) })
 }
 
 // Stop ends what is under way and waits for it. What is not done is found again

@@ -14,19 +14,18 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// Registration is how it stands with a user.
+// Registration is the state of a user's registration.
 type Registration struct {
 	User  string
 	State State
-	// Reason, in a word, and Err tell why a user is not registered.
+	// Reason, in a word, and Err say why a user is not registered.
 	Reason Reason
 	Err    error
 	// Since is when the state began.
 	Since time.Time
-	// ByHand is what an operator decided: "registered", "unregistered" or
-	// nothing.
+	// ByHand is an operator's decision: "registered", "unregistered" or empty.
 	ByHand string
-	// Subscribed tells that the user has subscriptions, Until when the
+	// Subscribed is whether the user has subscriptions. Until is when the
 	// registration ends after the last one.
 	Subscribed bool
 	Until      time.Time
@@ -43,8 +42,8 @@ func (r *Reconciler) registration(user string, rec record, err error) Registrati
 	}
 }
 
-// Registration returns how it stands with the user with a login, as far as is
-// known. A user about whom nothing is known is unregistered.
+// Registration returns the stored state of the user with a login. A user
+// without one is unregistered.
 func (r *Reconciler) Registration(ctx context.Context, login string) (Registration, error) {
 	user, err := r.name(ctx, login)
 	if err != nil {
@@ -54,15 +53,14 @@ func (r *Reconciler) Registration(ctx context.Context, login string) (Registrati
 	return r.registration(user, rec, nil), err
 }
 
-// Value asks Dovecot for the entry of a user, by the canonical name. isOurs tells
-// whether it was set here.
+// Value asks Dovecot for the entry of a user, given by the canonical name. ours
+// is whether it was set by a Reconciler.
 func (r *Reconciler) Value(ctx context.Context, user string) (value string, ours bool, err error) {
 	value, err = r.cfg.Registrar.Get(ctx, user)
 	return value, isOurs(value), err
 }
 
-// Registrations returns all users about whom something is known, in no
-// order.
+// Registrations returns all users with a stored state, in no particular order.
 func (r *Reconciler) Registrations(ctx context.Context) iter.Seq2[Registration, error] {
 	return func(yield func(Registration, error) bool) {
 		for entry, err := range r.cfg.Table.All(ctx, allUsers) {
@@ -77,23 +75,23 @@ func (r *Reconciler) Registrations(ctx context.Context) iter.Seq2[Registration, 
 	}
 }
 
-// Status is how it stands with registration as a whole.
+// Status is the state of registration as a whole.
 type Status struct {
 	Policy Policy
-	// Trouble is what keeps all users from being registered, in a word, and Err
-	// tells more. It is empty if nothing does.
-	Trouble Reason
-	Err     error
-	// Pass is the pass that runs, or the last one; nil before the first.
+	// Outage is what keeps all users from being registered, in a word, or
+	// empty. Err says more.
+	Outage Reason
+	Err    error
+	// Pass is the running pass or the last one. It is nil before the first.
 	Pass *Pass
 }
 
-// Status returns how it stands.
+// Status returns the state of registration.
 func (r *Reconciler) Status() Status {
 	s := Status{Policy: r.cfg.Policy}
-	s.Trouble, s.Err = r.trouble.now()
-	if err := r.cannotList.Load(); err != nil && s.Trouble == "" {
-		s.Trouble, s.Err = ReasonCannotList, *err
+	s.Outage, s.Err = r.outage.current()
+	if err := r.cannotList.Load(); err != nil && s.Outage == "" {
+		s.Outage, s.Err = ReasonCannotList, *err
 	}
 	if p := r.progress.Load(); p != nil {
 		pass := p.snapshot()
@@ -102,15 +100,15 @@ func (r *Reconciler) Status() Status {
 	return s
 }
 
-// RegisterMany does what Register does for many users, with fewer requests, and
-// calls report for each, from one goroutine at a time. With no users it is all
-// that Dovecot lists. It ends early, with the reason, if going on is of no use.
+// RegisterMany is Register for many users, with fewer requests. It calls report
+// for each, from one goroutine at a time. No users means all that Dovecot
+// lists. It ends early, with the reason, if going on is pointless.
 func (r *Reconciler) RegisterMany(ctx context.Context, users []string, takeover bool, total func(int), report func(Registration)) error {
 	return r.decideMany(ctx, users, byHandRegistered, takeover, total, report)
 }
 
-// UnregisterMany does the same with Unregister. With no users it is all about
-// whom something is known.
+// UnregisterMany is Unregister for many users. No users means all with a stored
+// state.
 func (r *Reconciler) UnregisterMany(ctx context.Context, users []string, total func(int), report func(Registration)) error {
 	return r.decideMany(ctx, users, byHandUnregistered, false, total, report)
 }
@@ -157,26 +155,26 @@ func (r *Reconciler) decideMany(
 		return err
 	}
 	left := len(users)
-	s := sweep{
+	s := bulk{
 		r: r, records: records, takeover: takeover || r.cfg.Takeover,
-		report: func(user string, rec record, err error) {
+		result: func(user string, rec record, err error) {
 			left--
 			if all && decision == byHandUnregistered && errors.Is(err, ErrUnknownUser) {
-				err = nil // nobody named a user who does not exist
+				err = nil // nobody asked for this user by name
 			}
 			report(r.registration(user, rec, err))
 		},
 	}
 	err = s.run(ctx, users, listing)
 	if err != nil && ctx.Err() == nil {
-		r.passNow() // it is attempted further on until Dovecot can be asked
-		return fmt.Errorf("%d of %d users are left, which are attempted further on: %w", left, len(users), err)
+		r.passNow() // attempts continue until Dovecot answers
+		return fmt.Errorf("%d of %d users are left and will be retried: %w", left, len(users), err)
 	}
 	return err
 }
 
-// names returns the canonical names of logins. Those that Dovecot lists in this
-// spelling are.
+// names returns the canonical names of logins. Logins that Dovecot lists with
+// this spelling are canonical.
 func (r *Reconciler) names(ctx context.Context, logins, listing []string) (users, refused []string) {
 	for _, login := range logins {
 		user := login

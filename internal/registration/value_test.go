@@ -113,5 +113,5 @@ func TestNotInTheLookupFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, Failed, reg.State)
 	assert.Equal(t, ReasonNoValue, reg.Reason)
-	assert.Empty(t, f.Status().Trouble)
+	assert.Empty(t, f.Status().Outage)
 }

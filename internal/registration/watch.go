@@ -11,51 +11,52 @@ import (
 )
 
 const (
-	// otherFirst is how long the one who took a wish has to follow it before
-	// those do who see it in the table.
-	otherFirst = 2 * time.Second
-	// watchAgain is how soon after a failure of the store it is read anew.
-	watchAgain = time.Second
+	// otherInstanceFirst is how long the instance that stored a desired state
+	// has to act on it before those that see it in the table do.
+	otherInstanceFirst = 2 * time.Second
+	// watchRetry is how long to wait after a failure of the store before it is
+	// read again.
+	watchRetry = time.Second
 )
 
-// watch makes appointments for wishes that others put into the table, or that
-// were left there: another Caddy, or the configuration before a reload.
+// watch schedules users whose desired state is in the table and was stored by
+// another instance, or by the configuration before a reload.
 func (r *Reconciler) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		old := true
-		_ = r.cfg.Table.Watch(ctx, allUsers, func(e queue.Entry) { r.notice(e, old) }, func() { old = false })
+		_ = r.cfg.Table.Watch(ctx, allUsers, func(e queue.Entry) { r.scheduleFromTable(e, old) }, func() { old = false })
 		select {
 		case <-ctx.Done():
-		case <-time.After(watchAgain):
+		case <-time.After(watchRetry):
 		}
 	}
 }
 
-// notice looks at what was written about a user. old tells that it was there
-// before.
-func (r *Reconciler) notice(e queue.Entry, old bool) {
+// scheduleFromTable schedules a user whose record was written. old means that
+// it was there before.
+func (r *Reconciler) scheduleFromTable(e queue.Entry, old bool) {
 	if e.Deleted {
 		return
 	}
 	rec := r.parse(e)
-	if !r.minds(&rec) {
+	if !r.manages(&rec) {
 		return
 	}
-	a := appointment{noticed: true}
+	a := task{fromTable: true}
 	switch {
 	case old && (rec.State == Wanted || rec.State == Failed):
 		a.at = time.Now()
 	case rec.State == Wanted:
-		a.at = time.Now().Add(otherFirst)
+		a.at = time.Now().Add(otherInstanceFirst)
 	case !rec.Until.IsZero():
 		a.at = rec.Until
 	default:
 		return
 	}
-	r.due.put(e.Key[1], a)
+	r.schedule.add(e.Key[1], a)
 }
 
-// stillDue tells whether nobody else has followed a wish meanwhile.
+// stillDue reports whether no other instance has acted in the meantime.
 func (r *Reconciler) stillDue(ctx context.Context, user string) bool {
 	rec, _, err := r.load(ctx, user)
 	ended := !rec.Until.IsZero() && !time.Now().Before(rec.Until)

@@ -17,16 +17,16 @@ import (
 
 const alice = "alice@example.com"
 
-func TestWantAndUnwant(t *testing.T) {
+func TestSetSubscribed(t *testing.T) {
 	m := newMemory(alice, "bob@example.com")
 	f := newFixture(t, m, Config{Grace: 50 * time.Millisecond})
 	f.Start()
-	require.NoError(t, f.Want(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 	eventually(t, func() bool { return f.state(t, alice) == Registered })
 	assert.Equal(t, ours(alice), m.value(alice))
 	assert.Empty(t, m.value("bob@example.com"), "who did not subscribe is not registered")
 
-	require.NoError(t, f.Unwant(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, false))
 	eventually(t, func() bool { return m.value(alice) == "" })
 	eventually(t, func() bool { return f.state(t, alice) == Unregistered })
 	assert.Equal(t, []string{"registered alice@example.com", "unregistered alice@example.com"}, f.events.take())
@@ -42,17 +42,17 @@ func TestGrace(t *testing.T) {
 	table := openTable(t, t.TempDir())
 	f := newFixture(t, m, Config{Grace: time.Hour, Table: table})
 	f.Start()
-	require.NoError(t, f.Want(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 	eventually(t, func() bool { return f.state(t, alice) == Registered })
-	require.NoError(t, f.Unwant(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, false))
 	f.onePass(t)
 	assert.Equal(t, ours(alice), m.value(alice))
-	require.NoError(t, f.Want(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 	reg, err := f.Registration(t.Context(), alice)
 	require.NoError(t, err)
 	assert.True(t, reg.Subscribed)
 	assert.Zero(t, reg.Until)
-	require.NoError(t, f.Unwant(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, false))
 	f.Stop()
 
 	f = newFixture(t, m, Config{Grace: time.Hour, Table: table})
@@ -78,7 +78,7 @@ func TestByHand(t *testing.T) {
 
 	_, err = f.Register(t.Context(), "", false)
 	require.ErrorIs(t, err, ErrName)
-	require.ErrorIs(t, f.Want(t.Context(), ""), ErrName)
+	require.ErrorIs(t, f.SetSubscribed(t.Context(), "", true), ErrName)
 }
 
 // What an operator decided stands above subscriptions and policy, until it is
@@ -87,12 +87,12 @@ func TestByHandAboveAllElse(t *testing.T) {
 	for _, policy := range []Policy{All, OnSubscribe} {
 		m := newMemory(alice)
 		f := newFixture(t, m, Config{Policy: policy})
-		require.NoError(t, f.Want(t.Context(), alice))
+		require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 		f.onePass(t)
 		require.Equal(t, ours(alice), m.value(alice))
 		_, err := f.Unregister(t.Context(), alice)
 		require.NoError(t, err)
-		require.NoError(t, f.Want(t.Context(), alice))
+		require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 		f.onePass(t)
 		assert.Empty(t, m.value(alice), policy)
 		reg, err := f.Registration(t.Context(), alice)
@@ -100,7 +100,7 @@ func TestByHandAboveAllElse(t *testing.T) {
 		assert.Equal(t, "unregistered", reg.ByHand)
 		_, err = f.Register(t.Context(), alice, false)
 		require.NoError(t, err)
-		require.NoError(t, f.Unwant(t.Context(), alice))
+		require.NoError(t, f.SetSubscribed(t.Context(), alice, false))
 		f.onePass(t)
 		assert.Equal(t, ours(alice), m.value(alice), policy)
 	}
@@ -112,7 +112,7 @@ func TestSubscribers(t *testing.T) {
 	m := newMemory(alice, bob)
 	subscribers := []string{alice, "nobody@example.com"}
 	f := newFixture(t, m, Config{Subscribers: func(context.Context) ([]string, error) { return subscribers, nil }})
-	require.NoError(t, f.Want(t.Context(), bob))
+	require.NoError(t, f.SetSubscribed(t.Context(), bob, true))
 	f.onePass(t)
 	assert.Equal(t, ours(alice), m.value(alice))
 	assert.Empty(t, m.value(bob), "whose subscription is gone")
@@ -134,7 +134,7 @@ func TestSubscribedMeanwhile(t *testing.T) {
 	f = newFixture(t, m, Config{Subscribers: func(ctx context.Context) ([]string, error) {
 		before := subscribers
 		subscribers = []string{alice}
-		return before, f.Want(ctx, alice)
+		return before, f.SetSubscribed(ctx, alice, true)
 	}})
 	f.onePass(t)
 	assert.Equal(t, ours(alice), m.value(alice))
@@ -146,7 +146,7 @@ func TestOff(t *testing.T) {
 	m.put("bob@example.com", ours("bob@example.com"))
 	f := newFixture(t, m, Config{Policy: Off})
 	f.Start()
-	require.NoError(t, f.Want(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 	_, err := f.Register(t.Context(), "bob@example.com", false)
 	require.NoError(t, err)
 	_, err = f.Unregister(t.Context(), "bob@example.com")
@@ -201,7 +201,7 @@ func TestUnknownUser(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnknownUser)
 	assert.Equal(t, UnknownUser, reg.State)
 	assert.Empty(t, reg.ByHand, "it is not wanted any more")
-	require.NoError(t, f.Want(t.Context(), "nobody@example.com"))
+	require.NoError(t, f.SetSubscribed(t.Context(), "nobody@example.com", true))
 	f.onePass(t)
 	reg, err = f.Registration(t.Context(), "nobody@example.com")
 	require.NoError(t, err)
@@ -214,7 +214,7 @@ func TestUnknownUser(t *testing.T) {
 	assert.Zero(t, m.counted("get"), "it is not asked about again")
 
 	m.put("nobody@example.com", "") // the account is made
-	require.NoError(t, f.Want(t.Context(), "nobody@example.com"))
+	require.NoError(t, f.SetSubscribed(t.Context(), "nobody@example.com", true))
 	f.onePass(t)
 	assert.Equal(t, ours("nobody@example.com"), m.value("nobody@example.com"))
 
@@ -240,8 +240,8 @@ func TestTemporaryFailure(t *testing.T) {
 	})
 	f := newFixture(t, m, Config{})
 	f.Start()
-	require.NoError(t, f.Want(t.Context(), alice))
-	require.NoError(t, f.Want(t.Context(), "bob@example.com"))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
+	require.NoError(t, f.SetSubscribed(t.Context(), "bob@example.com", true))
 	eventually(t, func() bool { return f.state(t, "bob@example.com") == Registered })
 	eventually(t, func() bool { return f.state(t, alice) == Failed })
 	m.failing(nil)
@@ -273,14 +273,14 @@ func TestTroubleForAll(t *testing.T) {
 			f := newFixture(t, m, Config{Policy: All})
 			f.Start()
 			eventually(t, func() bool { return m.counted("list") >= 4 })
-			assert.Equal(t, test.reason, f.Status().Trouble)
+			assert.Equal(t, test.reason, f.Status().Outage)
 			require.ErrorIs(t, f.Status().Err, test.err)
 			m.failing(nil)
 			eventually(t, func() bool {
 				return f.state(t, users[len(users)-1]) == Registered && f.state(t, users[0]) == Registered
 			})
 			eventually(t, func() bool { return f.Status().Pass != nil && !f.Status().Pass.Ended.IsZero() })
-			assert.Empty(t, f.Status().Trouble)
+			assert.Empty(t, f.Status().Outage)
 			f.Stop()
 			told := slices.DeleteFunc(f.events.take(), func(s string) bool { return strings.HasPrefix(s, "registered") })
 			assert.Equal(t, "failed  "+string(test.reason), told[0])
@@ -298,14 +298,14 @@ func TestTroubleForAll(t *testing.T) {
 	}
 }
 
-// A wish during trouble is not lost.
+// A change during an outage is not lost.
 func TestWishDuringTrouble(t *testing.T) {
 	m := newMemory(alice)
 	m.failing(func(string, string) error { return ErrCredentials })
 	f := newFixture(t, m, Config{})
 	f.Start()
-	require.NoError(t, f.Want(t.Context(), alice))
-	eventually(t, func() bool { return f.Status().Trouble == ReasonCredentials })
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
+	eventually(t, func() bool { return f.Status().Outage == ReasonCredentials })
 	_, err := f.Register(t.Context(), alice, false)
 	require.ErrorIs(t, err, ErrCredentials, "an operator hears of it")
 	m.failing(nil)

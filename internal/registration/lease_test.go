@@ -16,13 +16,13 @@ func TestReload(t *testing.T) {
 	m := newMemory(names(10)...)
 	table := openTable(t, t.TempDir())
 	f := newFixture(t, m, Config{Policy: All, Table: table})
-	wait, err := f.turn(t.Context(), false)
+	wait, err := f.passIfLeader(t.Context(), false)
 	require.NoError(t, err)
 	assert.InDelta(t, DefaultInterval, wait, float64(DefaultInterval)/9)
 	assert.Equal(t, 1, m.counted("list"))
 
 	f = newFixture(t, m, Config{Policy: All, Table: table})
-	wait, err = f.turn(t.Context(), false)
+	wait, err = f.passIfLeader(t.Context(), false)
 	require.NoError(t, err)
 	assert.Greater(t, wait, DefaultInterval/2)
 	assert.Equal(t, 1, m.counted("list"))
@@ -30,7 +30,7 @@ func TestReload(t *testing.T) {
 	template, err := NewTemplate("user={user.local}", nil)
 	require.NoError(t, err)
 	f = newFixture(t, m, Config{Policy: All, Table: table, Value: template})
-	_, err = f.turn(t.Context(), false)
+	_, err = f.passIfLeader(t.Context(), false)
 	require.NoError(t, err)
 	assert.Equal(t, 2, m.counted("list"))
 	assert.Equal(t, "user=user00003\t"+mark, m.value("user00003@example.com"))
@@ -43,7 +43,7 @@ func TestReloadWithOpenWishes(t *testing.T) {
 	table := openTable(t, t.TempDir())
 	f := newFixture(t, m, Config{Table: table})
 	f.onePass(t)
-	require.NoError(t, f.Want(t.Context(), alice))
+	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 	require.NoError(t, f.update(t.Context(), "bob@example.com", func(rec *record) {
 		*rec = record{State: Registered, Until: time.Now().Add(-time.Second)}
 	}))
@@ -53,7 +53,7 @@ func TestReloadWithOpenWishes(t *testing.T) {
 	assert.Zero(t, m.counted("list"))
 }
 
-// A wish that another one noted, and could not follow, is followed.
+// A desired state that another instance stored and could not act on is acted on.
 func TestWishOfAnother(t *testing.T) {
 	m := newMemory(alice)
 	table := openTable(t, t.TempDir())
@@ -64,9 +64,9 @@ func TestWishOfAnother(t *testing.T) {
 		return p != nil && !p.Ended.IsZero()
 	})
 	stopped := newFixture(t, m, Config{Table: table, Grace: time.Millisecond})
-	require.NoError(t, stopped.Want(t.Context(), alice))
+	require.NoError(t, stopped.SetSubscribed(t.Context(), alice, true))
 	eventually(t, func() bool { return m.value(alice) != "" })
-	require.NoError(t, stopped.Unwant(t.Context(), alice))
+	require.NoError(t, stopped.SetSubscribed(t.Context(), alice, false))
 	eventually(t, func() bool { return m.value(alice) == "" })
 	assert.LessOrEqual(t, m.counted("get"), 2)
 }
@@ -92,36 +92,36 @@ func TestOneAtATime(t *testing.T) {
 	}()
 	<-entered
 	second := newFixture(t, m, Config{Policy: All, Table: table})
-	second.cfg.Alone = false // another process, perhaps
-	wait, err := second.turn(t.Context(), true)
+	second.cfg.Exclusive = false // another process, perhaps
+	wait, err := second.passIfLeader(t.Context(), true)
 	require.NoError(t, err)
 	assert.Equal(t, poll, wait)
 	close(goOn)
 	<-done
-	wait, err = second.turn(t.Context(), false)
+	wait, err = second.passIfLeader(t.Context(), false)
 	require.NoError(t, err)
 	assert.Greater(t, wait, DefaultInterval/2)
 	assert.Equal(t, 1, m.counted("list"))
 
 	// Somebody who was killed shows no sign of life.
 	m.failing(nil)
-	_, revision, err := second.readTurn(t.Context())
+	_, revision, err := second.readLease(t.Context())
 	require.NoError(t, err)
-	_, err = second.writeTurn(t.Context(), turn{Owner: "dead/1", Running: true}, revision)
+	_, err = second.writeLease(t.Context(), lease{Owner: "dead/1", Running: true}, revision)
 	require.NoError(t, err)
-	wait, err = second.turn(t.Context(), true)
+	wait, err = second.passIfLeader(t.Context(), true)
 	require.NoError(t, err)
 	assert.Equal(t, poll, wait)
-	second.other.at = time.Now().Add(-beats*beat - time.Second)
+	second.lastSeen.at = time.Now().Add(-missedRenewals*renewInterval - time.Second)
 	second.onePass(t)
 	assert.Equal(t, 2, m.counted("list"))
 
 	// Where nobody else can use the table, it is not even waited for.
-	_, revision, err = second.readTurn(t.Context())
+	_, revision, err = second.readLease(t.Context())
 	require.NoError(t, err)
-	_, err = second.writeTurn(t.Context(), turn{Owner: "dead/1", Running: true}, revision)
+	_, err = second.writeLease(t.Context(), lease{Owner: "dead/1", Running: true}, revision)
 	require.NoError(t, err)
-	second.cfg.Alone = true
+	second.cfg.Exclusive = true
 	second.onePass(t)
 	assert.Equal(t, 3, m.counted("list"))
 }
@@ -133,12 +133,12 @@ func TestClockSetBack(t *testing.T) {
 	f.onePass(t)
 	finished := func(at time.Time) {
 		t.Helper()
-		ended, revision, err := f.readTurn(t.Context())
+		ended, revision, err := f.readLease(t.Context())
 		require.NoError(t, err)
 		ended.Finished = at
-		_, err = f.writeTurn(t.Context(), ended, revision)
+		_, err = f.writeLease(t.Context(), ended, revision)
 		require.NoError(t, err)
-		_, err = f.turn(t.Context(), false)
+		_, err = f.passIfLeader(t.Context(), false)
 		require.NoError(t, err)
 	}
 	finished(time.Now().Add(time.Minute)) // of another machine
@@ -147,7 +147,7 @@ func TestClockSetBack(t *testing.T) {
 	assert.Equal(t, 2, m.counted("list"))
 }
 
-// One who is stopped in the middle gives the turn back.
+// An instance that is stopped during a pass releases the lease.
 func TestStopped(t *testing.T) {
 	m := newMemory(names(100)...)
 	table := openTable(t, t.TempDir())
@@ -163,13 +163,13 @@ func TestStopped(t *testing.T) {
 	f.Start()
 	<-entered
 	f.Stop()
-	last, _, err := f.readTurn(t.Context())
+	last, _, err := f.readLease(t.Context())
 	require.NoError(t, err)
 	assert.False(t, last.Running)
 	assert.Zero(t, last.Finished)
 	m.failing(nil)
 	f = newFixture(t, m, Config{Policy: All, Table: table})
-	wait, err := f.turn(t.Context(), false)
+	wait, err := f.passIfLeader(t.Context(), false)
 	require.NoError(t, err)
 	assert.Greater(t, wait, DefaultInterval/2)
 	for _, user := range names(100) {

@@ -9,42 +9,42 @@ import (
 	"time"
 )
 
-// look is one look at one user.
-type look struct {
+// request asks to reconcile one user.
+type request struct {
 	// registrar is the reconciler's own, or one with the user's login.
 	registrar Registrar
-	// seen, if not nil, is what was read of the user a moment ago.
-	seen *glimpse
-	// takeover overwrites the value of somebody else.
+	// observed, if not nil, is what was read of the user a moment ago.
+	observed *observed
+	// takeover overwrites a value that something else has set.
 	takeover bool
 }
 
-// glimpse is what a sweep read before it came to a user.
-type glimpse struct {
+// observed is what a bulk operation has already read of a user.
+type observed struct {
 	value    string // of the entry
 	revision uint64 // of the record
 	listed   bool   // Dovecot listed the user
 }
 
-// settle makes the entry of a user what it should be, and returns the record
-// that tells how it stands then. The error tells why it is not as it should
-// be; the record is valid nevertheless.
-func (r *Reconciler) settle(ctx context.Context, user string, l look) (record, error) {
+// reconcile makes the entry of a user equal to the desired state, and returns
+// the resulting record. The error says why that failed; the record is valid
+// nevertheless.
+func (r *Reconciler) reconcile(ctx context.Context, user string, l request) (record, error) {
 	unlock, err := r.busy.lock(ctx, user)
 	if err != nil {
 		return record{}, err
 	}
-	rec, tell, err := r.settleLocked(ctx, user, l)
+	rec, report, err := r.reconcileLocked(ctx, user, l)
 	unlock()
-	if tell { // whoever listens may want something else with the user at once
+	if report { // after unlocking: the observer may change the user at once
 		r.observe(Event{State: rec.State, User: user, Reason: rec.Reason, Err: err})
 	}
 	return rec, err
 }
 
-// settleLocked does it while nobody else does anything about the user. tell
-// is whether it is worth an event.
-func (r *Reconciler) settleLocked(ctx context.Context, user string, l look) (_ record, tell bool, _ error) {
+// reconcileLocked is reconcile while the user is locked. report is whether it
+// is worth an event.
+func (r *Reconciler) reconcileLocked(ctx context.Context, user string, l request) (_ record, report bool, _ error) {
 	value, known, changed := "", false, false // of the entry
 	for {
 		rec, revision, err := r.load(ctx, user)
@@ -52,26 +52,26 @@ func (r *Reconciler) settleLocked(ctx context.Context, user string, l look) (_ r
 			return rec, false, err
 		}
 		before := rec
-		if l.seen != nil && l.seen.revision == revision && !known {
-			value, known = l.seen.value, true
+		if l.observed != nil && l.observed.revision == revision && !known {
+			value, known = l.observed.value, true
 		}
-		if l.seen != nil && l.seen.listed && rec.State == UnknownUser {
-			rec.become(Wanted, "")
+		if l.observed != nil && l.observed.listed && rec.State == UnknownUser {
+			rec.setState(Wanted, "")
 		}
 		wanted := rec.wanted(r.cfg.Policy, time.Now())
-		did, failure := r.reconcile(ctx, user, l, wanted, &value, &known)
+		did, failure := r.apply(ctx, user, l, wanted, &value, &known)
 		if ctx.Err() != nil {
 			return before, false, ctx.Err()
 		}
 		changed = changed || did
-		rec.note(wanted, failure, revision == 0)
+		rec.setResult(wanted, failure, revision == 0)
 		if failure == nil && r.cfg.Policy == Off && rec.ByHand == byHandUnregistered {
-			rec.ByHand = "" // it was kept for further attempts
+			rec.ByHand = "" // it was kept only for further attempts
 		}
 		if rec != before {
 			err := r.save(ctx, user, rec, revision)
 			if changedMeanwhile(err) {
-				continue // somebody wished something else meanwhile
+				continue // the desired state has changed in the meantime
 			}
 			if err != nil {
 				return rec, false, err
@@ -92,10 +92,10 @@ func (r *Reconciler) observe(e Event) {
 	r.cfg.Observe(e)
 }
 
-// reconcile compares what is wanted with the entry, and changes the entry if
-// need be. value is that of the entry if it is known, and is so after a change.
-func (r *Reconciler) reconcile(
-	ctx context.Context, user string, l look, wanted bool, value *string, known *bool,
+// apply compares the desired state with the entry, and changes the entry if
+// necessary. value is that of the entry if it is known, also after a change.
+func (r *Reconciler) apply(
+	ctx context.Context, user string, l request, wanted bool, value *string, known *bool,
 ) (changed bool, err error) {
 	want := ""
 	if wanted {
@@ -109,7 +109,7 @@ func (r *Reconciler) reconcile(
 		}
 		*value, err = l.registrar.Get(ctx, user)
 		if !wanted && errors.Is(err, ErrName) {
-			return false, nil // so nothing was ever set
+			return false, nil // so it was never set
 		}
 		if err != nil {
 			return false, err
@@ -120,11 +120,11 @@ func (r *Reconciler) reconcile(
 	case got == want:
 		return false, nil
 	case got != "" && !isOurs(got) && !wanted:
-		return false, nil // none of our business
+		return false, nil // something else has set it
 	case got != "" && !isOurs(got) && !l.takeover:
 		return false, ErrConflict
 	}
-	if namesake, err := r.holds(ctx, user, *value); namesake || err != nil {
+	if namesake, err := r.heldByAnother(ctx, user, *value); namesake || err != nil {
 		return false, err
 	}
 	if err := r.limit.Wait(ctx); err != nil {
@@ -143,10 +143,10 @@ func (r *Reconciler) reconcile(
 	return true, nil
 }
 
-// holds tells whether a value is the one of another user who is registered:
-// Dovecot may know a mailbox, and so its entry, by several names. As long as
+// heldByAnother reports whether a value is that of another registered user:
+// Dovecot may know a mailbox, and thus its entry, by several names. As long as
 // one of them holds the entry, it serves all.
-func (r *Reconciler) holds(ctx context.Context, user, value string) (bool, error) {
+func (r *Reconciler) heldByAnother(ctx context.Context, user, value string) (bool, error) {
 	other, err := r.cfg.Canonical(ctx, userOf(value))
 	if err != nil || other == user {
 		return false, nil
@@ -159,41 +159,41 @@ func (r *Reconciler) holds(ctx context.Context, user, value string) (bool, error
 	return err == nil && theirs == value, nil
 }
 
-// note changes the record after an attempt.
-func (rec *record) note(wanted bool, failure error, isNew bool) {
+// setResult changes the record after an attempt.
+func (rec *record) setResult(wanted bool, failure error, isNew bool) {
 	c := classOf(failure)
 	switch reason := c.reason; {
 	case failure == nil && wanted:
-		rec.become(Registered, "")
+		rec.setState(Registered, "")
 	case failure == nil:
-		rec.become(Unregistered, "")
+		rec.setState(Unregistered, "")
 		rec.SignedIn = false
 		if !rec.Until.IsZero() && time.Now().After(rec.Until) {
 			rec.Until = time.Time{}
 		}
 	case errors.Is(failure, ErrConflict):
-		rec.become(Conflict, ReasonForeign)
+		rec.setState(Conflict, ReasonForeign)
 	case reason == ReasonUnknownUser:
 		named := rec.ByHand == byHandRegistered || rec.Subscribed || rec.SignedIn || !rec.Until.IsZero()
 		*rec = record{State: rec.State, Reason: rec.Reason, Since: rec.Since}
 		if named {
-			rec.become(UnknownUser, ReasonUnknownUser)
+			rec.setState(UnknownUser, ReasonUnknownUser)
 		} else if rec.State != UnknownUser {
-			rec.become(Unregistered, "") // an account that was closed
+			rec.setState(Unregistered, "") // an account that was closed
 		}
 	case reason == ReasonName && rec.ByHand == byHandRegistered && !rec.Subscribed && !rec.SignedIn:
 		// What an operator asked for by mistake is not kept.
 		*rec = record{State: rec.State, Reason: rec.Reason, Since: rec.Since}
-		rec.become(Unregistered, "")
+		rec.setState(Unregistered, "")
 	case c.scope == ofAll && isNew:
 		// It says nothing about the user.
 	case reason == ReasonNeedsLogin && rec.State == Registered:
 		// It cannot be looked at, and need not be.
 	case reason == ReasonNeedsLogin && wanted:
-		rec.become(Wanted, reason)
+		rec.setState(Wanted, reason)
 	case reason == ReasonNeedsLogin:
-		rec.become(Unregistered, "")
+		rec.setState(Unregistered, "")
 	default:
-		rec.become(Failed, reason)
+		rec.setState(Failed, reason)
 	}
 }
