@@ -200,7 +200,7 @@ func TestRegistrationMistakes(t *testing.T) {
 				require.Error(t, err)
 				assert.Contains(t, out, "the credentials are not accepted by Dovecot")
 				assert.NotContains(t, out+f.Log(), "wrong-secret")
-				assert.Contains(t, f.Log(), "registration pauses until Dovecot accepts what it is asked with")
+				assert.Contains(t, f.Log(), "registration is paused until Dovecot accepts the credentials")
 				assert.Equal(t, http.StatusBadGateway, f.adminPut(t, user))
 			})
 			t.Run("METADATA", func(t *testing.T) {

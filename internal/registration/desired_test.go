@@ -292,7 +292,7 @@ func TestTroubleForAll(t *testing.T) {
 			log := f.log.String()
 			assert.Equal(t, 1, strings.Count(log, "level=ERROR"), log)
 			assert.Contains(t, log, test.says)
-			assert.Contains(t, log, "registration goes on")
+			assert.Contains(t, log, "registration resumes")
 			assert.NotContains(t, log, "user0", "no log line names a user")
 		})
 	}

@@ -113,7 +113,7 @@ func TestTwoNamesOfOneMailbox(t *testing.T) {
 	})
 }
 
-// What somebody else set is kept, and an INBOX made anew is registered again by
+// What somebody else set is kept, and an INBOX created again is registered again by
 // the next pass.
 func TestDrift(t *testing.T) {
 	const foreign = "user=17@4\turl=x"

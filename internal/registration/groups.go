@@ -20,7 +20,7 @@ const (
 	maskWorthwhile = 10
 )
 
-// group is users that one mask fits, and no other user.
+// group is the users that a mask matches, and no others.
 type group struct {
 	mask  string   // empty if they must be read one by one
 	users []string // sorted
@@ -85,7 +85,7 @@ func (g group) within(users []string) []string {
 	return users[from:to]
 }
 
-// split tells the users that are listed from those that are not. All are
+// split separates the users that are listed from those that are not. All are
 // sorted.
 func split(users, listing []string) (listed, unlisted []string) {
 	if len(listing) == 0 {

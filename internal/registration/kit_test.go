@@ -48,7 +48,7 @@ func newMemory(users ...string) *memory {
 	return m
 }
 
-// call counts a call and tells whether it fails. m.mu is held after it.
+// call counts a call and returns its error. m.mu is held after it.
 func (m *memory) call(ctx context.Context, method, user string) error {
 	m.mu.Lock()
 	m.calls[method]++
@@ -163,7 +163,7 @@ func (m *memory) reset() {
 	clear(m.sets)
 }
 
-// events collects what a reconciler tells.
+// events collects the events of a reconciler.
 type events struct {
 	mu  sync.Mutex
 	all []Event

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A reload does not look at everybody anew, unless the settings say otherwise.
+// A reload does not start another pass, unless the settings say otherwise.
 func TestReload(t *testing.T) {
 	m := newMemory(names(10)...)
 	table := openTable(t, t.TempDir())

@@ -39,7 +39,7 @@ func TestRegisterAll(t *testing.T) {
 
 	// The next pass finds what went wrong meanwhile, and only that.
 	m.reset()
-	m.put(users[7], "") // an INBOX made anew
+	m.put(users[7], "") // an INBOX that was created again
 	m.put(users[8], "user=x\t"+mark)
 	m.put(users[9], "user=x")
 	m.put("new@example.com", "")
@@ -192,7 +192,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	assert.Empty(t, f.schedule.users, "nothing is remembered of users who need nothing")
 }
 
-// measured is a memory that tells how many users it answers about.
+// measured is a memory that counts the users it answers about.
 type measured struct {
 	*memory
 	tell func(users int)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A pass that takes long tells how far it is, and no more once it has ended.
+// A long pass logs its progress, and nothing more once it has ended.
 func TestLogOfALongPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
@@ -32,7 +32,7 @@ func TestLogOfALongPass(t *testing.T) {
 		synctest.Wait()
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 		if assert.Len(t, lines, 2) {
-			assert.Contains(t, lines[0], `msg="looking at registrations" users=3 done=1 registered=1 unregistered=0`)
+			assert.Contains(t, lines[0], `msg="checking registrations" users=3 done=1 registered=1 unregistered=0`)
 			assert.Contains(t, lines[1], "done=2 registered=2")
 		}
 	})

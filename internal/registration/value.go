@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// mark is the field that tells our values from others. Dovecot splits the value
-// at tabs into key=value, takes "user" and ignores every other key.
+// mark is the field that marks our values. Dovecot splits the value at tabs
+// into key=value, takes "user" and ignores every other key.
 const mark = "by=caddy-dovecot-push"
 
-// isOurs tells whether a value has our mark.
+// isOurs reports whether a value has our mark.
 func isOurs(value string) bool { return slices.Contains(strings.Split(value, "\t"), mark) }
 
-// userOf is the user that a value names, "" if it names none.
+// userOf returns the user that a value names, or "".
 func userOf(value string) string {
 	for field := range strings.SplitSeq(value, "\t") {
 		if user, ok := strings.CutPrefix(field, "user="); ok {
@@ -38,7 +38,7 @@ var (
 	defaultTemplate = &Template{fields: []string{"user={user}"}}
 )
 
-// NewTemplate reads a template: fields key=value, separated by tabs, one of
+// NewTemplate parses a template: fields key=value, separated by tabs, one of
 // which is user. Placeholders:
 //
 //	{user}         the Dovecot login
@@ -54,7 +54,7 @@ func NewTemplate(text string, lookup *Lookup) (*Template, error) {
 			return nil, fmt.Errorf("the METADATA value %q is not made of key=value, separated by tabs", text)
 		}
 		if field == mark {
-			return nil, fmt.Errorf("the METADATA value holds %s, which is added anyway", mark)
+			return nil, fmt.Errorf("the METADATA value holds %s, which is added automatically", mark)
 		}
 		found = found || key == "user" && value != ""
 	}
@@ -80,7 +80,7 @@ func NewTemplate(text string, lookup *Lookup) (*Template, error) {
 // IsLogin reports whether the user that entries name is the Dovecot login.
 func (t *Template) IsLogin() bool { return slices.Contains(t.fields, "user={user}") }
 
-// value is what a user's entry should be, our mark included.
+// value returns the desired entry of a user, including our mark.
 func (t *Template) value(user string) (string, error) {
 	local, domain := user, ""
 	if at := strings.LastIndexByte(user, '@'); at >= 0 {
@@ -112,5 +112,5 @@ func (t *Template) value(user string) (string, error) {
 	return b.String() + mark, nil
 }
 
-// escape is how Dovecot since 2.2.32 has tabs and line breaks in a value.
+// escape escapes tabs and line breaks as Dovecot does since 2.2.32.
 var escape = strings.NewReplacer("\x00", "\x010", "\x01", "\x011", "\t", "\x01t", "\r", "\x01r", "\n", "\x01n")
