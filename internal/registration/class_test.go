@@ -185,7 +185,7 @@ func TestForeignValues(t *testing.T) {
 		require.ErrorIs(t, err, ErrConflict)
 	}
 	assert.Empty(t, f.Status().Outage)
-	assert.NotContains(t, f.log.String(), "pauses")
+	assert.NotContains(t, f.log.String(), "is paused")
 }
 
 // What an operator asked for is done also with "register off", where Dovecot was

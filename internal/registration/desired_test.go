@@ -258,8 +258,8 @@ func TestTroubleForAll(t *testing.T) {
 		says   string
 	}{
 		{ErrNoMetadata, ReasonNoMetadata, "mail_attribute_dict"},
-		{ErrCredentials, ReasonCredentials, "pauses until Dovecot accepts"},
-		{ErrTemporary, ReasonTemporary, "pauses until Dovecot can be asked"},
+		{ErrCredentials, ReasonCredentials, "is paused until Dovecot accepts"},
+		{ErrTemporary, ReasonTemporary, "is paused until Dovecot answers"},
 	} {
 		t.Run(string(test.reason), func(t *testing.T) {
 			users := names(1000)
