@@ -85,7 +85,7 @@ func (b *bench) engine(hook *receiver) (measure func() (result, error), err erro
 	}
 	e, err := delivery.New(delivery.Config{
 		Queue: q, MaxAge: time.Hour, Logger: log,
-		Lanes: []delivery.Lane{{Name: "w0", Target: target, Wants: target.Wants}},
+		Targets: []delivery.Target{{Name: "w0", Deliverer: target, Wants: target.Wants}},
 	})
 	if err != nil {
 		return nil, err

@@ -167,7 +167,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	lanes := make([]delivery.Lane, len(a.targets))
+	lanes := make([]delivery.Target, len(a.targets))
 	for i, t := range a.targets {
 		if r, ok := t.(resident); ok {
 			if err := r.start(a, q); err != nil {
@@ -178,7 +178,7 @@ func (a *App) Start() error {
 	}
 	a.failures = newFailures(a.targets)
 	a.engine, err = delivery.New(delivery.Config{
-		Queue: q, Lanes: lanes, MaxAge: cfg.MaxAge, Logger: a.log,
+		Queue: q, Targets: lanes, MaxAge: cfg.MaxAge, Logger: a.log,
 		Observe: a.observeAttempt, Paused: a.observePause,
 	})
 	if err != nil {

@@ -112,10 +112,10 @@ func (s *streams) cleanup(a *App) error {
 }
 
 // Lane implements Target.
-func (s *streams) Lane() delivery.Lane {
-	lane := delivery.Lane{Name: events.Name, Workers: events.Workers}
+func (s *streams) Lane() delivery.Target {
+	lane := delivery.Target{Name: events.Name, Workers: events.Workers}
 	if s.known != nil {
-		lane.Target = &events.Target{Log: s.known.log, Decoder: decoder}
+		lane.Deliverer = &events.Target{Log: s.known.log, Decoder: decoder}
 	}
 	return lane
 }

@@ -32,9 +32,9 @@ type Prober interface {
 
 type (
 	// Lane is one target, and how it is served.
-	Lane = delivery.Lane
+	Lane = delivery.Target
 	// Deliverer makes attempts: the Target of a Lane.
-	Deliverer = delivery.Target
+	Deliverer = delivery.Deliverer
 	// Record is one accepted notification: an identity, which is the same in
 	// each attempt, the time, and the JSON that Dovecot sent.
 	Record = queue.Record

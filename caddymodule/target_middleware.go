@@ -118,8 +118,8 @@ func (m *Middleware) Provision(ctx caddy.Context) error {
 }
 
 // Lane implements Target.
-func (m *Middleware) Lane() delivery.Lane {
-	return delivery.Lane{Name: m.Name, Target: m.target}
+func (m *Middleware) Lane() delivery.Target {
+	return delivery.Target{Name: m.Name, Deliverer: m.target}
 }
 
 // Probe implements Prober: with an event that the middleware ignores.

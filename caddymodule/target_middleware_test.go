@@ -26,7 +26,7 @@ func TestMiddlewareConformance(t *testing.T) {
 	})
 }
 
-func newMiddleware(t *testing.T, to string, ca *x509.Certificate) delivery.Target {
+func newMiddleware(t *testing.T, to string, ca *x509.Certificate) delivery.Deliverer {
 	t.Helper()
 	u, err := url.Parse(to)
 	require.NoError(t, err)
@@ -51,5 +51,5 @@ func newMiddleware(t *testing.T, to string, ca *x509.Certificate) delivery.Targe
 	require.NoError(t, err)
 	m := &Middleware{Path: u.Path, Username: "login", Password: "{env.TEST_OX_PASSWORD}", ReverseProxyRaw: proxy}
 	require.NoError(t, m.Provision(ctx))
-	return m.Lane().Target
+	return m.Lane().Deliverer
 }

@@ -254,7 +254,7 @@ func (w *Webhook) tls(cfg *webhook.Config) error {
 
 // Lane implements Target.
 func (w *Webhook) Lane() Lane {
-	return Lane{Name: w.Name, Target: w.target, Wants: w.target.Wants, Timeout: time.Duration(w.Timeout)}
+	return Lane{Name: w.Name, Deliverer: w.target, Wants: w.target.Wants, Timeout: time.Duration(w.Timeout)}
 }
 
 // Cleanup closes the connections that are not in use.

@@ -163,12 +163,12 @@ func (w *Webpush) stop() {
 }
 
 // Lane implements Target.
-func (w *Webpush) Lane() delivery.Lane {
+func (w *Webpush) Lane() delivery.Target {
 	target := &webpush.Target{
 		Sender: w.sender, Subscriptions: w.store, Decoder: decoder, Content: w.Content, TTL: time.Duration(w.TTL),
 	}
-	return delivery.Lane{
-		Name: webpushName, Target: target, Destinations: target.Destinations,
+	return delivery.Target{
+		Name: webpushName, Deliverer: target, Destinations: target.Destinations,
 		Coalesce: webpushCoalesce, Workers: webpushWorkers,
 	}
 }

@@ -11,130 +11,130 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// Attempt is what Observe gets: an attempt, or what came of a notification
+// Attempt is the argument of Observe: an attempt, or the end of a notification
 // without one (Took is 0 then).
 type Attempt struct {
 	Target string
 	ID     notification.Identity
 	Result Result
-	// Attempts is how many were made so far, this one included.
+	// Attempts is how many were made until now, including this one.
 	Attempts int
 	// Took is how long the attempt took; Age is how long ago the notification
 	// was accepted.
 	Took, Age time.Duration
-	// Dead tells that the notification became a dead letter.
+	// Dead is whether the notification became a dead letter.
 	Dead bool
-	// Coalesced tells that a newer notification was delivered in its place.
+	// Coalesced is whether a newer notification was delivered in its place.
 	Coalesced bool
-	// Skipped tells that there was nothing to do: the target does not want the
+	// Skipped is whether there was nothing to do: the target does not want the
 	// notification, or has no destination for it.
 	Skipped bool
 	// TraceParent is that of the record.
 	TraceParent string
 }
 
-// Ended tells that the target is done with the notification.
+// Ended reports whether the target is done with the notification.
 func (a *Attempt) Ended() bool {
 	return a.Dead || a.Coalesced || a.Skipped || a.Result.Outcome == Delivered || a.Result.Outcome == Gone
 }
 
-// work makes one attempt for j, and ends it.
-func (l *lane) work(stop, attempts context.Context, j *job) {
-	if l.expired(j) {
-		l.bury(j, Result{Reason: reasonExpired}, 0)
+// attempt makes one attempt for j, and ends it.
+func (r *runner) attempt(stop, attempts context.Context, j *job) {
+	if r.expired(j) {
+		r.deadLetter(j, Result{Reason: reasonExpired}, 0)
 		return
 	}
-	p, ok := l.enter(stop, j)
+	p, ok := r.admit(stop, j)
 	if !ok {
 		return
 	}
-	if l.expired(j) { // while it waited
-		l.abandon(j, p)
-		l.bury(j, Result{Reason: reasonExpired}, 0)
+	if r.expired(j) { // while it waited
+		r.cancelPass(j, p)
+		r.deadLetter(j, Result{Reason: reasonExpired}, 0)
 		return
 	}
-	if l.late.overtakes(j) {
-		l.abandon(j, p)
-		l.line.done(j, false)
-		l.coalesced(j)
+	if r.superseded.supersedes(j) {
+		r.cancelPass(j, p)
+		r.dispatcher.done(j, false)
+		r.coalesce(j)
 		return
 	}
 	start := time.Now()
-	l.inFlight.Add(1)
-	ctx, cancel := context.WithTimeout(attempts, l.Timeout)
-	result := l.callDeliver(ctx, j.record)
+	r.inFlight.Add(1)
+	ctx, cancel := context.WithTimeout(attempts, r.Timeout)
+	result := r.callDeliver(ctx, j.record)
 	cancel()
-	l.inFlight.Add(-1)
+	r.inFlight.Add(-1)
 	ended := result.Outcome == Delivered || result.Outcome == Gone
-	if attempts.Err() != nil && !ended { // we ended it, the target is not to blame
-		l.abandon(j, p)
-		l.laterOn(j)
+	if attempts.Err() != nil && !ended { // we ended it; the target is not to blame
+		r.cancelPass(j, p)
+		r.requeue(j)
 		return
 	}
-	blamed := l.leave(j, p, result)
+	blamed := r.recordResult(j, p, result)
 	took := max(time.Since(start), 1)
 	j.record.Attempts++
 	switch {
 	case ended:
-		l.line.done(j, true)
-		l.tell(j, Attempt{Result: result, Took: took})
-		l.settle(j, true)
-		for _, p := range l.late.delivered(j) {
-			l.coalescedLate(p.group, p.job)
+		r.dispatcher.done(j, true)
+		r.report(j, Attempt{Result: result, Took: took})
+		r.finish(j, true)
+		for _, p := range r.superseded.delivered(j) {
+			r.coalesceParked(p.group, p.job)
 		}
 	case result.Outcome == Refused:
-		l.bury(j, result, took)
+		r.deadLetter(j, result, took)
 	default:
-		l.failed(j, result, took, blamed)
+		r.failed(j, result, took, blamed)
 	}
 }
 
-// enter waits until the attempt for j may be made. If it may not, j has ended.
-func (l *lane) enter(stop context.Context, j *job) (p pass, ok bool) {
+// admit waits until the attempt for j may be made. If it may not, j has ended.
+func (r *runner) admit(stop context.Context, j *job) (p pass, ok bool) {
 	if j.service == "" {
-		p, err := l.gate.enter(stop, itemOf(j))
+		p, err := r.breaker.wait(stop, itemOf(j))
 		if err != nil {
-			l.laterOn(j)
+			r.requeue(j)
 		}
 		return p, err == nil
 	}
-	p, in := l.services.enter(j, l.now())
+	p, in := r.services.allow(j, r.now())
 	if in.wait > 0 {
-		l.parkBehind(append([]*job{j}, l.line.failed(j)...), in)
+		r.parkUntil(append([]*job{j}, r.dispatcher.failed(j)...), in)
 	}
 	return p, in.wait == 0
 }
 
-func (l *lane) abandon(j *job, p pass) {
+func (r *runner) cancelPass(j *job, p pass) {
 	if j.service == "" {
-		l.gate.abandon(p)
+		r.breaker.cancel(p)
 	} else {
-		l.services.abandon(j, p)
+		r.services.cancel(j, p)
 	}
 }
 
-// leave notes how the attempt for j ended, and says when a target goes down or
-// comes back. blamed is what made it fail, if it is more than j.
-func (l *lane) leave(j *job, p pass, r Result) (blamed string) {
+// recordResult records the result of the attempt for j, and logs when a target
+// goes down or comes back. blamed is what made it fail, if that is more than j.
+func (r *runner) recordResult(j *job, p pass, result Result) (blamed string) {
 	if j.service != "" {
-		return l.leaveService(j, p, r)
+		return r.recordServiceResult(j, p, result)
 	}
-	change, down, isBlamed := l.gate.leave(p, itemOf(j), r)
+	change, down, isBlamed := r.breaker.done(p, itemOf(j), result)
 	switch {
-	case change == wentDown && r.Outcome == Misconfigured:
-		l.log.Error("the target refuses us: delivery is paused until that is mended, nothing is lost",
-			"reason", r.Reason, "error", r.Err)
-		l.paused(l.Name, true, r)
+	case change == wentDown && result.Outcome == Misconfigured:
+		r.log.Error("the target refuses us: delivery is paused until that is fixed; nothing is lost",
+			"reason", result.Reason, "error", result.Err)
+		r.paused(r.Name, true, result)
 	case change == wentDown:
-		l.log.Warn("the target is down: notifications wait in the queue", "reason", r.Reason, "error", r.Err)
-		l.paused(l.Name, true, r)
+		r.log.Warn("the target is down: notifications wait in the queue", "reason", result.Reason, "error", result.Err)
+		r.paused(r.Name, true, result)
 	case change == cameBack:
-		l.log.Info("the target is back", "down_for", down.Round(time.Millisecond))
-		l.holdings.wake()
-		l.paused(l.Name, false, r)
+		r.log.Info("the target is back", "down_for", down.Round(time.Millisecond))
+		r.inflight.signal()
+		r.paused(r.Name, false, result)
 	}
-	if r.answered() {
-		l.recovery.works(forTarget, change == cameBack, l.now())
+	if result.answered() {
+		r.recovery.works(forTarget, change == cameBack, r.now())
 	}
 	if isBlamed {
 		return forTarget
@@ -142,17 +142,17 @@ func (l *lane) leave(j *job, p pass, r Result) (blamed string) {
 	return ""
 }
 
-func (l *lane) leaveService(j *job, p pass, r Result) (blamed string) {
-	change, isBlamed, recovered := l.services.leave(j, p, r, l.now())
-	if change == wentDown && r.Outcome == Misconfigured {
-		l.log.Warn("a service refuses us: deliveries to it wait, nothing is lost",
-			"service", j.service, "reason", r.Reason, "error", r.Err)
+func (r *runner) recordServiceResult(j *job, p pass, result Result) (blamed string) {
+	change, isBlamed, recovered := r.services.done(j, p, result, r.now())
+	if change == wentDown && result.Outcome == Misconfigured {
+		r.log.Warn("a service refuses us: deliveries to it wait; nothing is lost",
+			"service", j.service, "reason", result.Reason, "error", result.Err)
 	}
-	if r.answered() {
-		l.recovery.works(forService(j), change == cameBack, l.now())
+	if result.answered() {
+		r.recovery.works(forService(j), change == cameBack, r.now())
 	}
 	if recovered {
-		l.recovery.works(forDestination(j), true, l.now())
+		r.recovery.works(forDestination(j), true, r.now())
 	}
 	if isBlamed {
 		return forService(j)
@@ -160,73 +160,74 @@ func (l *lane) leaveService(j *job, p pass, r Result) (blamed string) {
 	return ""
 }
 
-// failed parks j for its next attempt, and with it what waited behind it. In a
-// lane that coalesces the newer one takes its place. Where the target is down
-// as a whole, what waited behind it waits on where it is. blamed is what j
-// need not wait for any longer than that is down.
-func (l *lane) failed(j *job, r Result, took time.Duration, blamed string) {
-	l.tell(j, Attempt{Result: r, Took: took})
-	p := queue.Parked{Due: l.now().Add(nextAttempt(j.record.Attempts, r.After)), Reason: r.Reason, WaitsFor: blamed}
-	if j.service == "" && l.gate.isDown() {
-		l.line.done(j, false)
-		l.park([]*job{j}, p)
+// failed parks j for its next attempt, together with the jobs behind it. If the
+// target coalesces, the newer job takes its place. If the whole target is down,
+// the jobs behind it stay where they are. j is due as soon as blamed works
+// again.
+func (r *runner) failed(j *job, result Result, took time.Duration, blamed string) {
+	r.report(j, Attempt{Result: result, Took: took})
+	p := queue.Parked{Due: r.now().Add(nextAttempt(j.record.Attempts, result.After)), Reason: result.Reason, WaitsFor: blamed}
+	if j.service == "" && r.breaker.isDown() {
+		r.dispatcher.done(j, false)
+		r.park([]*job{j}, p)
 		return
 	}
-	behind := l.line.failed(j)
-	if l.Coalesce > 0 && len(behind) > 0 {
+	behind := r.dispatcher.failed(j)
+	if r.Coalesce > 0 && len(behind) > 0 {
 		newer := behind[0]
 		newer.record.Attempts = max(newer.record.Attempts, j.record.Attempts)
-		l.coalesced(j)
-		l.park(behind, p)
+		r.coalesce(j)
+		r.park(behind, p)
 		return
 	}
-	l.park(append([]*job{j}, behind...), p)
+	r.park(append([]*job{j}, behind...), p)
 }
 
-// coalesced ends j: a newer one is delivered in its place.
-func (l *lane) coalesced(j *job) {
-	l.tell(j, Attempt{Coalesced: true})
-	l.settle(j, true)
+// coalesce ends j: a newer one is delivered in its place.
+func (r *runner) coalesce(j *job) {
+	r.report(j, Attempt{Coalesced: true})
+	r.finish(j, true)
 }
 
-// coalescedLate does the same with what is parked.
-func (l *lane) coalescedLate(group keeper, j *job) {
-	l.tell(j, Attempt{Coalesced: true})
+// coalesceParked does the same with a parked job.
+func (r *runner) coalesceParked(group acker, j *job) {
+	r.report(j, Attempt{Coalesced: true})
 	if err := group.Settle(); err != nil {
-		l.log.Debug("an acknowledgement was lost", "error", err)
+		r.log.Debug("an acknowledgement was lost", "error", err)
 	}
 }
 
-// bury makes a dead letter of j, which is in the line. What waits behind it goes
-// on when the letter is stored: dead letters of a mailbox keep its order.
-func (l *lane) bury(j *job, r Result, took time.Duration) {
-	stored := l.storeDeadLetter(j, r, took)
-	l.line.done(j, false)
-	l.settle(j, stored)
+// deadLetter makes a dead letter of j, which was dispatched. The jobs behind it
+// proceed once the letter is stored: the dead letters of a mailbox keep its
+// order.
+func (r *runner) deadLetter(j *job, result Result, took time.Duration) {
+	stored := r.storeDeadLetter(j, result, took)
+	r.dispatcher.done(j, false)
+	r.finish(j, stored)
 }
 
-// giveUp makes a dead letter of j, which is not in the line.
-func (l *lane) giveUp(j *job, r Result, took time.Duration) {
-	l.settle(j, l.storeDeadLetter(j, r, took))
+// deadLetterUndispatched makes a dead letter of j, which was not dispatched.
+func (r *runner) deadLetterUndispatched(j *job, result Result, took time.Duration) {
+	r.finish(j, r.storeDeadLetter(j, result, took))
 }
 
-// storeDeadLetter reports whether the queue took it. Where it did not, j stays
-// unsettled: the queue gives it out again.
-func (l *lane) storeDeadLetter(j *job, r Result, took time.Duration) bool {
-	err := l.queue.Bury(context.Background(), l.Name, j.record, r.Reason) // which takes a few seconds at most
+// storeDeadLetter reports whether the queue stored it. Otherwise j stays
+// unacknowledged, and the queue delivers it again.
+func (r *runner) storeDeadLetter(j *job, result Result, took time.Duration) bool {
+	err := r.queue.Bury(context.Background(), r.Name, j.record, result.Reason) // bounded by the queue
 	if err != nil {
-		l.log.Error("the queue cannot store a dead letter: the notification will be attempted again", "error", err)
+		r.log.Error("the queue cannot store a dead letter: the notification will be attempted again", "error", err)
 		return false
 	}
-	l.tell(j, Attempt{Result: r, Took: took, Dead: true})
-	l.log.Warn("gave up on a notification: it is a dead letter now", "id", j.record.ID, "reason", r.Reason, "error", r.Err)
+	r.report(j, Attempt{Result: result, Took: took, Dead: true})
+	r.log.Warn("a notification became a dead letter", "id", j.record.ID, "reason", result.Reason, "error", result.Err)
 	return true
 }
 
-func (l *lane) tell(j *job, a Attempt) {
-	a.Target, a.ID, a.Attempts, a.TraceParent = l.Name, j.record.ID, j.record.Attempts, j.record.TraceParent
-	a.Age = max(l.now().Sub(j.record.Accepted), 0)
-	l.observe(a)
+func (r *runner) report(j *job, a Attempt) {
+	a.Target, a.ID, a.Attempts, a.TraceParent = r.Name, j.record.ID, j.record.Attempts, j.record.TraceParent
+	a.Age = max(r.now().Sub(j.record.Accepted), 0)
+	r.observe(a)
 }
 
-func (l *lane) expired(j *job) bool { return l.now().Sub(j.since()) > l.maxAge }
+func (r *runner) expired(j *job) bool { return r.now().Sub(j.since()) > r.maxAge }

@@ -36,7 +36,7 @@ func BenchmarkDeliver(b *testing.B) {
 
 			target := &counting{want: int64(b.N), all: make(chan struct{})}
 			e, err := New(Config{
-				Queue: q, Lanes: []Lane{{Name: "a", Target: target}}, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
+				Queue: q, Targets: []Target{{Name: "a", Deliverer: target}}, MaxAge: time.Hour, Logger: slog.New(slog.DiscardHandler),
 			})
 			require.NoError(b, err)
 			b.ReportAllocs()

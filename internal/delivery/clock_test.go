@@ -20,9 +20,9 @@ import (
 func startWithClock(t *testing.T, target *scripted, off *atomic.Int64) *queue.Queue {
 	t.Helper()
 	q, _ := testQueue(t)
-	e, err := New(Config{Queue: q, Lanes: lanes(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: testlog.New(t)})
+	e, err := New(Config{Queue: q, Targets: targetsOf(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: testlog.New(t)})
 	require.NoError(t, err)
-	e.lanes[0].now = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+	e.runners[0].now = func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
 	require.NoError(t, e.Start(t.Context()))
 	t.Cleanup(e.Stop)
 	accept(t, q, 0, 1)

@@ -61,7 +61,7 @@ func childMain() int {
 	if err != nil {
 		return fail(err)
 	}
-	e, err := New(Config{Queue: q, Lanes: []Lane{{Name: "a", Target: &recorder{file: file}}}, MaxAge: time.Hour, Logger: log})
+	e, err := New(Config{Queue: q, Targets: []Target{{Name: "a", Deliverer: &recorder{file: file}}}, MaxAge: time.Hour, Logger: log})
 	if err != nil {
 		return fail(err)
 	}

@@ -96,14 +96,14 @@ func (d *devices) requireEach(t *testing.T, device string, from, to int) {
 	}
 }
 
-func (d *devices) lane() Lane {
-	return Lane{Name: "devices", Target: d, Destinations: d.destinations, Timeout: 10 * time.Second}
+func (d *devices) target() Target {
+	return Target{Name: "devices", Deliverer: d, Destinations: d.destinations, Timeout: 10 * time.Second}
 }
 
-// startLanes begins to deliver to targets that need more than a name.
-func startLanes(t *testing.T, q *queue.Queue, observe func(Attempt), lanes ...Lane) *Engine {
+// startTargets begins to deliver to targets that need more than a name.
+func startTargets(t *testing.T, q *queue.Queue, observe func(Attempt), lanes ...Target) *Engine {
 	t.Helper()
-	return start(t, q, nil, func(cfg *Config) { cfg.Lanes, cfg.Observe = lanes, observe })
+	return start(t, q, nil, func(cfg *Config) { cfg.Targets, cfg.Observe = lanes, observe })
 }
 
 // acceptMail takes from..to-1 in, one after the other, for one mailbox. The
@@ -135,7 +135,7 @@ func acceptMailAtOnce(t *testing.T, q *queue.Queue, mailbox notification.Mailbox
 func TestEveryDevice(t *testing.T) {
 	q, _ := testQueue(t)
 	d := newDevices("phone@a", "desktop@a", "tablet@b")
-	startLanes(t, q, nil, d.lane())
+	startTargets(t, q, nil, d.target())
 	accept(t, q, 0, 200)
 	for _, device := range d.all {
 		d.requireEach(t, device, 0, 200)
@@ -147,10 +147,10 @@ func TestNoDevice(t *testing.T) {
 	q, _ := testQueue(t)
 	d := newDevices()
 	var skipped atomic.Int64
-	startLanes(t, q, func(at Attempt) {
+	startTargets(t, q, func(at Attempt) {
 		skipped.Add(1)
 		assert.True(t, at.Skipped, "there was nothing to attempt")
-	}, d.lane())
+	}, d.target())
 	accept(t, q, 0, 200)
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
 	require.EqualValues(t, 200, skipped.Load())
@@ -167,7 +167,7 @@ func TestFailingDevice(t *testing.T) {
 		}
 		return Result{Outcome: Delivered}
 	}
-	e := startLanes(t, q, nil, d.lane())
+	e := startTargets(t, q, nil, d.target())
 	accept(t, q, 0, 100)
 	d.requireEach(t, "phone@a", 0, 100)
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {Parked: 100}})
@@ -177,7 +177,7 @@ func TestFailingDevice(t *testing.T) {
 	require.NoError(t, q.Close())
 	q = openQueue(t, cfg)
 	d.change(func() { d.answer = newDevices().answer })
-	startLanes(t, q, nil, d.lane())
+	startTargets(t, q, nil, d.target())
 	d.requireEach(t, "desktop@b", 0, 100)
 	d.requireEach(t, "phone@a", 0, 100)
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
@@ -200,21 +200,21 @@ func TestServiceGoesDown(t *testing.T) {
 		"no connection":          {Result{Fault: FaultOfService}, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, others := newServices(newHealth()), deviceJob(1, 1, "another", "push.example")
+			s, others := newServiceBreakers(newHealth()), deviceJob(1, 1, "another", "push.example")
 			for n := range downAfter {
-				change, _, _ := s.leave(others, passFree, Result{Outcome: Delivered}, now)
+				change, _, _ := s.done(others, passFree, Result{Outcome: Delivered}, now)
 				require.Equal(t, unchanged, change)
-				change, _, _ = s.leave(deviceJob(1, 1, fmt.Sprint("first", n), "push.example"), passFree, c.result, now)
+				change, _, _ = s.done(deviceJob(1, 1, fmt.Sprint("first", n), "push.example"), passFree, c.result, now)
 				require.Equal(t, unchanged, change, "one in a row")
 			}
-			s.leave(others, passFree, Result{Outcome: Delivered}, now)
+			s.done(others, passFree, Result{Outcome: Delivered}, now)
 			var change transition
 			for n := range downAfter {
 				device := "phone"
 				if !c.same {
 					device = fmt.Sprint("phone", n)
 				}
-				change, _, _ = s.leave(deviceJob(1, 1, device, "push.example"), passFree, c.result, now)
+				change, _, _ = s.done(deviceJob(1, 1, device, "push.example"), passFree, c.result, now)
 			}
 			require.Equal(t, c.down, change == wentDown)
 			if c.down && !c.same {
@@ -224,7 +224,7 @@ func TestServiceGoesDown(t *testing.T) {
 				require.Zero(t, s.obstacle(others, now).wait, "one that works may be tried")
 				require.Zero(t, s.obstacle(deviceJob(1, 1, "stranger", "push.example"), now).wait)
 				for _, device := range []string{"another", "stranger"} {
-					p, _ := s.enter(deviceJob(1, 1, device, "push.example"), now)
+					p, _ := s.allow(deviceJob(1, 1, device, "push.example"), now)
 					require.Equal(t, c.down, p == passTrial)
 				}
 			}
@@ -245,9 +245,9 @@ func TestHangingService(t *testing.T) {
 		}
 		return Result{Outcome: Delivered}
 	}
-	lane := d.lane()
-	lane.Workers, lane.Timeout = 4, 100*time.Millisecond
-	startLanes(t, q, nil, lane)
+	target := d.target()
+	target.Workers, target.Timeout = 4, 100*time.Millisecond
+	startTargets(t, q, nil, target)
 	accept(t, q, 0, 500)
 	d.requireEach(t, "phone@works", 0, 500)
 	d.change(func() { d.answer = newDevices().answer })
@@ -270,14 +270,14 @@ func TestGoneDevice(t *testing.T) {
 		}
 	}
 	var gone, dead atomic.Int64
-	startLanes(t, q, func(a Attempt) {
+	startTargets(t, q, func(a Attempt) {
 		if a.Result.Outcome == Gone {
 			gone.Add(1)
 		}
 		if a.Dead {
 			dead.Add(1)
 		}
-	}, d.lane())
+	}, d.target())
 	accept(t, q, 0, 10)
 	d.requireEach(t, "phone@a", 0, 10)
 	require.Eventually(t, func() bool { return gone.Load() == 10 }, patience, time.Millisecond)
@@ -294,13 +294,13 @@ func TestDestinationsFail(t *testing.T) {
 	d := newDevices("phone@a")
 	d.err = errors.New("the store cannot be read")
 	var failed atomic.Int64
-	startLanes(t, q, func(a Attempt) {
+	startTargets(t, q, func(a Attempt) {
 		if a.Result.Reason == reasonDestinations {
 			assert.ErrorIs(t, a.Result.Err, d.err)
 			assert.NotZero(t, a.Attempts)
 			failed.Add(1)
 		}
-	}, d.lane())
+	}, d.target())
 	accept(t, q, 0, 20)
 	require.Eventually(t, func() bool { return failed.Load() > 40 }, patience, time.Millisecond)
 	d.change(func() { d.err = nil })
@@ -315,12 +315,12 @@ func TestDestinationsRefuse(t *testing.T) {
 	d := newDevices("phone@a")
 	d.err = fmt.Errorf("unreadable: %w", ErrRefused)
 	var dead, attempts atomic.Int64
-	startLanes(t, q, func(a Attempt) {
+	startTargets(t, q, func(a Attempt) {
 		attempts.Add(1)
 		if a.Dead && a.Result.Outcome == Refused && a.Result.Reason == reasonDestinations {
 			dead.Add(1)
 		}
-	}, d.lane())
+	}, d.target())
 	accept(t, q, 0, 20)
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {Dead: 20}})
 	require.EqualValues(t, 20, dead.Load())
@@ -338,13 +338,13 @@ func TestBurst(t *testing.T) {
 	d := newDevices("phone@a", "desktop@b")
 	counts := newDevices("")
 	var coalesced atomic.Int64
-	lane := d.lane()
-	lane.Coalesce = 200 * time.Millisecond
-	startLanes(t, q, func(a Attempt) {
+	target := d.target()
+	target.Coalesce = 200 * time.Millisecond
+	startTargets(t, q, func(a Attempt) {
 		if a.Coalesced {
 			coalesced.Add(1)
 		}
-	}, lane, Lane{Name: "middleware", Target: counts})
+	}, target, Target{Name: "middleware", Deliverer: counts})
 	acceptMailAtOnce(t, q, 7, 1, burst)
 	acceptMail(t, q, 7, burst, burst+1)
 	acceptMail(t, q, 8, burst+1, burst+2) // of somebody else
@@ -373,10 +373,10 @@ func TestCoalesceAfterFailure(t *testing.T) {
 		}
 		return Result{Outcome: Delivered}
 	}
-	lane := d.lane()
-	lane.Coalesce = time.Millisecond
+	target := d.target()
+	target.Coalesce = time.Millisecond
 	attempts := make(chan Attempt, 10)
-	startLanes(t, q, func(a Attempt) { attempts <- a }, lane)
+	startTargets(t, q, func(a Attempt) { attempts <- a }, target)
 	acceptMail(t, q, 7, 1, 2)
 	require.Equal(t, 1, <-attempting)
 	acceptMail(t, q, 7, 2, 4)
@@ -393,7 +393,7 @@ func TestCoalesceAfterFailure(t *testing.T) {
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
 }
 
-// What an attempt of one device costs is bounded by the memory of a lane, not
+// What an attempt of one device costs is bounded by the memory of a target, not
 // by what waits.
 func TestDevicesOfManyUsers(t *testing.T) {
 	q, _ := testQueue(t)
@@ -401,7 +401,7 @@ func TestDevicesOfManyUsers(t *testing.T) {
 	for n := range 20 {
 		d.all = append(d.all, fmt.Sprintf("%d@a", n))
 	}
-	startLanes(t, q, nil, d.lane())
+	startTargets(t, q, nil, d.target())
 	accept(t, q, 0, 300)
 	for _, device := range d.all {
 		d.requireEach(t, device, 0, 300)

@@ -1,21 +1,21 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package delivery hands what is in the queue to the targets.
+// Package delivery delivers the notifications in a queue to targets.
 //
-// In come the records of a queue, out go calls of [Target.Deliver]. Each
-// target has a lane of its own (reader, workers, gate), so that one which
-// hangs or fails changes nothing for the others:
+// It calls [Deliverer.Deliver] for each record. Each target has its own runner
+// (reader, workers, circuit breaker), so that a target that hangs or fails does
+// not affect the others:
 //
 //   - A notification that fails is parked in the queue with its number of
-//     attempts and the time of the next one, and does not hold up those
-//     behind it. After max_age it becomes a dead letter.
-//   - A target that fails again and again counts as down: its gate closes,
-//     the backlog stays in the queue, and single attempts find out when the
+//     attempts and the time of the next one. It does not hold up those behind
+//     it. After max_age it becomes a dead letter.
+//   - A target that fails repeatedly counts as down: its circuit breaker opens,
+//     the backlog stays in the queue, and single probes find out when the
 //     target is back.
 //
 // To add a kind of target, write a package below this one with a type that
-// implements [Target], and a module for it in caddymodule.
+// implements [Deliverer], and a module for it in caddymodule.
 package delivery
 
 import (
@@ -28,92 +28,95 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// Target is something notifications are delivered to.
-type Target interface {
-	// Deliver makes one attempt. It returns soon after ctx ends, and is
-	// called by many goroutines at once. It must not keep the record.
+// Deliverer delivers notifications to one receiver or service.
+type Deliverer interface {
+	// Deliver makes one attempt. It must return soon after ctx ends, is called
+	// concurrently, and must not keep the record.
 	Deliver(ctx context.Context, r *queue.Record) Result
 }
 
 // Destination is one of several places a target delivers a notification to,
 // such as one device of its user.
 type Destination struct {
-	// Key tells it from all others of the target, and stays the same as long
-	// as the destination exists. It is kept with what waits for another
-	// attempt. At most 128 printable ASCII characters.
+	// Key identifies the destination within the target as long as it exists. It
+	// is stored with notifications that wait for another attempt. At most 128
+	// printable ASCII characters.
 	Key string
 	// Service is what this destination shares with others and fails together
 	// with them, such as the host of a push service. Default: Key.
 	Service string
 }
 
-// Lane is one target of an engine, and how it is served.
-type Lane struct {
+// Target is one target of an engine: its name, its deliverer and its options.
+type Target struct {
 	// Name of the target, unique, see [queue.ValidName].
-	Name   string
-	Target Target
-	// Wants, if set, tells whether the target wants a notification at all.
-	// What it does not want is done. It is called in the way of everything
-	// else of the lane, and must not keep the record.
+	Name      string
+	Deliverer Deliverer
+	// Wants, if set, reports whether the target wants a notification at all.
+	// Unwanted ones are done. It blocks everything else of the target, so it
+	// must be fast. It must not keep the record.
 	Wants func(r *queue.Record) bool
-	// Destinations, if set, names the destinations of one notification. Each
-	// is served on its own: attempts, outcomes and pauses of one change
-	// nothing for the others. Deliver is then called once for each, with its
-	// Key in the record's Destination. None means that there is nothing to
-	// do; an error is a passing failure, unless it is [ErrRefused].
+	// Destinations, if set, returns the destinations of one notification. Each
+	// is served independently: attempts, outcomes and pauses of one do not
+	// affect the others. Deliver is then called once for each, with its Key in
+	// the record's Destination. None means that there is nothing to do. An
+	// error is a temporary failure, unless it is [ErrRefused].
 	//
-	// It is asked again before each later attempt: what is not named any more
-	// is gone. It is called in the way of everything else of the lane, so it
-	// answers from memory, and must not keep the record.
+	// It is called again before each later attempt: a destination that is no
+	// longer returned is gone. It blocks everything else of the target, so it
+	// must answer from memory. It must not keep the record.
 	Destinations func(ctx context.Context, r *queue.Record) ([]Destination, error)
-	// Coalesce, if not 0, is how long after an attempt the next one for the
-	// same destination, user and folder waits, and only the newest of those
-	// that came meanwhile is delivered. For devices, which show what is new,
-	// and not for receivers that count.
+	// Coalesce, if not 0, is the minimum time between attempts for the same
+	// destination, user and folder. Of the notifications that arrive in the
+	// meantime, only the newest is delivered. It is meant for devices, which
+	// show what is new, not for receivers that count.
 	Coalesce time.Duration
-	// Workers is how many attempts are made at once, at most half of them at
-	// the same service. Default: 32.
+	// Workers is how many attempts are made concurrently, at most half of them
+	// at the same service. Default: 32.
 	Workers int
 	// Timeout bounds one attempt. Default: 30 s.
 	Timeout time.Duration
 }
 
-// Defaults of a lane.
+// Defaults of a target.
 const (
-	// DefaultWorkers is as many as Caddy's reverse_proxy keeps connections to
-	// a node open for.
+	// DefaultWorkers is as many as the connections that Caddy's reverse_proxy
+	// keeps open to a node.
 	DefaultWorkers = 32
 	DefaultTimeout = 30 * time.Second
 )
 
-// All lanes of an engine share these, each an equal part of them.
+// All targets of an engine share these in equal parts.
 const (
-	// maxAttempts is how many attempts, and so connections, are made at once.
+	// maxAttempts is how many attempts, and thus connections, are made
+	// concurrently.
 	maxAttempts = 1024
-	// maxMemory is how many bytes of notifications are held; what is beyond
-	// stays in the queue. maxLaneMemory is as much as helps a single lane.
-	maxMemory     = 64 << 20
-	maxLaneMemory = 8 << 20
+	// maxMemory is how many bytes of notifications are held. What exceeds it
+	// stays in the queue. A single target gains nothing from more than
+	// maxTargetMemory.
+	maxMemory       = 64 << 20
+	maxTargetMemory = 8 << 20
 )
 
 // Config of an engine.
 type Config struct {
-	Queue *queue.Queue
-	Lanes []Lane
-	// MaxAge is how long after its acceptance a notification is attempted.
+	Queue   *queue.Queue
+	Targets []Target
+	// MaxAge is how long after its acceptance delivery of a notification is
+	// attempted.
 	MaxAge time.Duration
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
-	// Observe, if set, is told of every attempt and of what came of it.
+	// Observe, if set, is called with every attempt and its result.
 	Observe func(Attempt)
-	// Paused, if set, is told when a target pauses because it is down or
+	// Paused, if set, is called when a target is paused because it is down or
 	// refuses us, and when it is back.
 	Paused func(target string, paused bool, r Result)
 }
 
 // Engine delivers. See [New].
 type Engine struct {
-	lanes   []*lane
+	runners []*runner
 	queue   *queue.Queue
 	release func()
 	stop    context.CancelFunc
@@ -129,9 +132,9 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Paused == nil {
 		cfg.Paused = func(string, bool, Result) {}
 	}
-	parts := max(len(cfg.Lanes), 1)
+	parts := max(len(cfg.Targets), 1)
 	seen := make(map[string]bool)
-	for _, l := range cfg.Lanes {
+	for _, l := range cfg.Targets {
 		if seen[l.Name] {
 			return nil, fmt.Errorf("two targets are named %s; each needs its own name", l.Name)
 		}
@@ -143,16 +146,16 @@ func New(cfg Config) (*Engine, error) {
 		if l.Timeout <= 0 {
 			l.Timeout = DefaultTimeout
 		}
-		e.lanes = append(e.lanes, newLane(l, cfg, min(maxMemory/parts, maxLaneMemory)))
+		e.runners = append(e.runners, newRunner(l, cfg, min(maxMemory/parts, maxTargetMemory)))
 	}
 	return e, nil
 }
 
-// Start makes the queue keep notifications for every lane, then begins to
+// Start makes the queue keep notifications for every target, then starts to
 // deliver. ctx bounds the start only.
 func (e *Engine) Start(ctx context.Context) error {
-	names := make([]string, len(e.lanes))
-	for i, l := range e.lanes {
+	names := make([]string, len(e.runners))
+	for i, l := range e.runners {
 		names[i] = l.Name
 	}
 	release, err := e.queue.Use(ctx, names)
@@ -162,14 +165,14 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.release = release
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
-	for _, l := range e.lanes {
+	for _, l := range e.runners {
 		e.wg.Go(func() { l.run(run) })
 	}
 	return nil
 }
 
-// Stop ends the attempts that are under way and waits for them. What was not
-// delivered stays in the queue. It may be called more than once.
+// Stop ends the attempts in progress and waits for them. What was not delivered
+// stays in the queue. It may be called more than once.
 func (e *Engine) Stop() {
 	if e.stop == nil {
 		return
@@ -181,25 +184,24 @@ func (e *Engine) Stop() {
 
 // Status is what an engine knows about one of its targets.
 type Status struct {
-	// Down tells that it pauses: it failed again and again, or refuses us.
+	// Down is whether it is paused: it failed repeatedly, or refuses us.
 	Down bool
-	// InFlight is how many attempts are under way.
+	// InFlight is how many attempts are in progress.
 	InFlight int
-	// Oldest is when the oldest notification that is being worked on was
-	// accepted; zero if there is none. What is parked for later is not
-	// counted.
+	// Oldest is when the oldest notification in progress was accepted, or zero.
+	// Parked notifications do not count.
 	Oldest time.Time
 }
 
 // Status of the named target.
 func (e *Engine) Status(target string) Status {
-	for _, l := range e.lanes {
+	for _, l := range e.runners {
 		if l.Name == target {
-			return Status{Down: l.gate.isDown(), InFlight: int(l.inFlight.Load()), Oldest: l.holdings.oldest()}
+			return Status{Down: l.breaker.isDown(), InFlight: int(l.inFlight.Load()), Oldest: l.inflight.oldest()}
 		}
 	}
 	return Status{}
 }
 
-// Down reports whether the named target pauses.
+// Down reports whether the named target is paused.
 func (e *Engine) Down(target string) bool { return e.Status(target).Down }

@@ -47,9 +47,9 @@ func TestEverythingOnce(t *testing.T) {
 
 func TestNewAndStartRefuse(t *testing.T) {
 	q, _ := testQueue(t)
-	_, err := New(Config{Queue: q, Lanes: []Lane{{Name: "a"}, {Name: "a"}}, Logger: testlog.New(t)})
+	_, err := New(Config{Queue: q, Targets: []Target{{Name: "a"}, {Name: "a"}}, Logger: testlog.New(t)})
 	require.ErrorContains(t, err, "two targets are named a")
-	e, err := New(Config{Queue: q, Lanes: []Lane{{Name: "not.valid"}}, Logger: testlog.New(t)})
+	e, err := New(Config{Queue: q, Targets: []Target{{Name: "not.valid"}}, Logger: testlog.New(t)})
 	require.NoError(t, err)
 	require.ErrorContains(t, e.Start(t.Context()), "not.valid")
 	e.Stop()
@@ -89,9 +89,9 @@ func TestWants(t *testing.T) {
 				skipped.Add(1)
 			}
 		}
-		for i := range cfg.Lanes {
-			if cfg.Lanes[i].Name == "picky" {
-				cfg.Lanes[i].Wants = func(r *queue.Record) bool { return len(r.Body) == 1 }
+		for i := range cfg.Targets {
+			if cfg.Targets[i].Name == "picky" {
+				cfg.Targets[i].Wants = func(r *queue.Record) bool { return len(r.Body) == 1 }
 			}
 		}
 	})
@@ -100,7 +100,7 @@ func TestWants(t *testing.T) {
 	picky.requireEach(t, 0, 10)
 	requireStats(t, q, map[string]queue.TargetStats{"picky": {}, "all": {}})
 	require.Equal(t, 10, picky.tried())
-	require.EqualValues(t, 490, skipped.Load(), "the observer is told")
+	require.EqualValues(t, 490, skipped.Load(), "the observer is called")
 }
 
 // A timeout ends the attempt, not the notification.
@@ -115,7 +115,7 @@ func TestTimeout(t *testing.T) {
 		}
 		return Result{Outcome: Delivered}
 	})
-	start(t, q, map[string]*scripted{"a": target}, func(cfg *Config) { cfg.Lanes[0].Timeout = 30 * time.Millisecond })
+	start(t, q, map[string]*scripted{"a": target}, func(cfg *Config) { cfg.Targets[0].Timeout = 30 * time.Millisecond })
 	accept(t, q, 0, 10)
 	target.requireEach(t, 0, 10)
 	require.Equal(t, 11, target.tried())
@@ -155,7 +155,7 @@ func TestAttemptsAreKept(t *testing.T) {
 	e := start(t, q, map[string]*scripted{"a": target})
 	accept(t, q, 0, 1)
 	require.Eventually(t, func() bool { return target.tried() == 3 }, patience, time.Millisecond)
-	accept(t, q, 1, 2) // opens the gate again if it closed: three in a row
+	accept(t, q, 1, 2) // closes the breaker again if it opened: three in a row
 	target.requireEach(t, 1, 2)
 	e.Stop()
 	require.NoError(t, q.Close())
@@ -205,11 +205,11 @@ func TestDueTimeIsKept(t *testing.T) {
 	clock := func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
 	attempts := make(chan Attempt, 10)
 	e, err = New(Config{
-		Queue: q, Lanes: lanes(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: testlog.New(t),
+		Queue: q, Targets: targetsOf(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: testlog.New(t),
 		Observe: func(a Attempt) { attempts <- a },
 	})
 	require.NoError(t, err)
-	e.lanes[0].now = clock
+	e.runners[0].now = clock
 	off.Store(int64(time.Until(before.Due) - 5*time.Minute))
 	works.Store(true)
 	require.NoError(t, e.Start(t.Context()))
@@ -335,7 +335,7 @@ func TestDownForOneMailbox(t *testing.T) {
 	q, _ := testQueue(t)
 	target := newDevices("")
 	target.answer = func(context.Context, string, int) Result { return Result{Reason: "status_503"} }
-	e := startLanes(t, q, nil, Lane{Name: "a", Target: target})
+	e := startTargets(t, q, nil, Target{Name: "a", Deliverer: target})
 	acceptMail(t, q, 7, 0, downAfter)
 	require.Eventually(t, func() bool { return e.Down("a") }, patience, time.Millisecond)
 	acceptMailAtOnce(t, q, 7, downAfter, 5000)

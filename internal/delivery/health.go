@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// maxHealth bounds of how many items a target remembers how they are, in
+	// maxHealth bounds the number of items whose health a target remembers, in
 	// each of two generations.
 	maxHealth = 32_768
 	// relapse is how long after a failure an item that works again is not yet
-	// taken for a healthy one.
+	// considered healthy.
 	relapse = 10 * time.Minute
 )
 
-// item is what can be ill alone: a destination, or a mailbox where a target has
-// no destinations.
+// item is what can fail alone: a destination, or a mailbox if the target has no
+// destinations.
 type item uint64
 
 var itemSeed = maphash.MakeSeed()
@@ -37,9 +37,9 @@ func itemOf(j *job) item {
 	}
 }
 
-// health remembers how the last attempts at the items of a target ended. An
-// item that fails while others work is ill: it says nothing about what it
-// shares with them, and a destination waits for a time of its own.
+// health remembers the results of the last attempts at the items of a target.
+// An item that fails while others work is failing: it says nothing about what
+// it shares with them, and a destination waits on its own schedule.
 //
 // It is kept in two generations, so that forgetting costs nothing.
 type health struct {
@@ -50,12 +50,12 @@ type health struct {
 // condition of one item. The zero value is that of an unknown one.
 type condition struct {
 	failures int       // in a row
-	failed   time.Time // the last time; zero if that is not remembered
-	due      time.Time // no attempt before; zero if it need not wait
-	works    bool      // it did at the last attempt
+	failed   time.Time // the last time, or zero
+	due      time.Time // no attempt before that, or zero
+	works    bool      // the last attempt succeeded
 }
 
-// outage is when a service was down the last time. What failed then is not to
+// outage is when a service was last down. Items that failed then are not to
 // blame.
 type outage struct{ from, to time.Time }
 
@@ -67,9 +67,9 @@ func (o outage) excuses(failed time.Time) bool {
 type class uint8
 
 const (
-	stranger class = iota // nothing, or that it worked after it failed
-	well                  // it works: a failure would be strong evidence against the service
-	ill                   // the last attempt failed, while others worked
+	unproven class = iota // nothing is known, or it worked after it failed
+	healthy               // it works; a failure would be strong evidence against the service
+	failing               // the last attempt failed, while others worked
 	classes
 )
 
@@ -77,15 +77,15 @@ func (c condition) class(last outage, now time.Time) class {
 	excused := c.failed.IsZero() || last.excuses(c.failed)
 	switch {
 	case c.failures > 0 && !excused:
-		return ill
+		return failing
 	case c.works && (excused || now.Sub(c.failed) > relapse):
-		return well
+		return healthy
 	default:
-		return stranger
+		return unproven
 	}
 }
 
-// wait is how long the item is left alone.
+// wait returns how long the item is left alone.
 func (c condition) wait(last outage, now time.Time) time.Duration {
 	if c.due.IsZero() || last.excuses(c.failed) {
 		return 0
@@ -110,8 +110,8 @@ func (h *health) find(i item) condition {
 	return h.old[i]
 }
 
-// note keeps how an attempt ended. after is how long the item is left alone
-// once it has failed downAfter times in a row, and in vain.
+// note stores the result of an attempt. An item that has failed downAfter times
+// in a row is left alone for a growing time.
 func (h *health) note(i item, r Result, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

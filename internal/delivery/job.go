@@ -12,16 +12,16 @@ import (
 
 // job is one notification on its way to one destination.
 type job struct {
-	record  *queue.Record
-	service string // see [Destination]; empty in a lane without destinations
-	nowhere error  // why its destinations are not known
-	from    *holding
+	record   *queue.Record
+	service  string // see [Destination]; empty for a target without destinations
+	routeErr error  // why its destinations are unknown
+	from     *batch
 
-	next *job // in the list the job is in
-	lost bool // it could not be settled
+	next    *job // in the list the job is in
+	unacked bool // it could not be acknowledged
 }
 
-// since is from when on max_age counts.
+// since returns when max_age starts to count.
 func (j *job) since() time.Time {
 	if !j.record.Replayed.IsZero() {
 		return j.record.Replayed
@@ -29,7 +29,7 @@ func (j *job) since() time.Time {
 	return j.record.Accepted
 }
 
-// jobID tells the jobs of a group apart.
+// jobID identifies a job of a group.
 type jobID struct {
 	notification notification.Identity
 	destination  string
@@ -37,7 +37,8 @@ type jobID struct {
 
 func (j *job) id() jobID { return jobID{j.record.ID, j.record.Destination} }
 
-// newerThan tells which of two jobs of one mailbox is of the later message.
+// newerThan reports whether j is of a later message than other, of the same
+// mailbox.
 func (j *job) newerThan(other *job) bool {
 	if j.record.UID != 0 && other.record.UID != 0 {
 		return j.record.UID > other.record.UID

@@ -23,7 +23,7 @@ func TestOrder(t *testing.T) {
 	q, _ := testQueue(t)
 	target := newDevices("")
 	target.answer = func(ctx context.Context, _ string, n int) Result { return slowly(ctx, n) }
-	startLanes(t, q, nil, Lane{Name: "a", Target: target})
+	startTargets(t, q, nil, Target{Name: "a", Deliverer: target})
 	const mailboxes, each = 20, 50
 	for i := range each {
 		for m := range mailboxes {
@@ -40,7 +40,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// What waits behind one that failed does not overtake it.
+// What waits behind a failed notification is not delivered before it.
 func TestOrderAfterFailure(t *testing.T) {
 	withSchedule(t, 100*time.Millisecond)
 	q, _ := testQueue(t)
@@ -56,7 +56,7 @@ func TestOrderAfterFailure(t *testing.T) {
 		return Result{Outcome: Delivered}
 	}
 	attempts := make(chan Attempt, 100)
-	startLanes(t, q, func(a Attempt) { attempts <- a }, Lane{Name: "a", Target: target})
+	startTargets(t, q, func(a Attempt) { attempts <- a }, Target{Name: "a", Deliverer: target})
 	acceptMail(t, q, 7, 1, 2)
 	<-attempting
 	acceptMail(t, q, 7, 2, 30)
@@ -86,7 +86,7 @@ func TestOrderOfDeadLetters(t *testing.T) {
 	for n := range each {
 		acceptMail(t, q, 7, n, n+1)
 	}
-	startLanes(t, q, nil, Lane{Name: "a", Target: target})
+	startTargets(t, q, nil, Target{Name: "a", Deliverer: target})
 	requireStats(t, q, map[string]queue.TargetStats{"a": {Dead: each}})
 	var got []int
 	for letter, err := range q.DeadLetters(t.Context(), queue.DeadLetterFilter{}) {
@@ -113,7 +113,7 @@ func TestOverflow(t *testing.T) {
 		}
 		return Result{Outcome: Delivered}
 	}
-	startLanes(t, q, nil, Lane{Name: "a", Target: target, Workers: 2})
+	startTargets(t, q, nil, Target{Name: "a", Deliverer: target, Workers: 2})
 	acceptMailAtOnce(t, q, 7, 0, 3000)
 	acceptMail(t, q, 8, 3000, 3100)
 	target.requireEach(t, "", 3000, 3100)
@@ -125,8 +125,8 @@ func TestOverflow(t *testing.T) {
 	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
 }
 
-// With a million waiting a lane takes no more than it may hold: the rest stays
-// where it is.
+// With a million waiting a target takes no more than it may hold: the rest
+// stays where it is.
 func TestBackPressure(t *testing.T) {
 	q, _ := testQueue(t)
 	start(t, q, map[string]*scripted{"a": newScripted(takes)}).Stop()
@@ -149,10 +149,10 @@ func TestBackPressure(t *testing.T) {
 			return Result{Reason: "timeout"}
 		}
 	}
-	e := startLanes(t, q, nil, Lane{Name: "a", Target: devices, Timeout: time.Minute})
-	held := func() int { return maxLaneMemory - e.lanes[0].holdings.free() }
-	require.Eventually(t, func() bool { return held() >= maxLaneMemory }, patience, time.Millisecond)
-	require.Less(t, held(), maxLaneMemory+maxTake*(8<<10+1<<10))
+	e := startTargets(t, q, nil, Target{Name: "a", Deliverer: devices, Timeout: time.Minute})
+	held := func() int { return maxTargetMemory - e.runners[0].inflight.free() }
+	require.Eventually(t, func() bool { return held() >= maxTargetMemory }, patience, time.Millisecond)
+	require.Less(t, held(), maxTargetMemory+maxTake*(8<<10+1<<10))
 	close(release)
 	devices.requireEach(t, "", 0, 1500)
 	requireStats(t, q, map[string]queue.TargetStats{"a": {}})
@@ -162,18 +162,18 @@ func TestBackPressure(t *testing.T) {
 // Shares of the common bounds.
 func TestShares(t *testing.T) {
 	q, _ := testQueue(t)
-	many := make([]Lane, 100)
+	many := make([]Target, 100)
 	for i := range many {
-		many[i] = Lane{Name: string(rune('a'+i/26)) + string(rune('a'+i%26)), Target: newScripted(takes)}
+		many[i] = Target{Name: string(rune('a'+i/26)) + string(rune('a'+i%26)), Deliverer: newScripted(takes)}
 	}
-	e, err := New(Config{Queue: q, Lanes: many, Logger: testlog.New(t)})
+	e, err := New(Config{Queue: q, Targets: many, Logger: testlog.New(t)})
 	require.NoError(t, err)
-	for _, l := range e.lanes {
+	for _, l := range e.runners {
 		require.Equal(t, maxAttempts/100, l.Workers)
-		require.Equal(t, maxMemory/100, l.holdings.limit)
+		require.Equal(t, maxMemory/100, l.inflight.limit)
 	}
-	e, err = New(Config{Queue: q, Lanes: many[:1], Logger: testlog.New(t)})
+	e, err = New(Config{Queue: q, Targets: many[:1], Logger: testlog.New(t)})
 	require.NoError(t, err)
-	require.Equal(t, DefaultWorkers, e.lanes[0].Workers)
-	require.Equal(t, maxLaneMemory, e.lanes[0].holdings.limit)
+	require.Equal(t, DefaultWorkers, e.runners[0].Workers)
+	require.Equal(t, maxTargetMemory, e.runners[0].inflight.limit)
 }

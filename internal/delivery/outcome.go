@@ -12,26 +12,26 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 )
 
-// Outcome is what one attempt to deliver ended with.
+// Outcome is the outcome of one attempt.
 type Outcome uint8
 
 // The outcomes, and what the engine does about them.
 const (
-	// TryAgain: a passing failure. The notification is parked for a later
+	// TryAgain: a temporary failure. The notification is parked for a later
 	// attempt. Unknown failures belong here, so it is the zero value.
 	TryAgain Outcome = iota
 	// Delivered: done.
 	Delivered
-	// Refused: this notification will never be taken. It becomes a dead
+	// Refused: this notification will never be accepted. It becomes a dead
 	// letter.
 	Refused
-	// Misconfigured: nothing will be taken until an operator changes
-	// something. The target pauses and says so; nothing is thrown away.
+	// Misconfigured: nothing will be accepted until an operator changes
+	// something. The target is paused and this is logged. Nothing is lost.
 	Misconfigured
-	// Gone: the destination does not exist any more, such as a device that
-	// unsubscribed. There is nothing left to do for it, and the target has
-	// seen to it that it is not asked again. For destinations within a target
-	// only (see [Lane.Destinations]).
+	// Gone: the destination no longer exists, such as a device that
+	// unsubscribed. There is nothing left to do for it, and the target must not
+	// return it again. For destinations within a target only (see
+	// [Target.Destinations]).
 	Gone
 )
 
@@ -51,19 +51,19 @@ func (o Outcome) String() string {
 	}
 }
 
-// Fault is what caused an attempt to fail. It decides who else has to wait: a
+// Fault is what caused an attempt to fail. It decides who else must wait: a
 // fault of one item must not pause what the item shares with others.
 type Fault uint8
 
 // The faults.
 const (
-	// FaultUnknown: nobody can tell, as with an answer 500. What the item
-	// shares with others counts as down when several different items fail in
-	// a row and none works in between. It is the zero value.
+	// FaultUnknown: the cause is unknown, as with a 500 response. What the item
+	// shares with others counts as down when several different items fail in a
+	// row and none works in between. It is the zero value.
 	FaultUnknown Fault = iota
-	// FaultOfItem: the destination or the notification alone is to blame,
-	// such as a device that another key belongs to. There was an answer, so
-	// everything that is shared works.
+	// FaultOfItem: the destination or the notification alone is to blame, such
+	// as a device that needs another key. There was an answer, so everything
+	// that is shared works.
 	FaultOfItem
 	// FaultOfService: what all items share is to blame, such as a server that
 	// refuses connections.
@@ -73,34 +73,34 @@ const (
 	FaultOfOurs
 )
 
-// ErrRefused is what a target that cannot name the destinations of a
-// notification, now or ever, says: it becomes a dead letter.
-var ErrRefused = errors.New("the notification will never be taken")
+// ErrRefused is the error of [Target.Destinations] if the destinations of a
+// notification can never be determined. The notification becomes a dead letter.
+var ErrRefused = errors.New("the notification will never be accepted")
 
-// Result is what a target answers for one attempt.
+// Result is the result of one attempt.
 type Result struct {
 	Outcome Outcome
 	// Reason is one of a bounded set of words, such as "timeout" or
 	// "status_503". It is a metric label.
 	Reason string
-	// Fault is what caused a failure. It means nothing after Delivered,
-	// Refused and Gone, which are answers about one item.
+	// Fault is what caused a failure. It is ignored after Delivered, Refused
+	// and Gone, which are answers about one item.
 	Fault Fault
-	// After is how long the receiver asked to wait; 0 if it did not.
+	// After is how long the receiver asked to wait, or 0.
 	After time.Duration
-	// Err tells an operator more. It holds nothing of the notification and
-	// no credentials. It is nil after Delivered.
+	// Err is the error for the operator. It must hold nothing of the
+	// notification and no credentials. It is nil after Delivered.
 	Err error
 }
 
-// answered tells whether there was an answer about one item: everything that it
-// shares with others works.
+// answered reports whether there was an answer about one item: everything that
+// it shares with others works.
 func (r Result) answered() bool {
 	return r.Outcome == Delivered || r.Outcome == Refused || r.Outcome == Gone || r.Fault == FaultOfItem
 }
 
-// ResultOfStatus sorts the status codes of HTTP receivers. A code that is not
-// listed below is a passing failure:
+// ResultOfStatus maps the status codes of HTTP receivers. A code that is not
+// listed below is a temporary failure:
 //
 //	2xx                 delivered
 //	401 403 407         misconfigured: the receiver does not accept us
@@ -111,8 +111,9 @@ func (r Result) answered() bool {
 //	1xx 3xx             misconfigured: redirects are not followed
 //	5xx                 try again
 //
-// Only 503 tells whose fault it is: any other may be an answer to one
-// notification, such as of a filter in front of the receiver.
+// Only 503 is known to be a fault of the service. Any other code may be an
+// answer to one notification, such as that of a filter in front of the
+// receiver.
 func ResultOfStatus(status int, header http.Header, now time.Time) Result {
 	r := Result{Reason: "status_" + strconv.Itoa(status)}
 	switch {
@@ -146,12 +147,12 @@ func ResultOfFailure(err error) Result {
 		r.Fault = FaultOfService
 	case "interrupted":
 		r.Fault = FaultOfOurs
-	default: // one notification may make a receiver hang or break off
+	default: // one notification may make a receiver hang or abort
 	}
 	return r
 }
 
-// retryAfter reads both forms of the field (RFC 9110, section 10.2.3).
+// retryAfter parses both forms of the field (RFC 9110, section 10.2.3).
 func retryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second

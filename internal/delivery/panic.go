@@ -18,52 +18,51 @@ const reasonPanic = "panic"
 
 var errPanic = errors.New("the target panicked")
 
-// What follows calls the target. A target may be anybody's code, and a mistake
-// in it must not end the process, and with it all the others: it is a passing
-// failure.
+// These functions call the target. A target may be anybody's code. A panic in
+// it must not end the process: it is a temporary failure.
 
-func (l *lane) callDeliver(ctx context.Context, r *queue.Record) (result Result) {
+func (r *runner) callDeliver(ctx context.Context, rec *queue.Record) (result Result) {
 	defer func() {
 		if p := recover(); p != nil {
-			l.panicked("Deliver", p)
+			r.panicked("Deliver", p)
 			result = Result{Reason: reasonPanic, Err: errPanic}
 		}
 	}()
-	return l.Target.Deliver(ctx, r)
+	return r.Deliverer.Deliver(ctx, rec)
 }
 
-// callWants takes for wanted what the target cannot tell anything about:
-// Deliver says what is wrong.
-func (l *lane) callWants(r *queue.Record) (wants bool) {
-	if l.Wants == nil {
+// callWants treats a notification as wanted if Wants panics: Deliver then shows
+// what is wrong.
+func (r *runner) callWants(rec *queue.Record) (wants bool) {
+	if r.Wants == nil {
 		return true
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			l.panicked("Wants", p)
+			r.panicked("Wants", p)
 			wants = true
 		}
 	}()
-	return l.Wants(r)
+	return r.Wants(rec)
 }
 
-func (l *lane) callDestinations(ctx context.Context, r *queue.Record) (all []Destination, err error) {
+func (r *runner) callDestinations(ctx context.Context, rec *queue.Record) (all []Destination, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			l.panicked("Destinations", p)
+			r.panicked("Destinations", p)
 			all, err = nil, errPanic
 		}
 	}()
-	return l.Destinations(ctx, r)
+	return r.Destinations(ctx, rec)
 }
 
-// panicked says where. What a panic says may hold anything, also of a mail:
-// only what the runtime itself says is told.
-func (l *lane) panicked(in string, p any) {
+// panicked logs a panic. Its value may hold anything, including parts of a
+// mail, so only errors of the runtime are logged.
+func (r *runner) panicked(in string, p any) {
 	what := fmt.Sprintf("%T", p)
 	if err, ok := p.(runtime.Error); ok {
 		what = err.Error()
 	}
-	l.log.Error("the target panicked, which is a mistake in it: the notification will be attempted again",
+	r.log.Error("the target panicked, which is a bug in it: the notification will be attempted again",
 		"in", in, "panic", what, "stack", string(debug.Stack()))
 }

@@ -54,7 +54,7 @@ func TestTargetPanics(t *testing.T) {
 	reasons := make(chan string, 1000)
 	start(t, q, map[string]*scripted{"works": works}, func(cfg *Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		cfg.Lanes = append(cfg.Lanes, panicking.lane())
+		cfg.Targets = append(cfg.Targets, panicking.target())
 		cfg.Observe = func(a Attempt) {
 			if a.Target == "devices" && a.Result.Outcome != Delivered {
 				reasons <- a.Result.Reason
@@ -80,22 +80,22 @@ func TestTargetPanicsBeforeAttempts(t *testing.T) {
 	q, _ := testQueue(t)
 	var panics atomic.Int64
 	d := newDevices("phone@a")
-	lane := d.lane()
-	lane.Wants = func(*queue.Record) bool { panics.Add(1); panic("wants") }
-	destinations := lane.Destinations
+	target := d.target()
+	target.Wants = func(*queue.Record) bool { panics.Add(1); panic("wants") }
+	destinations := target.Destinations
 	var works atomic.Bool
-	lane.Destinations = func(ctx context.Context, r *queue.Record) ([]Destination, error) {
+	target.Destinations = func(ctx context.Context, r *queue.Record) ([]Destination, error) {
 		if !works.Load() {
 			panic("destinations")
 		}
 		return destinations(ctx, r)
 	}
 	failed := make(chan Attempt, 1000)
-	startLanes(t, q, func(a Attempt) {
+	startTargets(t, q, func(a Attempt) {
 		if a.Result.Outcome != Delivered {
 			failed <- a
 		}
-	}, lane)
+	}, target)
 	accept(t, q, 0, 1)
 	a := <-failed
 	require.Equal(t, reasonDestinations, a.Result.Reason)

@@ -16,44 +16,44 @@ import (
 // maxTake is how many groups are taken from the queue at once.
 const maxTake = 64
 
-// maxPostpone bounds how long the queue keeps a parked group for itself; a
-// clock that jumped forward then costs no more than this.
+// maxPostpone bounds how long a parked group is postponed, and thus what a
+// clock that jumped forward costs.
 var maxPostpone = time.Minute
 
 // read turns the groups of a reader into jobs until ctx ends.
-func (l *lane) read(ctx context.Context, reader *queue.Reader) {
+func (r *runner) read(ctx context.Context, reader *queue.Reader) {
 	defer reader.Close()
 	typical := 0 // bytes of a group
-	crowd := &crowd{lane: l, reader: reader}
-	for l.awaitRoom(ctx) {
-		most := min(max(l.holdings.free()/max(typical, 1), 1), maxTake)
-		if l.gate.isDown() {
+	compactor := &compactor{runner: r, reader: reader}
+	for r.awaitCapacity(ctx) {
+		most := min(max(r.inflight.free()/max(typical, 1), 1), maxTake)
+		if r.breaker.isDown() {
 			most = 1
 		}
 		groups, err := reader.Take(ctx, most)
 		if err != nil {
-			l.pause(ctx, err)
+			r.pause(ctx, err)
 			continue
 		}
 		size, taken := 0, len(groups)
-		for _, g := range crowd.thinOut(ctx, groups) {
+		for _, g := range compactor.compact(ctx, groups) {
 			if ctx.Err() != nil {
 				_ = g.Return()
 				continue
 			}
-			size += l.dispatch(ctx, g)
+			size += r.dispatch(ctx, g)
 		}
 		typical = max(size/taken, typical/2)
 	}
 }
 
-// awaitRoom waits until more may be taken from the queue. While the target is
-// down that is as much as finds something that is known to work for the single
-// attempts: the rest stays where it is.
-func (l *lane) awaitRoom(ctx context.Context) bool {
+// awaitCapacity waits until more may be taken from the queue. While the target
+// is down, only as much is taken as is needed for probes and trials. The rest
+// stays in the queue.
+func (r *runner) awaitCapacity(ctx context.Context) bool {
 	for {
-		room := l.holdings.wait()
-		if l.holdings.free() > 0 && (!l.gate.isDown() || l.holdings.count() < l.Workers/2) {
+		room := r.inflight.wait()
+		if r.inflight.free() > 0 && (!r.breaker.isDown() || r.inflight.count() < r.Workers/2) {
 			return ctx.Err() == nil
 		}
 		select {
@@ -64,126 +64,126 @@ func (l *lane) awaitRoom(ctx context.Context) bool {
 	}
 }
 
-// pause waits a moment after the queue had nothing or failed.
-func (l *lane) pause(ctx context.Context, err error) {
+// pause waits a moment after the queue failed.
+func (r *runner) pause(ctx context.Context, err error) {
 	if errors.Is(err, queue.ErrNoMore) || ctx.Err() != nil {
 		return
 	}
-	l.log.Debug("cannot read the queue", "error", err)
+	r.log.Debug("cannot read the queue", "error", err)
 	select {
 	case <-ctx.Done():
-	case <-time.After(breath):
+	case <-time.After(queueRetryDelay):
 	}
 }
 
-// dispatch makes jobs of a group. It returns its size in bytes.
-func (l *lane) dispatch(ctx context.Context, g *queue.Group) int {
-	if wait := l.untilDue(g.Due); g.WasParked && wait > 0 && !l.recovery.due(g) {
-		if overtaken := l.late.putsOff(g); overtaken != nil {
-			l.coalescedLate(g, overtaken)
+// dispatch turns a group into jobs. It returns its size in bytes.
+func (r *runner) dispatch(ctx context.Context, g *queue.Group) int {
+	if wait := r.untilDue(g.Due); g.WasParked && wait > 0 && !r.recovery.due(g) {
+		if superseded := r.superseded.postponed(g); superseded != nil {
+			r.coalesceParked(g, superseded)
 			return 0
 		}
-		l.postpone(g, wait)
-		if l.recovery.putOff(g) {
+		r.postpone(g, wait)
+		if r.recovery.postponed(g) {
 			_ = g.Return()
 		}
 		return 0
 	}
 	if g.WasParked {
-		l.recovery.taken(g)
+		r.recovery.taken(g)
 	}
-	h := &holding{group: g, id: groupID{g.WasParked, g.Sequence}}
+	h := &batch{group: g, id: groupID{g.WasParked, g.Sequence}}
 	var held bool
-	if h.ended, held = l.holdings.comesAgain(h.id); held {
+	if h.ended, held = r.inflight.redelivered(h.id); held {
 		return 0
 	}
-	l.fanOut(ctx, g, h)
+	r.fanOut(ctx, g, h)
 	if len(h.jobs) == 0 {
 		if err := g.Settle(); err != nil {
-			l.log.Debug("an acknowledgement was lost", "error", err)
+			r.log.Debug("an acknowledgement was lost", "error", err)
 		}
 		return 0
 	}
-	if in := l.mustWait(h); g.WasParked && in.wait > 0 {
-		l.postpone(g, in.wait)
+	if in := r.mustWait(h); g.WasParked && in.wait > 0 {
+		r.postpone(g, in.wait)
 		if in.waitsFor != "" {
-			l.recovery.blocked(in.waitsFor, g)
+			r.recovery.blocked(in.waitsFor, g)
 		}
 		return 0
 	}
-	size := h.size // of what may have ended when this function does
-	l.holdings.hold(h)
-	l.enqueue(h)
+	size := h.size // before it may end
+	r.inflight.add(h)
+	r.enqueue(h)
 	return size
 }
 
-// untilDue is how long something is not due. If that is longer than anything
-// is put off, the clock was set back, and it is due.
-func (l *lane) untilDue(due time.Time) time.Duration {
-	wait := due.Sub(l.now())
+// untilDue returns the time until due. If that is longer than any delay, the
+// clock was set back, and it is due now.
+func (r *runner) untilDue(due time.Time) time.Duration {
+	wait := due.Sub(r.now())
 	if wait > 2*schedule[len(schedule)-1]+time.Minute {
 		return 0
 	}
 	return wait
 }
 
-func (l *lane) postpone(g *queue.Group, wait time.Duration) {
+func (r *runner) postpone(g *queue.Group, wait time.Duration) {
 	if err := g.Postpone(min(wait, maxPostpone)); err != nil {
-		l.log.Debug("cannot postpone parked notifications: they come again by themselves", "error", err)
+		r.log.Debug("cannot postpone parked notifications; the queue delivers them again later", "error", err)
 	}
 }
 
-// fanOut makes the jobs of h: one for each destination of each record that the
-// target wants.
-func (l *lane) fanOut(ctx context.Context, g *queue.Group, h *holding) {
+// fanOut makes the jobs of a batch: one for each destination of each record
+// that the target wants.
+func (r *runner) fanOut(ctx context.Context, g *queue.Group, h *batch) {
 	h.jobs = make([]job, 0, len(g.Records))
 	for i := range g.Records {
 		j := job{record: &g.Records[i], from: h}
-		if !l.callWants(j.record) {
-			l.tell(&j, Attempt{Skipped: true})
+		if !r.callWants(j.record) {
+			r.report(&j, Attempt{Skipped: true})
 			continue
 		}
-		if l.Destinations == nil {
+		if r.Destinations == nil {
 			h.add(j)
 			continue
 		}
-		all, err := l.callDestinations(ctx, j.record)
+		all, err := r.callDestinations(ctx, j.record)
 		if err != nil {
-			j.nowhere = err
+			j.routeErr = err
 			h.add(j)
 			continue
 		}
 		if only := j.record.Destination; only != "" {
 			at := slices.IndexFunc(all, func(d Destination) bool { return d.Key == only })
 			if at < 0 {
-				l.tell(&j, Attempt{Result: Result{Outcome: Gone, Reason: "gone"}})
+				r.report(&j, Attempt{Result: Result{Outcome: Gone, Reason: "gone"}})
 				continue
 			}
 			all = all[at : at+1]
 		}
 		if len(all) == 0 {
-			l.tell(&j, Attempt{Skipped: true})
+			r.report(&j, Attempt{Skipped: true})
 			continue
 		}
 		for _, d := range all {
-			r := *j.record
-			r.Destination = d.Key
-			j.record, j.service = &r, cmp.Or(d.Service, d.Key)
+			rec := *j.record
+			rec.Destination = d.Key
+			j.record, j.service = &rec, cmp.Or(d.Service, d.Key)
 			h.add(j)
 		}
 	}
 }
 
-// mustWait is what all jobs of h have to wait for at least; nothing if one can
-// be attempted.
-func (l *lane) mustWait(h *holding) (least obstacle) {
+// mustWait returns what all jobs of a batch must wait for at least, or nothing
+// if one can be attempted.
+func (r *runner) mustWait(h *batch) (least obstacle) {
 	for i := range h.jobs {
 		j := &h.jobs[i]
-		in := l.obstacle(j)
-		if l.line.full(j) && in.wait < overflowWait {
+		in := r.obstacle(j)
+		if r.dispatcher.full(j) && in.wait < overflowWait {
 			in = obstacle{wait: overflowWait}
 		}
-		if in.wait == 0 || l.expired(j) {
+		if in.wait == 0 || r.expired(j) {
 			return obstacle{}
 		}
 		if least.wait == 0 || in.wait < least.wait {
@@ -193,49 +193,49 @@ func (l *lane) mustWait(h *holding) (least obstacle) {
 	return least
 }
 
-// obstacle is what the next attempt for j has to wait for, if it is sure that
-// it would be in vain.
-func (l *lane) obstacle(j *job) obstacle {
+// obstacle returns what the next attempt for j must wait for, if it would
+// certainly fail.
+func (r *runner) obstacle(j *job) obstacle {
 	if j.service == "" {
 		return obstacle{}
 	}
-	return l.services.obstacle(j, l.now())
+	return r.services.obstacle(j, r.now())
 }
 
-// enqueue lets the jobs of h wait for a worker. Those that nobody will come
-// for soon are parked, together.
-func (l *lane) enqueue(h *holding) {
+// enqueue adds the jobs of a batch to the dispatcher. Those that cannot be
+// attempted soon are parked together.
+func (r *runner) enqueue(h *batch) {
 	var overflow []*job
 	down := make(map[string][]*job) // by what they wait for
 	var obstacles []obstacle
 	for i := range h.jobs {
 		j := &h.jobs[i]
-		if j.nowhere != nil {
+		if j.routeErr != nil {
 			j.record.Attempts++
-			if errors.Is(j.nowhere, ErrRefused) {
-				l.giveUp(j, Result{Outcome: Refused, Reason: reasonDestinations, Err: j.nowhere}, 0)
+			if errors.Is(j.routeErr, ErrRefused) {
+				r.deadLetterUndispatched(j, Result{Outcome: Refused, Reason: reasonDestinations, Err: j.routeErr}, 0)
 				continue
 			}
-			l.failed(j, Result{Reason: reasonDestinations, Err: j.nowhere}, 0, "")
+			r.failed(j, Result{Reason: reasonDestinations, Err: j.routeErr}, 0, "")
 			continue
 		}
-		if in := l.obstacle(j); in.wait > 0 && !l.expired(j) {
+		if in := r.obstacle(j); in.wait > 0 && !r.expired(j) {
 			if down[in.waitsFor] == nil {
 				obstacles = append(obstacles, in)
 			}
 			down[in.waitsFor] = append(down[in.waitsFor], j)
 			continue
 		}
-		instead, full := l.line.add(j)
+		instead, full := r.dispatcher.add(j)
 		switch {
 		case full:
 			overflow = append(overflow, j)
 		case instead != nil:
-			l.coalesced(instead)
+			r.coalesce(instead)
 		}
 	}
-	l.park(overflow, queue.Parked{Due: l.now().Add(overflowWait), Reason: reasonOverflow})
+	r.park(overflow, queue.Parked{Due: r.now().Add(overflowWait), Reason: reasonOverflow})
 	for _, in := range obstacles {
-		l.parkBehind(down[in.waitsFor], in)
+		r.parkUntil(down[in.waitsFor], in)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// outageOf is a target that is down until it is told to work.
+// outageOf is a target that is down until works is true.
 func outageOf(works *atomic.Bool, r Result) *people {
 	return newPeople(func(string, int) Result {
 		if works.Load() {
@@ -39,16 +39,16 @@ func TestBackAtOnce(t *testing.T) {
 				const mailboxes = 20
 				var works atomic.Bool
 				p := outageOf(&works, down)
-				lane := Lane{Name: "a", Target: p}
+				target := Target{Name: "a", Deliverer: p}
 				item := func(m int) string { return fmt.Sprint("mailbox ", m) }
 				if c.devices {
-					lane.Destinations = p.destinations
+					target.Destinations = p.destinations
 					for m := 1; m <= mailboxes+1; m++ {
 						p.devices[notification.Mailbox(m)] = []string{item(m)}
 					}
 				}
 				q, cfg := testQueue(t)
-				e := startLanes(t, q, nil, lane)
+				e := startTargets(t, q, nil, target)
 				for m := 1; m <= mailboxes; m++ {
 					acceptMail(t, q, notification.Mailbox(m), m, m+1)
 					time.Sleep(time.Second)
@@ -58,7 +58,7 @@ func TestBackAtOnce(t *testing.T) {
 					e.Stop()
 					require.NoError(t, q.Close())
 					q = openQueue(t, cfg)
-					e = startLanes(t, q, nil, lane)
+					e = startTargets(t, q, nil, target)
 					time.Sleep(time.Minute) // of what is parked everything has been seen
 				}
 				p.mu.Lock()
@@ -81,7 +81,7 @@ func TestBackAtOnce(t *testing.T) {
 					}
 				}
 				require.Less(t, last.Sub(first), returnWithin+time.Second, "soon after each other")
-				if c.devices { // what a target waits with is bounded by its workers
+				if c.devices { // waitsFor a target waits with is bounded by its workers
 					require.Greater(t, last.Sub(first), returnGap, "but not all at once")
 				}
 				p.mu.Lock()
@@ -112,7 +112,7 @@ func TestOwnFaultWaitsItsTime(t *testing.T) {
 			}
 		})
 		q, _ := testQueue(t)
-		e := startLanes(t, q, nil, Lane{Name: "a", Target: p})
+		e := startTargets(t, q, nil, Target{Name: "a", Deliverer: p})
 		acceptMail(t, q, 1, 1, 2)
 		for n := 2; n < 20; n++ {
 			time.Sleep(10 * time.Second)
@@ -132,7 +132,7 @@ func TestRecoveryDue(t *testing.T) {
 	r, now := newRecovery(), time.Now()
 	g := &queue.Group{Sequence: 7}
 	require.False(t, r.due(g))
-	require.False(t, r.putOff(g), "it waits for nothing but its time")
+	require.False(t, r.postponed(g), "it waits for nothing but its time")
 	g.WaitsFor, g.At = forTarget, now
 	require.False(t, r.due(g))
 	r.works("service a", true, now.Add(time.Second))
@@ -141,6 +141,6 @@ func TestRecoveryDue(t *testing.T) {
 	require.False(t, r.due(g), "it failed after that")
 	r.works(forTarget, true, now.Add(time.Second))
 	require.True(t, r.due(g))
-	require.True(t, r.putOff(g))
-	require.Empty(t, r.what)
+	require.True(t, r.postponed(g))
+	require.Empty(t, r.waitsFor)
 }

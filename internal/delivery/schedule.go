@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// schedule is how long to wait after the first, second, … failed attempt for
-// one notification. The last step repeats.
+// schedule is the wait after the first, second, … failed attempt for one
+// notification. The last step repeats.
 var schedule = []time.Duration{
 	5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour,
 }
@@ -18,8 +18,9 @@ func step(attempts int) time.Duration {
 	return schedule[min(max(attempts, 1), len(schedule))-1]
 }
 
-// nextAttempt is how long to wait after the given number of failed attempts.
-// What the receiver asked for is honoured between 1 s and the next two steps.
+// nextAttempt returns the wait after the given number of failed attempts. What
+// the receiver asked for is honored between 1 s and the sum of this step and
+// the next.
 func nextAttempt(attempts int, asked time.Duration) time.Duration {
 	if asked > 0 {
 		return min(max(asked, time.Second), step(attempts)+step(attempts+1))

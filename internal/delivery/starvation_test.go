@@ -112,10 +112,10 @@ type mail struct {
 
 // requirePrompt delivers mails, and requires that each comes to those who are
 // well within a second.
-func requirePrompt(t *testing.T, p *people, lane Lane, mails []mail, well func(notification.Mailbox) []string) {
+func requirePrompt(t *testing.T, p *people, target Target, mails []mail, well func(notification.Mailbox) []string) {
 	t.Helper()
 	q, _ := testQueue(t)
-	e := startLanes(t, q, nil, lane)
+	e := startTargets(t, q, nil, target)
 	sent := make([]time.Time, len(mails))
 	for n, m := range mails {
 		time.Sleep(m.before)
@@ -144,7 +144,7 @@ func requirePrompt(t *testing.T, p *people, lane Lane, mails []mail, well func(n
 // Somebody has devices that can never be served; the others at the same push
 // service get their mail at once, whatever the ill ones answer and however many
 // they are.
-func TestIllDevicesHoldUpNobody(t *testing.T) {
+func TestFailingDevicesHoldUpNobody(t *testing.T) {
 	type row struct{ devices, oneIn int }
 	all, few := []row{{1, 10}, {3, 10}, {4, 2}, {6, 5}, {20, 10}}, []row{{4, 2}, {20, 10}}
 	for name, c := range map[string]struct {
@@ -181,8 +181,8 @@ func TestIllDevicesHoldUpNobody(t *testing.T) {
 						}
 						mails = append(mails, m)
 					}
-					lane := Lane{Name: "devices", Target: p, Destinations: p.destinations}
-					requirePrompt(t, p, lane, mails, func(m notification.Mailbox) []string {
+					target := Target{Name: "devices", Deliverer: p, Destinations: p.destinations}
+					requirePrompt(t, p, target, mails, func(m notification.Mailbox) []string {
 						if m == 1 {
 							return nil
 						}
@@ -240,14 +240,14 @@ func TestWhateverOthersAnswer(t *testing.T) {
 						}
 						return scripts[n-1][attempt%len(scripts[n-1])]
 					})
-					lane := Lane{Name: "a", Target: p}
+					target := Target{Name: "a", Deliverer: p}
 					if devices {
-						lane.Destinations = p.destinations
+						target.Destinations = p.destinations
 						for _, m := range mails {
 							p.devices[m.to] = []string{fmt.Sprint("mailbox ", m.to)}
 						}
 					}
-					requirePrompt(t, p, lane, mails, func(m notification.Mailbox) []string {
+					requirePrompt(t, p, target, mails, func(m notification.Mailbox) []string {
 						if m < 1000 {
 							return nil
 						}

@@ -111,9 +111,9 @@ func openQueue(t *testing.T, cfg queue.Config) *queue.Queue {
 	return q
 }
 
-func lanes(targets map[string]*scripted) (all []Lane) {
+func targetsOf(targets map[string]*scripted) (all []Target) {
 	for _, name := range slices.Sorted(maps.Keys(targets)) {
-		all = append(all, Lane{Name: name, Target: targets[name], Timeout: patience})
+		all = append(all, Target{Name: name, Deliverer: targets[name], Timeout: patience})
 	}
 	return all
 }
@@ -121,7 +121,7 @@ func lanes(targets map[string]*scripted) (all []Lane) {
 // start begins to deliver; change may alter the configuration.
 func start(t *testing.T, q *queue.Queue, targets map[string]*scripted, change ...func(*Config)) *Engine {
 	t.Helper()
-	cfg := Config{Queue: q, Lanes: lanes(targets), MaxAge: time.Hour, Logger: testlog.New(t)}
+	cfg := Config{Queue: q, Targets: targetsOf(targets), MaxAge: time.Hour, Logger: testlog.New(t)}
 	for _, f := range change {
 		f(&cfg)
 	}

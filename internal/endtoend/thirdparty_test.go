@@ -38,7 +38,7 @@ func (p *pigeon) UnmarshalCaddyfile(d *tokens.Dispenser) error {
 	return nil
 }
 
-func (p *pigeon) Lane() caddymodule.Lane { return caddymodule.Lane{Name: p.Name, Target: p} }
+func (p *pigeon) Lane() caddymodule.Lane { return caddymodule.Lane{Name: p.Name, Deliverer: p} }
 
 func (p *pigeon) Deliver(_ context.Context, r *caddymodule.Record) caddymodule.Result {
 	landed <- string(r.Body)

@@ -30,7 +30,7 @@ type Kit struct {
 	// New makes a target that delivers to url, http or https, and trusts ca to
 	// sign the receiver's certificate; nil means the authorities of the
 	// system. Whatever it opens ends with the test.
-	New func(t *testing.T, url string, ca *x509.Certificate) delivery.Target
+	New func(t *testing.T, url string, ca *x509.Certificate) delivery.Deliverer
 	// Outcomes are those in which the target differs from what holds for
 	// HTTP receivers in general, by status code.
 	Outcomes map[int]delivery.Outcome
@@ -71,7 +71,7 @@ func Run(t *testing.T, kit Kit) {
 
 // attempt makes one attempt that ctx bounds, and looks at what holds for the
 // results of all of them.
-func (kit Kit) attempt(t *testing.T, ctx context.Context, target delivery.Target) delivery.Result {
+func (kit Kit) attempt(t *testing.T, ctx context.Context, target delivery.Deliverer) delivery.Result {
 	t.Helper()
 	done := make(chan delivery.Result, 1)
 	record := Record()

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	targettest.Run(t, targettest.Kit{
-		New: func(t *testing.T, url string, ca *x509.Certificate) delivery.Target {
+		New: func(t *testing.T, url string, ca *x509.Certificate) delivery.Deliverer {
 			trust := new(tls.Config)
 			if ca != nil {
 				trust.RootCAs = x509.NewCertPool()

@@ -22,7 +22,7 @@ import (
 func TestConformance(t *testing.T) {
 	w := newWorld(t)
 	targettest.Run(t, targettest.Kit{
-		New: func(t *testing.T, endpoint string, ca *x509.Certificate) delivery.Target {
+		New: func(t *testing.T, endpoint string, ca *x509.Certificate) delivery.Deliverer {
 			u, err := url.Parse(endpoint)
 			require.NoError(t, err)
 			policy, err := outbound.NewPolicy(u.Scheme + "://" + u.Host)

@@ -18,7 +18,7 @@ import (
 // More are parked than the store gives out, and none of them is due: one that
 // is due does not wait for them. None is lost, none is attempted before it is
 // due, and each keeps its number of attempts.
-func TestCrowd(t *testing.T) {
+func TestCompaction(t *testing.T) {
 	const parked = 11_000
 	withSchedule(t, time.Hour)
 	_, cfg := testQueue(t)
@@ -48,13 +48,13 @@ func TestCrowd(t *testing.T) {
 	// All of them are due, by another clock.
 	attempts := make([]int, parked)
 	var mu sync.Mutex
-	e, err := New(Config{Queue: q, Lanes: lanes(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: cfg.Logger, Observe: func(a Attempt) {
+	e, err := New(Config{Queue: q, Targets: targetsOf(map[string]*scripted{"a": target}), MaxAge: 24 * time.Hour, Logger: cfg.Logger, Observe: func(a Attempt) {
 		mu.Lock()
 		defer mu.Unlock()
 		attempts[number(a.ID)] = a.Attempts
 	}})
 	require.NoError(t, err)
-	e.lanes[0].now = func() time.Time { return time.Now().Add(90 * time.Minute) }
+	e.runners[0].now = func() time.Time { return time.Now().Add(90 * time.Minute) }
 	require.NoError(t, e.Start(t.Context()))
 	t.Cleanup(e.Stop)
 	target.requireEach(t, 0, parked+1)

@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func inBubble(t *testing.T, test func(t *testing.T, g *gate)) {
+func inBubble(t *testing.T, test func(t *testing.T, g *targetBreaker)) {
 	t.Helper()
 	old := probes
 	probes = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
 	t.Cleanup(func() { probes = old })
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(newHealth())
-		sicken(g)
+		g := newTargetBreaker(newHealth())
+		makeFailing(g)
 		test(t, g)
 	})
 }
@@ -27,25 +27,25 @@ func inBubble(t *testing.T, test func(t *testing.T, g *gate)) {
 // sick is an item that the gate lets pass only when it lets everything pass.
 const sick = item(1)
 
-// sicken makes it so, after an outage of everybody as well.
-func sicken(g *gate) {
+// makeFailing makes it so, after an outage of everybody as well.
+func makeFailing(g *targetBreaker) {
 	g.health.note(sick, Result{}, time.Now().Add(1))
 }
 
 // attempt passes the gate, and says how long that took.
-func attempt(t *testing.T, g *gate, o Outcome) (probe bool, waited time.Duration, change transition) {
+func attempt(t *testing.T, g *targetBreaker, o Outcome) (probe bool, waited time.Duration, change transition) {
 	t.Helper()
 	start, i := time.Now(), sick
-	p, err := g.enter(t.Context(), i)
+	p, err := g.wait(t.Context(), i)
 	require.NoError(t, err)
 	waited = time.Since(start)
-	change, _, _ = g.leave(p, i, Result{Outcome: o, Fault: FaultOfService})
+	change, _, _ = g.done(p, i, Result{Outcome: o, Fault: FaultOfService})
 	return p == passProbe, waited, change
 }
 
-func bringDown(t *testing.T, g *gate) {
+func bringDown(t *testing.T, g *targetBreaker) {
 	t.Helper()
-	sicken(g)
+	makeFailing(g)
 	for i := range downAfter {
 		require.False(t, g.isDown())
 		probe, waited, change := attempt(t, g, TryAgain)
@@ -61,8 +61,8 @@ func requireWaited(t *testing.T, want, got time.Duration) {
 	require.InDelta(t, want, got, float64(want)*0.2+float64(time.Microsecond))
 }
 
-func TestGateOpen(t *testing.T) {
-	inBubble(t, func(t *testing.T, g *gate) {
+func TestBreakerClosed(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		for range 10 { // never three in a row
 			for _, o := range []Outcome{TryAgain, TryAgain, Delivered, TryAgain, TryAgain, Refused} {
 				probe, waited, change := attempt(t, g, o)
@@ -75,8 +75,8 @@ func TestGateOpen(t *testing.T) {
 	})
 }
 
-func TestGateDistancesGrow(t *testing.T) {
-	inBubble(t, func(t *testing.T, g *gate) {
+func TestBreakerIntervalsGrow(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		for range 2 { // and start anew after the target was back
 			bringDown(t, g)
 			down := time.Now()
@@ -87,9 +87,9 @@ func TestGateDistancesGrow(t *testing.T) {
 				require.Equal(t, unchanged, change)
 				require.True(t, g.isDown())
 			}
-			probe, err := g.enter(t.Context(), sick)
+			probe, err := g.wait(t.Context(), sick)
 			require.NoError(t, err)
-			change, lasted, _ := g.leave(probe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
+			change, lasted, _ := g.done(probe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
 			require.Equal(t, cameBack, change)
 			require.Equal(t, time.Since(down), lasted)
 			require.False(t, g.isDown())
@@ -98,16 +98,16 @@ func TestGateDistancesGrow(t *testing.T) {
 }
 
 // A receiver that refuses a single notification is there.
-func TestGateRefusedIsAnAnswer(t *testing.T) {
-	inBubble(t, func(t *testing.T, g *gate) {
+func TestBreakerRefusedIsAnAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		bringDown(t, g)
 		_, _, change := attempt(t, g, Refused)
 		require.Equal(t, cameBack, change)
 	})
 }
 
-func TestGateMisconfiguredClosesAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, g *gate) {
+func TestBreakerMisconfiguredOpensAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		_, _, change := attempt(t, g, Misconfigured)
 		require.Equal(t, wentDown, change)
 		probe, waited, change := attempt(t, g, Misconfigured)
@@ -122,13 +122,13 @@ func TestGateMisconfiguredClosesAtOnce(t *testing.T) {
 
 // While a target is down one attempt is made at a time, whoever waits; when it
 // is back everybody goes.
-func TestGateSingleProbe(t *testing.T) {
-	inBubble(t, func(t *testing.T, g *gate) {
+func TestBreakerSingleProbe(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		bringDown(t, g)
 		entered := make(chan pass, 20)
 		for range cap(entered) {
 			go func() {
-				probe, err := g.enter(t.Context(), sick)
+				probe, err := g.wait(t.Context(), sick)
 				if err == nil {
 					entered <- probe
 				}
@@ -139,12 +139,12 @@ func TestGateSingleProbe(t *testing.T) {
 			time.Sleep(time.Minute) // the attempt takes its time
 			synctest.Wait()
 			require.Empty(t, entered)
-			g.leave(passProbe, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
+			g.done(passProbe, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
 			synctest.Wait()
 			require.Empty(t, entered, "not at once")
 		}
 		require.Equal(t, passProbe, <-entered)
-		g.leave(passProbe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
+		g.done(passProbe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
 		synctest.Wait()
 		require.Len(t, entered, cap(entered)-4)
 		for range cap(entered) - 4 {
@@ -154,33 +154,33 @@ func TestGateSingleProbe(t *testing.T) {
 }
 
 // Attempts that were under way when the target went down end while it is down.
-func TestGateStragglers(t *testing.T) {
-	inBubble(t, func(t *testing.T, g *gate) {
+func TestBreakerStragglers(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		for range 5 {
-			_, err := g.enter(t.Context(), sick)
+			_, err := g.wait(t.Context(), sick)
 			require.NoError(t, err)
 		}
 		bringDown(t, g)
 		time.Sleep(900 * time.Millisecond)
 		for range 3 { // failures are no news, and put nothing off
-			change, _, _ := g.leave(passFree, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
+			change, _, _ := g.done(passFree, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
 			require.Equal(t, unchanged, change)
 		}
-		change, _, _ := g.leave(passFree, sick, Result{Outcome: Misconfigured, Fault: FaultOfService})
+		change, _, _ := g.done(passFree, sick, Result{Outcome: Misconfigured, Fault: FaultOfService})
 		require.Equal(t, unchanged, change)
 		start := time.Now()
-		probe, err := g.enter(t.Context(), sick)
+		probe, err := g.wait(t.Context(), sick)
 		require.NoError(t, err)
 		require.Equal(t, passProbe, probe)
 		require.LessOrEqual(t, time.Since(start), 300*time.Millisecond)
 
 		// A success is: the target works, although a probe is still out.
-		change, _, _ = g.leave(passFree, sick, Result{Outcome: Delivered, Fault: FaultOfService})
+		change, _, _ = g.done(passFree, sick, Result{Outcome: Delivered, Fault: FaultOfService})
 		require.Equal(t, cameBack, change)
 		free, waited, _ := attempt(t, g, Delivered)
 		require.False(t, free)
 		require.Zero(t, waited)
-		change, _, _ = g.leave(probe, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
+		change, _, _ = g.done(probe, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
 		require.Equal(t, unchanged, change)
 		require.False(t, g.isDown(), "one failure is the fault of one notification")
 
@@ -197,56 +197,56 @@ func TestGateStragglers(t *testing.T) {
 }
 
 // A probe that ends nothing lets the next one go at once.
-func TestGateAbandon(t *testing.T) {
-	inBubble(t, func(t *testing.T, g *gate) {
-		g.abandon(passFree)
+func TestBreakerCancel(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *targetBreaker) {
+		g.cancel(passFree)
 		bringDown(t, g)
-		probe, err := g.enter(t.Context(), sick)
+		probe, err := g.wait(t.Context(), sick)
 		require.NoError(t, err)
 		require.Equal(t, passProbe, probe)
 		next := make(chan pass)
 		go func() {
-			probe, _ := g.enter(t.Context(), sick)
+			probe, _ := g.wait(t.Context(), sick)
 			next <- probe
 		}()
 		synctest.Wait()
 		start := time.Now()
-		g.abandon(probe)
+		g.cancel(probe)
 		require.Equal(t, passProbe, <-next)
 		require.Zero(t, time.Since(start))
-		g.abandon(passProbe)
+		g.cancel(passProbe)
 		require.True(t, g.isDown())
 	})
 }
 
-func TestGateContext(t *testing.T) {
-	inBubble(t, func(t *testing.T, g *gate) {
+func TestBreakerContext(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		bringDown(t, g)
 		start := time.Now()
-		_, err := g.enter(ctx, sick) // waits for the next probe
+		_, err := g.wait(ctx, sick) // awaited for the next probe
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 100*time.Millisecond, time.Since(start))
 
 		time.Sleep(time.Minute) // a probe is due
-		_, err = g.enter(ctx, sick)
+		_, err = g.wait(ctx, sick)
 		require.ErrorIs(t, err, context.DeadlineExceeded, "nothing begins after the end")
 
-		probe, err := g.enter(t.Context(), sick)
+		probe, err := g.wait(t.Context(), sick)
 		require.NoError(t, err)
 		require.Equal(t, passProbe, probe)
 		ctx, cancel = context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() {
-			_, err := g.enter(ctx, sick) // waits for the end of the probe
+			_, err := g.wait(ctx, sick) // awaited for the end of the probe
 			ended <- err
 		}()
 		synctest.Wait()
 		cancel()
 		require.ErrorIs(t, <-ended, context.Canceled)
-		g.leave(probe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
-		_, err = g.enter(ctx, sick)
+		g.done(probe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
+		_, err = g.wait(ctx, sick)
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }

@@ -13,37 +13,38 @@ import (
 )
 
 const (
-	// crowdInterval is how often it is asked whether too many are parked.
-	crowdInterval = time.Second
-	// soon is what waits no longer than that for its next attempt. It is left
-	// alone.
+	// compactionInterval is how often the queue is asked whether too many
+	// groups are parked.
+	compactionInterval = time.Second
+	// Groups that are due within soon are left alone.
 	soon = 10 * time.Second
-	// enoughRecords is how many records a group has that is not made larger.
+	// Groups of at least enoughRecords records are not made larger.
 	enoughRecords = 256
 )
 
-// crowd keeps the parked groups of a lane few. The store gives out a limited
-// number of them; if these were not due, those that are would wait behind
-// them. Where there are many, such as with a receiver that refuses every other
-// notification for hours, it parks them anew in larger groups.
+// compactor keeps the number of parked groups of a target small. The store
+// delivers a limited number of them. If these are not due, those that are would
+// have to wait. If there are many, such as for a receiver that refuses every
+// other notification for hours, the compactor parks them again in larger
+// groups.
 //
-// A group is due with the last of its records: the others wait a quarter
-// longer than they would alone.
-type crowd struct {
-	*lane
-	reader *queue.Reader
-	asked  time.Time
-	much   bool
+// A group is due with the last of its records: the others wait up to a quarter
+// longer.
+type compactor struct {
+	*runner
+	reader  *queue.Reader
+	checked time.Time
+	needed  bool
 }
 
-// thinOut returns those of the groups that are left.
-func (c *crowd) thinOut(ctx context.Context, groups []*queue.Group) []*queue.Group {
-	if len(groups) < 2 || !groups[0].WasParked || !c.crowded(ctx, groups) {
+// compact returns the groups that remain.
+func (c *compactor) compact(ctx context.Context, groups []*queue.Group) []*queue.Group {
+	if len(groups) < 2 || !groups[0].WasParked || !c.tooMany(ctx, groups) {
 		return groups
 	}
 	var left, far []*queue.Group
 	for _, g := range groups {
-		if c.untilDue(g.Due) > soon && len(g.Records) < enoughRecords && !c.holdings.knows(groupID{true, g.Sequence}) {
+		if c.untilDue(g.Due) > soon && len(g.Records) < enoughRecords && !c.inflight.contains(groupID{true, g.Sequence}) {
 			far = append(far, g)
 		} else {
 			left = append(left, g)
@@ -66,18 +67,18 @@ func (c *crowd) thinOut(ctx context.Context, groups []*queue.Group) []*queue.Gro
 	return left
 }
 
-func (c *crowd) crowded(ctx context.Context, groups []*queue.Group) bool {
+func (c *compactor) tooMany(ctx context.Context, groups []*queue.Group) bool {
 	if groups[len(groups)-1].Behind == 0 {
 		return false
 	}
-	if time.Since(c.asked) > crowdInterval {
-		c.asked, c.much = time.Now(), c.reader.Crowded(ctx)
+	if time.Since(c.checked) > compactionInterval {
+		c.checked, c.needed = time.Now(), c.reader.Crowded(ctx)
 	}
-	return c.much
+	return c.needed
 }
 
-// merge parks groups, sorted by their due time, together.
-func (c *crowd) merge(ctx context.Context, groups []*queue.Group) bool {
+// merge parks groups, sorted by their due time, as one.
+func (c *compactor) merge(ctx context.Context, groups []*queue.Group) bool {
 	p := queue.Parked{Due: groups[len(groups)-1].Due, Reason: groups[0].Reason, WaitsFor: groups[0].WaitsFor}
 	for _, g := range groups {
 		if g.At.After(p.At) {

@@ -25,7 +25,7 @@ func deviceJob(mailbox notification.Mailbox, uid uint32, device, service string)
 	return j
 }
 
-func add(t *testing.T, l *line, all ...*job) {
+func add(t *testing.T, l *dispatcher, all ...*job) {
 	t.Helper()
 	for _, j := range all {
 		instead, overflow := l.add(j)
@@ -35,7 +35,7 @@ func add(t *testing.T, l *line, all ...*job) {
 }
 
 // requireTakes takes what is ready, and nothing else.
-func requireTakes(t *testing.T, l *line, want ...*job) {
+func requireTakes(t *testing.T, l *dispatcher, want ...*job) {
 	t.Helper()
 	for i, j := range want {
 		require.Same(t, j, l.take(), i)
@@ -46,8 +46,8 @@ func requireTakes(t *testing.T, l *line, want ...*job) {
 }
 
 // Jobs of a mailbox go one after the other, those of others in between.
-func TestLineOrder(t *testing.T) {
-	l := newLine(1, 0)
+func TestDispatcherOrder(t *testing.T) {
+	l := newDispatcher(1, 0)
 	a1, a2, a3 := mailJob(1, 1), mailJob(1, 2), mailJob(1, 3)
 	b1, b2 := mailJob(2, 1), mailJob(2, 2)
 	add(t, l, a1, a2, b1, a3, b2)
@@ -60,14 +60,14 @@ func TestLineOrder(t *testing.T) {
 	l.done(a2, true)
 	requireTakes(t, l, a3)
 	l.done(a3, true)
-	require.Empty(t, l.chains)
+	require.Empty(t, l.keys)
 	add(t, l, a1, b1)
 	requireTakes(t, l, a1, b1)
 }
 
 // What an earlier version stored has no mailbox: it waits for nothing.
-func TestLineWithoutMailbox(t *testing.T) {
-	l := newLine(1, 0)
+func TestDispatcherWithoutMailbox(t *testing.T) {
+	l := newDispatcher(1, 0)
 	a, b := mailJob(0, 1), mailJob(0, 2)
 	add(t, l, a, b)
 	requireTakes(t, l, a, b)
@@ -75,9 +75,9 @@ func TestLineWithoutMailbox(t *testing.T) {
 	require.Empty(t, l.failed(b))
 }
 
-// After a failure nothing of the mailbox overtakes.
-func TestLineFailed(t *testing.T) {
-	l := newLine(1, 0)
+// After a failure nothing of the mailbox is dispatched before it.
+func TestDispatcherFailed(t *testing.T) {
+	l := newDispatcher(1, 0)
 	a1, a2, a3, a4, b := mailJob(1, 1), mailJob(1, 2), mailJob(1, 3), mailJob(1, 4), mailJob(2, 1)
 	add(t, l, a1, a2, a3, b)
 	requireTakes(t, l, a1, b)
@@ -86,15 +86,15 @@ func TestLineFailed(t *testing.T) {
 	requireTakes(t, l, a4)
 	require.Empty(t, l.failed(a4))
 	l.done(b, true)
-	require.Empty(t, l.chains)
+	require.Empty(t, l.keys)
 }
 
 // One mailbox cannot fill the line.
-func TestLineOverflow(t *testing.T) {
-	l := newLine(1, 0)
+func TestDispatcherOverflow(t *testing.T) {
+	l := newDispatcher(1, 0)
 	first := mailJob(1, 0)
 	add(t, l, first)
-	for n := range maxChain {
+	for n := range maxPerKey {
 		require.False(t, l.full(mailJob(1, 0)))
 		add(t, l, mailJob(1, uint32(n)))
 	}
@@ -109,12 +109,12 @@ func TestLineOverflow(t *testing.T) {
 	l.done(first, true)
 	require.False(t, l.full(mailJob(1, 0)))
 	l.close()
-	require.Len(t, l.drain(), maxChain)
+	require.Len(t, l.drain(), maxPerKey)
 }
 
 // A service gets its share of the workers, whatever waits for it.
-func TestLineShare(t *testing.T) {
-	l := newLine(2, 0)
+func TestDispatcherShare(t *testing.T) {
+	l := newDispatcher(2, 0)
 	var slow []*job
 	for n := range 5 {
 		slow = append(slow, deviceJob(1, 1, string(rune('a'+n)), "slow"))
@@ -137,10 +137,10 @@ func TestLineShare(t *testing.T) {
 	require.Empty(t, l.services)
 }
 
-// Of a burst the first goes at once, then the newest after each rest.
-func TestLineCoalesces(t *testing.T) {
+// Of a burst the first goes at once, then the newest after each cool-down.
+func TestDispatcherCoalesces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLine(8, 10*time.Second)
+		l := newDispatcher(8, 10*time.Second)
 		first := deviceJob(1, 1, "phone", "")
 		add(t, l, first)
 		requireTakes(t, l, first)
@@ -167,18 +167,18 @@ func TestLineCoalesces(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Empty(t, l.chains, "nothing is remembered after the rest")
-		require.Empty(t, l.resting)
+		require.Empty(t, l.keys, "nothing is remembered after the cool-down")
+		require.Empty(t, l.coolingDown)
 		add(t, l, deviceJob(1, 5, "phone", ""))
 		require.NotNil(t, l.take(), "after a quiet time at once")
 	})
 }
 
-// Requests overtake each other: what is older than what was told within a rest
-// is not told any more. If that was not told, it is.
-func TestLineCoalescesWrongOrder(t *testing.T) {
+// Requests may be reordered: a job older than one delivered within the
+// cool-down is not delivered. If that one was not delivered, the older one is.
+func TestDispatcherCoalescesWrongOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLine(8, 10*time.Second)
+		l := newDispatcher(8, 10*time.Second)
 		older, newer := deviceJob(1, 1, "phone", ""), deviceJob(1, 2, "phone", "")
 		add(t, l, newer)
 		instead, _ := l.add(older)
@@ -211,9 +211,9 @@ func TestNewerThan(t *testing.T) {
 	require.False(t, late.newerThan(unknown))
 }
 
-func TestLineClose(t *testing.T) {
+func TestDispatcherClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLine(8, time.Second)
+		l := newDispatcher(8, time.Second)
 		taken := make(chan *job)
 		for range 3 {
 			go func() { taken <- l.take() }()
@@ -224,7 +224,7 @@ func TestLineClose(t *testing.T) {
 		require.Same(t, a, <-taken)
 		l.done(a, true)
 		waits := deviceJob(1, 2, "phone", "")
-		add(t, l, waits) // until the rest is over
+		add(t, l, waits) // until the cool-down is over
 		l.close()
 		require.Nil(t, <-taken)
 		require.Nil(t, <-taken)

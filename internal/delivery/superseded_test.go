@@ -18,7 +18,7 @@ import (
 
 // failsFirst is a device at which the first notification fails, until it is
 // attempted again.
-func failsFirst() (d *devices, coalesced *atomic.Int64, lane Lane, observe func(Attempt)) {
+func failsFirst() (d *devices, coalesced *atomic.Int64, target Target, observe func(Attempt)) {
 	d, coalesced = newDevices("phone@a"), new(atomic.Int64)
 	d.answer = func(_ context.Context, _ string, n int) Result {
 		if n == 1 && d.attempts("phone@a") == 1 {
@@ -26,9 +26,9 @@ func failsFirst() (d *devices, coalesced *atomic.Int64, lane Lane, observe func(
 		}
 		return Result{Outcome: Delivered}
 	}
-	lane = d.lane()
-	lane.Coalesce = time.Millisecond
-	return d, coalesced, lane, func(a Attempt) {
+	target = d.target()
+	target.Coalesce = time.Millisecond
+	return d, coalesced, target, func(a Attempt) {
 		if a.Coalesced {
 			coalesced.Add(1)
 		}
@@ -38,7 +38,7 @@ func failsFirst() (d *devices, coalesced *atomic.Int64, lane Lane, observe func(
 // A mail that comes while an older one waits for its next attempt is the last
 // one that a device is told of, whether the older one is due soon or, over a
 // restart or not, much later.
-func TestOlderIsNotToldLast(t *testing.T) {
+func TestOlderIsNotDeliveredLast(t *testing.T) {
 	const parked = 1
 	for name, test := range map[string]struct {
 		due     time.Duration
@@ -51,8 +51,8 @@ func TestOlderIsNotToldLast(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withSchedule(t, test.due)
 			q, cfg := testQueue(t)
-			d, coalesced, lane, observe := failsFirst()
-			e := startLanes(t, q, observe, lane)
+			d, coalesced, target, observe := failsFirst()
+			e := startTargets(t, q, observe, target)
 			acceptMail(t, q, 7, 1, 2)
 			if test.due == time.Hour {
 				requireStats(t, q, map[string]queue.TargetStats{"devices": {Parked: parked}})
@@ -63,7 +63,7 @@ func TestOlderIsNotToldLast(t *testing.T) {
 				e.Stop()
 				require.NoError(t, q.Close())
 				q = openQueue(t, cfg)
-				startLanes(t, q, observe, lane)
+				startTargets(t, q, observe, target)
 			}
 			acceptMail(t, q, 7, 2, 3)
 			requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
@@ -82,52 +82,52 @@ func TestOlderIsNotToldLast(t *testing.T) {
 }
 
 // At first it is not known what is parked.
-func TestLateAtFirst(t *testing.T) {
-	l := newLate()
+func TestSupersededAtFirst(t *testing.T) {
+	l := newSuperseded()
 	l.delivered(deviceJob(1, 3, "phone", ""))
-	require.True(t, l.overtakes(deviceJob(1, 2, "phone", "")))
+	require.True(t, l.supersedes(deviceJob(1, 2, "phone", "")))
 }
 
 // What is overtaken is known as long as it is parked, and forgotten later.
-func TestLate(t *testing.T) {
+func TestSuperseded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLate()
-		time.Sleep(lateTurn()) // everything that is parked has been seen
+		l := newSuperseded()
+		time.Sleep(generationAge()) // everything that is parked has been seen
 		second, third := deviceJob(1, 2, "phone", ""), deviceJob(1, 3, "phone", "")
 		l.delivered(third)
-		require.False(t, l.overtakes(second), "nothing of it is parked")
+		require.False(t, l.supersedes(second), "nothing of it is parked")
 		l.seen(second)
-		require.False(t, l.overtakes(second))
+		require.False(t, l.supersedes(second))
 		require.Empty(t, l.delivered(deviceJob(1, 1, "phone", "")))
-		require.False(t, l.overtakes(second), "only by something newer")
+		require.False(t, l.supersedes(second), "only by something newer")
 		l.delivered(third)
-		require.True(t, l.overtakes(second))
-		require.True(t, l.overtakes(third), "it was delivered")
-		require.False(t, l.overtakes(deviceJob(1, 4, "phone", "")))
-		require.False(t, l.overtakes(deviceJob(1, 2, "desktop", "")))
-		require.False(t, l.overtakes(deviceJob(2, 2, "phone", "")))
+		require.True(t, l.supersedes(second))
+		require.True(t, l.supersedes(third), "it was delivered")
+		require.False(t, l.supersedes(deviceJob(1, 4, "phone", "")))
+		require.False(t, l.supersedes(deviceJob(1, 2, "desktop", "")))
+		require.False(t, l.supersedes(deviceJob(2, 2, "phone", "")))
 
 		for range 10 {
-			time.Sleep(lateTurn() * 3 / 4)
+			time.Sleep(generationAge() * 3 / 4)
 			l.seen(second)
-			require.True(t, l.overtakes(second), "it is still parked")
+			require.True(t, l.supersedes(second), "it is still parked")
 		}
 		for n := range 3 {
-			time.Sleep(lateTurn() + 1)
+			time.Sleep(generationAge() + 1)
 			l.seen(deviceJob(2, uint32(n), "phone", ""))
 		}
-		require.False(t, l.overtakes(second))
+		require.False(t, l.supersedes(second))
 		require.Len(t, l.young, 1)
 
 		unknown := mailJob(3, 5) // its destinations were not known
 		l.seen(unknown)
 		l.delivered(deviceJob(3, 6, "phone", ""))
-		require.True(t, l.overtakes(unknown))
-		for n := range maxLate + 10 {
+		require.True(t, l.supersedes(unknown))
+		for n := range maxSuperseded + 10 {
 			l.seen(mailJob(notification.Mailbox(10+n), 1))
 		}
-		require.LessOrEqual(t, len(l.young), maxLate)
+		require.LessOrEqual(t, len(l.young), maxSuperseded)
 		l.seen(mailJob(0, 1))
-		require.False(t, (*late)(nil).overtakes(second))
+		require.False(t, (*superseded)(nil).supersedes(second))
 	})
 }
