@@ -26,7 +26,7 @@ func TestChangeOfDeadLettersNeedsAChoice(t *testing.T) {
 	defer release()
 	for uid := range 3 {
 		record := queue.Record{UID: uint32(uid), Accepted: time.Now(), Body: []byte(`{}`)}
-		require.NoError(t, q.Bury(t.Context(), "middleware", &record, "status_400"))
+		require.NoError(t, q.DeadLetter(t.Context(), "middleware", &record, "status_400"))
 	}
 	app := &App{queue: new(atomic.Pointer[queue.Queue])}
 	app.queue.Store(q)

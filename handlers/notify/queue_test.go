@@ -45,7 +45,7 @@ func stored(t *testing.T, q *queue.Queue) (bodies []string) {
 			require.WithinDuration(t, time.Now(), record.Accepted, time.Minute)
 			bodies = append(bodies, string(record.Body))
 		}
-		require.NoError(t, groups[0].Settle())
+		require.NoError(t, groups[0].Ack())
 	}
 }
 

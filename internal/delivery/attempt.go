@@ -192,7 +192,7 @@ func (r *runner) coalesce(j *job) {
 // coalesceParked does the same with a parked job.
 func (r *runner) coalesceParked(group acker, j *job) {
 	r.report(j, Attempt{Coalesced: true})
-	if err := group.Settle(); err != nil {
+	if err := group.Ack(); err != nil {
 		r.log.Debug("an acknowledgement was lost", "error", err)
 	}
 }
@@ -214,7 +214,7 @@ func (r *runner) deadLetterUndispatched(j *job, result Result, took time.Duratio
 // storeDeadLetter reports whether the queue stored it. Otherwise j stays
 // unacknowledged, and the queue delivers it again.
 func (r *runner) storeDeadLetter(j *job, result Result, took time.Duration) bool {
-	err := r.queue.Bury(context.Background(), r.Name, j.record, result.Reason) // bounded by the queue
+	err := r.queue.DeadLetter(context.Background(), r.Name, j.record, result.Reason) // bounded by the queue
 	if err != nil {
 		r.log.Error("the queue cannot store a dead letter: the notification will be attempted again", "error", err)
 		return false

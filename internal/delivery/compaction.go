@@ -72,7 +72,7 @@ func (c *compactor) tooMany(ctx context.Context, groups []*queue.Group) bool {
 		return false
 	}
 	if time.Since(c.checked) > compactionInterval {
-		c.checked, c.needed = time.Now(), c.reader.Crowded(ctx)
+		c.checked, c.needed = time.Now(), c.reader.NearLimit(ctx)
 	}
 	return c.needed
 }
@@ -92,7 +92,7 @@ func (c *compactor) merge(ctx context.Context, groups []*queue.Group) bool {
 	}
 	for _, g := range groups {
 		c.recovery.taken(g)
-		if err := g.Settle(); err != nil {
+		if err := g.Ack(); err != nil {
 			c.log.Debug("an acknowledgement was lost", "error", err)
 		}
 	}

@@ -235,7 +235,7 @@ func requireParked(t *testing.T, q *queue.Queue) queue.Parked {
 			return false
 		}
 		parked = groups[0].Parked
-		return groups[0].Return() == nil
+		return groups[0].Nak() == nil
 	}, patience, time.Millisecond)
 	return parked
 }

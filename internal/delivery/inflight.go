@@ -47,9 +47,9 @@ func (b *batch) add(j job) {
 
 // acker is a [queue.Group].
 type acker interface {
-	Keep() error
-	Settle() error
-	Return() error
+	InProgress() error
+	Ack() error
+	Nak() error
 }
 
 // groupID identifies a group of a target.
@@ -153,7 +153,7 @@ func (f *inflight) finish(j *job, acked bool) (lost error) {
 			return nil
 		}
 	}
-	if lost = h.group.Settle(); lost != nil {
+	if lost = h.group.Ack(); lost != nil {
 		f.rememberEnded(h)
 	}
 	return lost
@@ -230,7 +230,7 @@ func (f *inflight) extendLoop(done <-chan struct{}) {
 			return
 		case now := <-tick.C:
 			for _, group := range f.stale(now) {
-				_ = group.Keep()
+				_ = group.InProgress()
 			}
 		}
 	}

@@ -22,9 +22,9 @@ type fakeGroup struct {
 	err           error
 }
 
-func (g *fakeGroup) Settle() error { g.acked++; return g.err }
-func (g *fakeGroup) Return() error { g.nakked++; return g.err }
-func (g *fakeGroup) Keep() error   { g.extended.Add(1); return g.err }
+func (g *fakeGroup) Ack() error        { g.acked++; return g.err }
+func (g *fakeGroup) Nak() error        { g.nakked++; return g.err }
+func (g *fakeGroup) InProgress() error { g.extended.Add(1); return g.err }
 
 // addBatch is a group with jobs for each of the numbers that did not end
 // before.

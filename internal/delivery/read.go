@@ -38,7 +38,7 @@ func (r *runner) read(ctx context.Context, reader *queue.Reader) {
 		size, taken := 0, len(groups)
 		for _, g := range compactor.compact(ctx, groups) {
 			if ctx.Err() != nil {
-				_ = g.Return()
+				_ = g.Nak()
 				continue
 			}
 			size += r.dispatch(ctx, g)
@@ -83,9 +83,9 @@ func (r *runner) dispatch(ctx context.Context, g *queue.Group) int {
 			r.coalesceParked(g, superseded)
 			return 0
 		}
-		r.postpone(g, wait)
+		r.nakWithDelay(g, wait)
 		if r.recovery.postponed(g) {
-			_ = g.Return()
+			_ = g.Nak()
 		}
 		return 0
 	}
@@ -99,13 +99,13 @@ func (r *runner) dispatch(ctx context.Context, g *queue.Group) int {
 	}
 	r.fanOut(ctx, g, h)
 	if len(h.jobs) == 0 {
-		if err := g.Settle(); err != nil {
+		if err := g.Ack(); err != nil {
 			r.log.Debug("an acknowledgement was lost", "error", err)
 		}
 		return 0
 	}
 	if in := r.mustWait(h); g.WasParked && in.wait > 0 {
-		r.postpone(g, in.wait)
+		r.nakWithDelay(g, in.wait)
 		if in.waitsFor != "" {
 			r.recovery.blocked(in.waitsFor, g)
 		}
@@ -127,8 +127,8 @@ func (r *runner) untilDue(due time.Time) time.Duration {
 	return wait
 }
 
-func (r *runner) postpone(g *queue.Group, wait time.Duration) {
-	if err := g.Postpone(min(wait, maxPostpone)); err != nil {
+func (r *runner) nakWithDelay(g *queue.Group, wait time.Duration) {
+	if err := g.NakWithDelay(min(wait, maxPostpone)); err != nil {
 		r.log.Debug("cannot postpone parked notifications; the queue delivers them again later", "error", err)
 	}
 }

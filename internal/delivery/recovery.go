@@ -136,7 +136,7 @@ func (r *recovery) works(waitsFor string, back bool, now time.Time) {
 	gap := min(returnGap, returnWithin/time.Duration(max(len(groups), 1)))
 	var delay time.Duration
 	for _, g := range groups {
-		_ = g.Postpone(delay) // otherwise it returns when it is due
+		_ = g.NakWithDelay(delay) // otherwise it returns when it is due
 		delay += gap
 	}
 }

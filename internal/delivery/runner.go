@@ -115,7 +115,7 @@ func (r *runner) nakAll(back []*job) {
 			continue
 		}
 		if h.remaining.Add(-1) == 0 {
-			_ = h.group.Return()
+			_ = h.group.Nak()
 			r.inflight.release(h)
 		}
 	}

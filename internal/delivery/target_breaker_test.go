@@ -77,7 +77,7 @@ func TestBreakerClosed(t *testing.T) {
 
 func TestBreakerIntervalsGrow(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *targetBreaker) {
-		for range 2 { // and start anew after the target was back
+		for range 2 { // and start again after the target was back
 			bringDown(t, g)
 			down := time.Now()
 			for _, want := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 5 * time.Second} {

@@ -69,7 +69,7 @@ func BenchmarkDrain(b *testing.B) {
 				for range workers {
 					wg.Go(func() {
 						for g := range groups {
-							if err := g.Settle(); err != nil {
+							if err := g.Ack(); err != nil {
 								b.Error(err)
 							}
 						}

@@ -101,7 +101,7 @@ func childLoad() int {
 			for _, r := range g.Records {
 				fmt.Fprintln(os.Stdout, "fast", numberOf(r))
 			}
-			_ = g.Settle()
+			_ = g.Ack()
 		}
 	})
 	wg.Go(func() {

@@ -44,26 +44,26 @@ func (q *Queue) Accept(ctx context.Context, r Record, window time.Duration) (dup
 	if r.maxSize() > limit {
 		return false, fmt.Errorf("%w: %d bytes, the queue takes %d", ErrTooLarge, len(r.Body), limit-recordOverhead)
 	}
-	c, duplicate, err := q.gathering.join(ctx, &r, window, min(limit, maxGroupBytes))
+	c, duplicate, err := q.batcher.add(ctx, &r, window, min(limit, maxGroupBytes))
 	if c == nil {
 		return duplicate, err
 	}
 	return duplicate, c.wait(ctx)
 }
 
-// commitLoop writes groups, one after the other: whatever arrives while a
-// write is in flight goes into the next group, so one fsync serves as many
-// requests as there are. It ends when the gathering is closed and empty.
+// commitLoop writes groups, one after the other: whatever arrives while a write
+// is in flight goes into the next group, so one fsync serves as many requests
+// as there are. It ends when the batcher is closed and empty.
 func (q *Queue) commitLoop() {
 	for {
-		c := q.gathering.take()
+		c := q.batcher.take()
 		if c == nil {
 			return
 		}
 		start := time.Now()
 		err := q.write(c)
 		q.observe.commit(c.records, time.Since(start), err)
-		q.gathering.settle(c, err)
+		q.batcher.finish(c, err)
 	}
 }
 
@@ -150,10 +150,10 @@ func (q *Queue) whileReady(ctx context.Context, timeout time.Duration, write fun
 	switch {
 	case errors.Is(err, ErrFull):
 		q.full.Store(true)
-		q.wakeKeeper()
+		q.wakeRepair()
 	case errors.Is(err, ErrUnavailable) && ctx.Err() == nil:
 		q.available.clear()
-		q.wakeKeeper()
+		q.wakeRepair()
 	}
 	return err
 }

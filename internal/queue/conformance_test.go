@@ -25,7 +25,7 @@ func TestAcceptThenRead(t *testing.T) {
 		for n := range 20 {
 			g := next(t, r)
 			require.Equal(t, []Record{numbered(n)}, g.Records, "in order, and nothing changed")
-			require.NoError(t, g.Settle())
+			require.NoError(t, g.Ack())
 		}
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 		_, err := take(t.Context(), r)
@@ -82,9 +82,9 @@ func acceptTogether(t *testing.T, q *Queue, n int, record func(int) Record) {
 		})
 	}
 	require.Eventually(t, func() bool {
-		q.gathering.mu.Lock()
-		defer q.gathering.mu.Unlock()
-		return len(q.gathering.window.pending) == n
+		q.batcher.mu.Lock()
+		defer q.batcher.mu.Unlock()
+		return len(q.batcher.dedup.pending) == n
 	}, patience, time.Millisecond)
 	release()
 	wg.Wait()
@@ -114,7 +114,7 @@ func TestBodiesToTheByte(t *testing.T) {
 			require.Len(t, g.Records, 1)
 			require.Equal(t, identity(n), g.Records[0].ID)
 			require.True(t, string(bodies[n]) == string(g.Records[0].Body), "body of %d bytes", len(bodies[n]))
-			require.NoError(t, g.Settle())
+			require.NoError(t, g.Ack())
 		}
 		_, err := q.Accept(t.Context(), Record{Body: make([]byte, embeddedMaxPayload)}, 0)
 		require.ErrorIs(t, err, ErrTooLarge)
@@ -184,7 +184,7 @@ func TestDuplicates(t *testing.T) {
 func TestDuplicateOfFailure(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
-		q.change.Lock()     // the keeper cannot look
+		q.change.Lock()     // repairLoop cannot check
 		q.available.clear() // as after a failed write
 		q.available.mu.Lock()
 		q.available.since = time.Now().Add(-holdAtFirst) // and nobody waits for it any more
@@ -211,7 +211,7 @@ func TestTargetsAtTheirOwnPace(t *testing.T) {
 		requireStats(t, q, 10, map[string]TargetStats{"fast": {}, "slow": {Waiting: 10}})
 		slow := q.NewReader("slow")
 		for range 4 {
-			require.NoError(t, next(t, slow).Settle())
+			require.NoError(t, next(t, slow).Ack())
 		}
 		requireStats(t, q, 6, map[string]TargetStats{"fast": {}, "slow": {Waiting: 6}})
 		accept(t, q, numbered(10))
@@ -230,26 +230,26 @@ func TestUnsettledComesAgain(t *testing.T) {
 		// A reader that returns what it took.
 		first := q.NewReader("a")
 		g := next(t, first)
-		require.NoError(t, g.Return())
+		require.NoError(t, g.Nak())
 		second := q.NewReader("a")
 		g = next(t, second)
 		if g.Records[0].ID != identity(0) { // redelivery and news come in any order
-			require.NoError(t, g.Return())
+			require.NoError(t, g.Nak())
 			g = next(t, second)
 		}
 		require.Equal(t, identity(0), g.Records[0].ID)
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 
 		// A reader that went away without a word.
 		gone := impatient(t, q.NewReader("a"))
 		g = next(t, gone)
 		require.Equal(t, identity(1), g.Records[0].ID)
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 		accept(t, q, numbered(2))
 		next(t, gone)
 		g = next(t, impatient(t, q.NewReader("a")))
 		require.Equal(t, identity(2), g.Records[0].ID)
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 	})
 }
@@ -263,12 +263,12 @@ func TestKeepHolds(t *testing.T) {
 		g, p := next(t, r), next(t, parked)
 		for range 10 { // ten times 30 ms are three times what they may be held
 			time.Sleep(30 * time.Millisecond)
-			require.NoError(t, g.Keep())
-			require.NoError(t, p.Keep())
+			require.NoError(t, g.InProgress())
+			require.NoError(t, p.InProgress())
 		}
 		_, err := take(t.Context(), r)
 		_ = err // nothing, or taken again only after we stopped to keep it
-		require.NoError(t, p.Settle())
+		require.NoError(t, p.Ack())
 		requireStats(t, q, 1, map[string]TargetStats{"a": {Waiting: 1}})
 	})
 }

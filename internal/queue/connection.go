@@ -95,7 +95,7 @@ func (q *Queue) reconnect() error {
 
 func (q *Queue) connected(c *connection, nc *nats.Conn) {
 	c.maxPayload.Store(nc.MaxPayload())
-	q.wakeKeeper()
+	q.wakeRepair()
 }
 
 // disconnected ends the writes that are under way: nobody knows whether they
@@ -109,7 +109,7 @@ func (q *Queue) disconnected(err error) {
 		q.connectErr.Store(&err)
 		q.log.Error("lost the connection to the NATS server of the queue", "error", err)
 	}
-	q.wakeKeeper()
+	q.wakeRepair()
 }
 
 const (

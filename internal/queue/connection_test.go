@@ -109,7 +109,7 @@ func TestConnectionComesBack(t *testing.T) {
 			acceptSoon(t, p.q, numbered(0))
 			table := p.q.Table("t")
 			reader := p.q.NewReader("a")
-			require.NoError(t, next(t, reader).Settle())
+			require.NoError(t, next(t, reader).Ack())
 
 			closes(t, p)
 			goesOn(t, p.q, table, reader)
@@ -146,7 +146,7 @@ func TestEmbeddedConnectionComesBack(t *testing.T) {
 			accept(t, q, numbered(0))
 			table := q.Table("t")
 			reader := q.NewReader("a")
-			require.NoError(t, next(t, reader).Settle())
+			require.NoError(t, next(t, reader).Ack())
 			closes(t, q)
 			goesOn(t, q, table, reader)
 		})
@@ -188,7 +188,7 @@ func goesOn(t *testing.T, q *Queue, table *Table, reader *Reader) {
 			for _, r := range g.Records {
 				got[numberOf(r)] = true
 			}
-			_ = g.Settle()
+			_ = g.Ack()
 		}
 		return got[1] && got[2] && got[3]
 	}, patience, 10*time.Millisecond)

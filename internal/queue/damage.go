@@ -22,7 +22,7 @@ type damage struct {
 	files, lost, setBack atomic.Uint64
 }
 
-// Damage returns what was found wrong with the store so far.
+// Damage returns the damage found in the store since it was opened.
 func (q *Queue) Damage() Damage {
 	return Damage{Files: q.damage.files.Load(), Lost: q.damage.lost.Load(), SetBack: q.damage.setBack.Load()}
 }

@@ -40,7 +40,7 @@ func halfDelivered(t *testing.T) *testStore {
 	for n := range 100 {
 		accept(t, q, numbered(n))
 		if n < 50 {
-			require.NoError(t, next(t, fast).Settle())
+			require.NoError(t, next(t, fast).Ack())
 		}
 	}
 	require.NoError(t, q.Close())
@@ -133,12 +133,12 @@ func damageable(t *testing.T) *testStore {
 	for n := range 60 {
 		accept(t, q, bulky(n))
 		if n < 20 {
-			require.NoError(t, next(t, fast).Settle())
+			require.NoError(t, next(t, fast).Ack())
 		}
 	}
 	for n := 100; n < 110; n++ {
 		require.NoError(t, q.Park(t.Context(), "slow", Parked{Records: []Record{bulky(n)}, Due: time.Now(), Reason: "test"}))
-		require.NoError(t, q.Bury(t.Context(), "slow", new(bulky(n+100)), "test"))
+		require.NoError(t, q.DeadLetter(t.Context(), "slow", new(bulky(n+100)), "test"))
 		_, err := q.Table("things").Put(t.Context(), Key{"thing", fmt.Sprint(n)}, []byte("value"))
 		require.NoError(t, err)
 		require.NoError(t, q.Log("events", LogLimits{Age: time.Hour, Bytes: 1 << 20}).Append(t.Context(), []byte("entry")))
@@ -241,12 +241,12 @@ func TestFlippedBitInWhatWasDelivered(t *testing.T) {
 	for n := range 10 {
 		accept(t, q, numbered(n))
 		if n < 5 {
-			require.NoError(t, next(t, held).Settle())
+			require.NoError(t, next(t, held).Ack())
 		}
 	}
 	// Returned just now, so that nothing is removed.
 	g := next(t, held)
-	require.NoError(t, g.Return())
+	require.NoError(t, g.Nak())
 	require.NoError(t, q.Close())
 	block := storeFiles(t, s, "msgs/*.blk")[0]
 	data, err := os.ReadFile(block)

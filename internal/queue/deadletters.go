@@ -18,33 +18,33 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
-// ErrNotInUse means that a target is not configured (any more).
+// ErrNotInUse means that a target is not configured, or no longer configured.
 var ErrNotInUse = errors.New("target is not in use")
 
-// reasonDamaged is the reason of what nobody was able to read.
+// reasonDamaged is the reason of notifications that could not be read.
 const reasonDamaged = "damaged"
 
-// DeadLetter is a notification that a target gave up on.
+// DeadLetter is a notification that a target could not deliver.
 type DeadLetter struct {
-	// Number tells it from all others of the queue, and grows.
+	// Number identifies it within the queue. Numbers grow.
 	Number uint64
-	// Target is who gave up on it.
+	// Target is the target that could not deliver it.
 	Target string
-	// Buried is when.
-	Buried time.Time
+	// Time is when it became a dead letter.
+	Time time.Time
 	// Reason is why the last one failed: one of a bounded set of words.
 	Reason string
-	// Record is what was given up on; empty but for its Body if it is damaged.
+	// Record is the notification. If it is damaged, only the Body is set.
 	Record Record
 }
 
-// DeadLetterFilter chooses dead letters. What is zero chooses all.
+// DeadLetterFilter selects dead letters. Zero fields select all.
 type DeadLetterFilter struct {
 	Target string
-	// ID is the identity of the notification: it may have died several times,
-	// for several targets and destinations.
+	// ID is the identity of the notification. It may be a dead letter of
+	// several targets and destinations.
 	ID notification.Identity
-	// Before and After bound when it was buried.
+	// Before and After bound when it became a dead letter.
 	Before, After time.Time
 	// From is the smallest number.
 	From uint64
@@ -52,12 +52,12 @@ type DeadLetterFilter struct {
 
 func (f *DeadLetterFilter) chooses(d *DeadLetter) bool {
 	return (f.ID == notification.Identity{} || f.ID == d.Record.ID) &&
-		(f.Before.IsZero() || d.Buried.Before(f.Before)) &&
-		(f.After.IsZero() || d.Buried.After(f.After))
+		(f.Before.IsZero() || d.Time.Before(f.Before)) &&
+		(f.After.IsZero() || d.Time.After(f.After))
 }
 
-// Bury stores a record as a dead letter of target.
-func (q *Queue) Bury(ctx context.Context, target string, r *Record, reason string) error {
+// DeadLetter stores a record as a dead letter of target.
+func (q *Queue) DeadLetter(ctx context.Context, target string, r *Record, reason string) error {
 	return q.publish(ctx, q.names.deadStream, &nats.Msg{
 		Subject: q.names.dead + "." + target,
 		Header:  nats.Header{headerReason: {reason}},
@@ -65,8 +65,8 @@ func (q *Queue) Bury(ctx context.Context, target string, r *Record, reason strin
 	})
 }
 
-// DeadLetters goes through those that f chooses, the oldest first. Those that
-// are buried meanwhile are not among them. It ends after an error.
+// DeadLetters returns those that f selects, oldest first, without those stored
+// after the call. It ends after an error.
 func (q *Queue) DeadLetters(ctx context.Context, f DeadLetterFilter) iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
 		if f.Target != "" && !ValidName(f.Target) {
@@ -103,7 +103,7 @@ func (q *Queue) parseDeadLetter(msg *jetstream.RawStreamMsg) DeadLetter {
 	d := DeadLetter{
 		Number: msg.Sequence,
 		Target: strings.TrimPrefix(msg.Subject, q.names.dead+"."),
-		Buried: msg.Time,
+		Time:   msg.Time,
 		Reason: msg.Header.Get(headerReason),
 	}
 	if records, err := parseGroup(msg.Data); err == nil && len(records) == 1 {
@@ -114,10 +114,10 @@ func (q *Queue) parseDeadLetter(msg *jetstream.RawStreamMsg) DeadLetter {
 	return d
 }
 
-// Replay makes dead letters notifications that are to be delivered again, as if
-// they had just been accepted, in their order. They may come back as other dead
-// letters. It returns what became of each: nil, or why it is still a dead letter.
-// If this process ends in between, some are both.
+// Replay makes dead letters notifications to be delivered again, as if they had
+// just been accepted, in their order. They may become dead letters again. It
+// returns the result of each: nil, or why it is still a dead letter. If this
+// process ends in between, some are both.
 //
 // Errors: [ErrNotInUse]; those of [Queue.Park].
 func (q *Queue) Replay(ctx context.Context, letters []DeadLetter) []error {
@@ -150,7 +150,7 @@ func (q *Queue) Replay(ctx context.Context, letters []DeadLetter) []error {
 	return results
 }
 
-// DeleteDeadLetter forgets one. That it is gone already is no error.
+// DeleteDeadLetter deletes one. It is not an error if it is already gone.
 func (q *Queue) DeleteDeadLetter(ctx context.Context, number uint64) error {
 	stream, err := q.js().Stream(ctx, q.names.deadStream)
 	if err == nil {

@@ -28,18 +28,18 @@ func numbersOf(letters []DeadLetter) (numbers []int) {
 	return numbers
 }
 
-func TestBury(t *testing.T) {
+func TestDeadLetter(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
 		r := numbered(3)
 		r.Destination, r.UID, r.Mailbox, r.Attempts = "device", 3, 4, 2
 		before := time.Now().Add(-time.Minute) // clocks of servers differ
-		require.NoError(t, q.Bury(t.Context(), "a", &r, "status_400"))
+		require.NoError(t, q.DeadLetter(t.Context(), "a", &r, "status_400"))
 		requireStats(t, q, 0, map[string]TargetStats{"a": {Dead: 1}})
 		letters := deadLetters(t, q, DeadLetterFilter{})
 		require.Len(t, letters, 1)
-		require.WithinRange(t, letters[0].Buried, before, time.Now().Add(time.Minute))
-		letters[0].Buried = time.Time{}
+		require.WithinRange(t, letters[0].Time, before, time.Now().Add(time.Minute))
+		letters[0].Time = time.Time{}
 		require.Equal(t, DeadLetter{Number: 1, Target: "a", Reason: "status_400", Record: r}, letters[0])
 	})
 }
@@ -49,9 +49,9 @@ func TestDeadLetterFilter(t *testing.T) {
 		q := s.open(t, "a", "b")
 		require.Empty(t, deadLetters(t, q, DeadLetterFilter{}))
 		for n := range 10 {
-			require.NoError(t, q.Bury(t.Context(), []string{"a", "b"}[n%2], new(numbered(n)), "expired"))
+			require.NoError(t, q.DeadLetter(t.Context(), []string{"a", "b"}[n%2], new(numbered(n)), "expired"))
 		}
-		require.NoError(t, q.Bury(t.Context(), "b", new(numbered(4)), "expired"))
+		require.NoError(t, q.DeadLetter(t.Context(), "b", new(numbered(4)), "expired"))
 
 		all := deadLetters(t, q, DeadLetterFilter{})
 		require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 4}, numbersOf(all))
@@ -66,8 +66,8 @@ func TestDeadLetterFilter(t *testing.T) {
 			"identity":            {DeadLetterFilter{ID: identity(4)}, []int{4, 4}},
 			"identity and target": {DeadLetterFilter{ID: identity(4), Target: "b"}, []int{4}},
 			"unknown identity":    {DeadLetterFilter{ID: identity(99)}, nil},
-			"before":              {DeadLetterFilter{Before: middle.Buried}, []int{0, 1, 2, 3, 4}},
-			"after":               {DeadLetterFilter{After: middle.Buried}, []int{6, 7, 8, 9, 4}},
+			"before":              {DeadLetterFilter{Before: middle.Time}, []int{0, 1, 2, 3, 4}},
+			"after":               {DeadLetterFilter{After: middle.Time}, []int{6, 7, 8, 9, 4}},
 			"from":                {DeadLetterFilter{From: all[8].Number}, []int{8, 9, 4}},
 			"from and target":     {DeadLetterFilter{From: all[8].Number, Target: "a"}, []int{8}},
 			"from the future":     {DeadLetterFilter{From: 1 << 60}, nil},
@@ -80,15 +80,15 @@ func TestDeadLetterFilter(t *testing.T) {
 func TestReplay(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
-		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(1)), "expired"))
-		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(2)), "expired"))
+		require.NoError(t, q.DeadLetter(t.Context(), "a", new(numbered(1)), "expired"))
+		require.NoError(t, q.DeadLetter(t.Context(), "a", new(numbered(2)), "expired"))
 		begin := time.Now().Truncate(time.Millisecond)
 		n := 0
 		for d, err := range q.DeadLetters(t.Context(), DeadLetterFilter{}) {
 			require.NoError(t, err)
 			require.Equal(t, []error{nil}, q.Replay(t.Context(), []DeadLetter{d}))
 			// It dies again at once: the list does not go on for ever.
-			require.NoError(t, q.Bury(t.Context(), "a", &d.Record, "status_400"))
+			require.NoError(t, q.DeadLetter(t.Context(), "a", &d.Record, "status_400"))
 			n++
 		}
 		require.Equal(t, 2, n)
@@ -101,7 +101,7 @@ func TestReplay(t *testing.T) {
 		require.Zero(t, g.Records[0].Attempts)
 		require.WithinRange(t, g.Due, begin, time.Now())
 		require.WithinRange(t, g.Records[0].Replayed, begin, time.Now(), "max_age counts from now")
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 	})
 }
 
@@ -109,7 +109,7 @@ func TestReplayRefuses(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t)
 		release := use(t, q, "a")
-		require.NoError(t, q.Bury(t.Context(), "a", new(numbered(1)), "expired"))
+		require.NoError(t, q.DeadLetter(t.Context(), "a", new(numbered(1)), "expired"))
 		release()
 		letter := deadLetters(t, q, DeadLetterFilter{})[0]
 		refused := q.Replay(t.Context(), []DeadLetter{letter})[0]
@@ -156,7 +156,7 @@ func TestDeleteDeadLetter(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
 		for n := range 5 {
-			require.NoError(t, q.Bury(t.Context(), "a", new(numbered(n)), "expired"))
+			require.NoError(t, q.DeadLetter(t.Context(), "a", new(numbered(n)), "expired"))
 		}
 		all := deadLetters(t, q, DeadLetterFilter{})
 		for range 2 { // twice is no error

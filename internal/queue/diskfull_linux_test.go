@@ -52,8 +52,8 @@ func ballast(t *testing.T, disk string, leave int) (remove func()) {
 }
 
 // A disk that fills up, again and again, costs nothing that was acknowledged.
-// What does not fit fails soon, and the queue comes back by itself when there
-// is room.
+// What does not fit fails soon, and the queue comes back automatically when
+// there is room.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	disk := smallDisk(t, "size=24m")
@@ -119,7 +119,7 @@ func TestDiskFull(t *testing.T) {
 			for _, r := range g.Records {
 				fast.Store(r.ID, true)
 			}
-			_ = g.Settle()
+			_ = g.Ack()
 		}
 	})
 	for _, leave := range []int{64 << 10, 4 << 10, 0} {
@@ -127,14 +127,14 @@ func TestDiskFull(t *testing.T) {
 		before := failed.Load()
 		remove := ballast(t, disk, leave)
 		require.Eventually(t, func() bool { return failed.Load() > before+20 }, patience, 10*time.Millisecond)
-		time.Sleep(time.Second) // the keeper tries, in vain
+		time.Sleep(time.Second) // repairLoop tries, in vain
 		remove()
 		require.Eventually(t, q.isReady, patience, 10*time.Millisecond)
 	}
 	time.Sleep(100 * time.Millisecond)
 	close(stop)
 	senders.Wait()
-	// What was on its way when the store was opened anew comes again.
+	// What was on its way when the store was reopened comes again.
 	assert.Eventually(t, func() bool { return missing() == 0 }, 2*AckWait, 10*time.Millisecond, "for the fast target")
 	close(done)
 	reader.Wait()
@@ -190,7 +190,7 @@ func TestFileOfAnotherUser(t *testing.T) {
 	s.config.Embedded.Path = filepath.Join(disk, "queue")
 	q := s.open(t, "a", "b")
 	acceptRange(t, q, 0, 1)
-	require.NoError(t, next(t, q.NewReader("a")).Settle())
+	require.NoError(t, next(t, q.NewReader("a")).Ack())
 	require.NoError(t, q.Close())
 	for _, pattern := range []string{"msgs/*.blk", "msgs/index.db", "obs/a/o.dat", "meta.inf"} {
 		file := storeFiles(t, s, pattern)[0]

@@ -167,7 +167,7 @@ func (q *Queue) inspect(ctx context.Context) error {
 	i.Durability, i.Reason = q.level(ctx, i.Replicas, peers, file)
 	i.Problems = q.problems(ctx, i)
 	old := q.inspection.Swap(i)
-	q.tell(old, i)
+	q.logInspection(old, i)
 	return nil
 }
 
@@ -363,8 +363,8 @@ func olderThan(version string, major, minor int) bool {
 	return a < major || a == major && b < minor
 }
 
-// tell says in the log what changed.
-func (q *Queue) tell(old, is *Inspection) {
+// logInspection says in the log what changed.
+func (q *Queue) logInspection(old, is *Inspection) {
 	if old == nil || old.Durability != is.Durability || old.Reason != is.Reason {
 		q.log.Info("what a notification that was accepted is safe against", "durability", is.Durability, "replicas", is.Replicas, "reason", is.Reason)
 	}

@@ -129,10 +129,10 @@ func TestExampleOfCluster(t *testing.T) {
 	acceptSoon(t, q, numbered(0))
 	g := next(t, q.NewReader("a"))
 	require.NoError(t, q.Park(t.Context(), "a", Parked{Records: g.Records, Due: time.Now()}))
-	require.NoError(t, g.Settle())
+	require.NoError(t, g.Ack())
 	g = next(t, q.NewParkedReader("a"))
-	require.NoError(t, q.Bury(t.Context(), "a", &g.Records[0], "test"))
-	require.NoError(t, g.Settle())
+	require.NoError(t, q.DeadLetter(t.Context(), "a", &g.Records[0], "test"))
+	require.NoError(t, g.Ack())
 	for letter, err := range q.DeadLetters(t.Context(), DeadLetterFilter{}) {
 		require.NoError(t, err)
 		require.NoError(t, q.DeleteDeadLetter(t.Context(), letter.Number))
@@ -147,7 +147,7 @@ func TestExampleOfCluster(t *testing.T) {
 	}
 	require.NoError(t, table.Delete(t.Context(), Key{"key"}, 0))
 	require.NoError(t, q.Log("l", LogLimits{Age: time.Hour, Bytes: 1 << 20}).Append(t.Context(), []byte("entry")))
-	q.sweep(true)
+	q.cleanUpUnused(true)
 	require.Empty(t, q.denied.list())
 	requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 }

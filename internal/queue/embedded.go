@@ -123,7 +123,7 @@ func (e *embeddedServer) start(cfg Embedded) error {
 // accessible returns an error if there is a file in the directory that cannot be
 // read and written: such as one that Caddy wrote when somebody ran it as root.
 // The server would leave out the stream that it belongs to, and the positions of
-// the targets would be lost when that is made anew.
+// the targets would be lost when that is made again.
 func accessible(directory string) error {
 	return filepath.WalkDir(directory, func(path string, entry os.DirEntry, err error) error {
 		if errors.Is(err, os.ErrNotExist) || err == nil && !entry.Type().IsRegular() {
@@ -172,7 +172,7 @@ func (e *embeddedServer) close() error {
 
 // healthy reports whether these streams are open and can be written. After a
 // write that failed, because the disk was full or read-only, a stream takes no
-// further ones, and answers nothing, until it is opened anew.
+// further ones, and answers nothing, until it is reopened.
 func (e *embeddedServer) healthy(streams ...string) bool {
 	return e.states(streams, func(status int) bool { return status == http.StatusOK })
 }
@@ -204,7 +204,7 @@ func (e *embeddedServer) states(streams []string, good func(status int) bool) bo
 	return true
 }
 
-// probe fails while the disk takes no writes: to open the store anew would
+// probe fails while the disk takes no writes: to reopen the store would
 // help for one write at most.
 func (e *embeddedServer) probe() (err error) {
 	if err := os.MkdirAll(filepath.Dir(e.lock.Path()), 0o700); err != nil { // it may have been removed

@@ -30,7 +30,7 @@ func TestManyEnormousBodies(t *testing.T) {
 		require.NoError(t, err)
 		for _, g := range groups {
 			require.Equal(t, identity(taken), g.Records[0].ID)
-			require.NoError(t, g.Settle())
+			require.NoError(t, g.Ack())
 			taken++
 		}
 	}

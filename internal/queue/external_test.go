@@ -117,7 +117,7 @@ func TestServerLostData(t *testing.T) {
 	reader := q.NewReader("a")
 	deliver := func(n int) {
 		acceptSoon(t, q, numbered(n))
-		require.NoError(t, next(t, reader).Settle())
+		require.NoError(t, next(t, reader).Ack())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 	}
 	deliver(0)
@@ -145,7 +145,7 @@ func TestServerLostData(t *testing.T) {
 		for _, r := range g.Records {
 			delete(missing, r.ID)
 		}
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 	}
 }
 
@@ -216,7 +216,7 @@ func underLoad(t *testing.T, q *Queue, work func(accepted *atomic.Int64)) {
 			for _, r := range g.Records {
 				fast[numberOf(r)] = true
 			}
-			_ = g.Settle()
+			_ = g.Ack()
 		}
 	})
 	work(&accepted)

@@ -11,32 +11,32 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// What a message is acknowledged with.
+// Replies to a message, as JetStream defines them.
 var (
 	ackDone     = []byte("+ACK")
 	ackProgress = []byte("+WPI")
 	ackTerm     = []byte("+TERM")
 )
 
-// settleTimeout is how long the answer to an acknowledgement is waited for. A
-// cluster that elects a leader may never give one.
-const settleTimeout = AckWait / 3
+// ackReplyTimeout is how long to wait for the answer to an acknowledgement. A
+// cluster that elects a leader may never answer.
+const ackReplyTimeout = AckWait / 3
 
 func nakAfter(d time.Duration) []byte {
 	return fmt.Appendf(nil, `-NAK {"delay":%d}`, max(d, atOnce).Nanoseconds())
 }
 
-// Group is what a reader holds: records that were accepted together, or that
-// were parked together.
+// Group is a unit of delivery: records that were accepted together, or parked
+// together. Its methods are named like those of a message in nats.go.
 type Group struct {
-	// Parked has the records. The rest of it is zero in what was accepted.
+	// Parked has the records. Its other fields are zero for accepted groups.
 	Parked
-	// WasParked tells the two apart.
+	// WasParked is whether the group was parked.
 	WasParked bool
-	// Sequence is the number of the group, the same when it is given out
-	// again. Accepted and parked ones are numbered each on their own.
+	// Sequence is the number of the group, the same when it is redelivered.
+	// Accepted and parked groups are numbered separately.
 	Sequence uint64
-	// Behind is how many groups of the target nobody has taken so far.
+	// Behind is how many groups of the target have not been taken yet.
 	Behind uint64
 
 	q      *Queue
@@ -44,36 +44,36 @@ type Group struct {
 	msg    *nats.Msg
 }
 
-// WithoutRecords is the same group, to be settled later on without keeping its
-// records in memory.
+// WithoutRecords returns the same group without its records, to be acknowledged
+// later without keeping them in memory.
 func (g *Group) WithoutRecords() *Group {
 	return &Group{WasParked: g.WasParked, Sequence: g.Sequence, q: g.q, target: g.target, msg: &nats.Msg{Reply: g.msg.Reply}}
 }
 
-// Settle tells the queue that every record of the group was delivered, parked
-// anew or buried. It returns once the store knows it; while the store is
-// opened anew it waits, so that nothing is delivered twice for that. After an
-// error the group may come again.
-func (g *Group) Settle() error {
+// Ack acknowledges the group: every record was delivered, parked again or
+// stored as a dead letter. It returns once the store has confirmed it. While
+// the store is being reopened it waits, so that nothing is delivered twice.
+// After an error the group may be redelivered.
+func (g *Group) Ack() error {
 	g.q.change.RLock()
 	defer g.q.change.RUnlock()
-	defer g.q.settled.Store(true)
-	ctx, cancel := context.WithTimeout(g.q.available.context(), settleTimeout)
+	defer g.q.acked.Store(true)
+	ctx, cancel := context.WithTimeout(g.q.available.context(), ackReplyTimeout)
 	defer cancel()
 	_, err := g.q.nc().RequestWithContext(ctx, g.msg.Reply, ackDone)
 	return err
 }
 
-// Keep tells the queue that the group is still being worked on.
-func (g *Group) Keep() error { return g.q.nc().Publish(g.msg.Reply, ackProgress) }
+// InProgress extends the time until the group is redelivered.
+func (g *Group) InProgress() error { return g.q.nc().Publish(g.msg.Reply, ackProgress) }
 
-// Postpone gives the group back to the queue, to be taken again after d.
-func (g *Group) Postpone(d time.Duration) error {
+// NakWithDelay gives the group back to the queue, to be redelivered after d.
+func (g *Group) NakWithDelay(d time.Duration) error {
 	if !g.WasParked {
 		g.q.trimming.note(position{g.target, g.Sequence})
 	}
 	return g.q.nc().Publish(g.msg.Reply, nakAfter(d))
 }
 
-// Return gives the group back to the queue, to be taken again at once.
-func (g *Group) Return() error { return g.Postpone(atOnce) }
+// Nak gives the group back to the queue, to be redelivered at once.
+func (g *Group) Nak() error { return g.NakWithDelay(atOnce) }

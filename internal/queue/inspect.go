@@ -153,7 +153,7 @@ func (i *inspection) settings(directory, key string, good func([]byte) bool) err
 		i.log.Warn("the settings of a part of the queue and their checksum did not fit: the checksum is made again", "file", sumFile)
 		return writeFile(sumFile, []byte(want))
 	}
-	if err := i.setAside(file, "it is made again, and everything stored is kept"); err != nil {
+	if err := i.quarantine(file, "it is made again, and everything stored is kept"); err != nil {
 		return err
 	}
 	return os.Remove(sumFile)
@@ -170,11 +170,11 @@ func (i *inspection) position(file string) (floor, last uint64, err error) {
 			return floor, last, nil
 		}
 	}
-	return 0, 0, i.setAside(file, "its target gets everything that is kept, also what it had")
+	return 0, 0, i.quarantine(file, "its target gets everything that is kept, also what it had")
 }
 
-// setAside moves a file out of the way.
-func (i *inspection) setAside(file, consequence string) error {
+// quarantine moves a file out of the way.
+func (i *inspection) quarantine(file, consequence string) error {
 	kept, err := i.place(file)
 	if err == nil {
 		err = os.Rename(file, kept)

@@ -42,11 +42,11 @@ func TestFull(t *testing.T) {
 			require.ErrorIs(t, err, ErrFull)
 		}
 
-		// Room appears as targets settle.
+		// Room appears as targets acknowledge.
 		r := q.NewReader("a")
 		g := next(t, r)
 		require.Equal(t, identity(0), g.Records[0].ID, "nothing that is stored was dropped")
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 		require.Eventually(t, func() bool {
 			_, err := q.Accept(t.Context(), Record{ID: identity(n), Body: body(10 << 10)}, time.Minute)
 			return err == nil
@@ -85,7 +85,7 @@ func TestParkedFull(t *testing.T) {
 		require.ErrorIs(t, err, ErrFull)
 		accept(t, q, numbered(0)) // has room of its own
 		for n := range 100 {      // have as well, and forget the oldest
-			require.NoError(t, q.Bury(t.Context(), "a", &Record{ID: identity(n), Body: body(10 << 10)}, ""))
+			require.NoError(t, q.DeadLetter(t.Context(), "a", &Record{ID: identity(n), Body: body(10 << 10)}, ""))
 		}
 		st, err := q.Stats(t.Context(), []string{"a"})
 		require.NoError(t, err)
@@ -130,7 +130,7 @@ func TestCloseWritesWhatWasSubmitted(t *testing.T) {
 }
 
 // New settings interrupt nothing: no write fails, what is held stays held, and
-// what is settled meanwhile is settled.
+// what is acknowledged in the meantime stays acknowledged.
 func TestReconcileUnderLoad(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a", "b")
@@ -171,7 +171,7 @@ func TestReconcileUnderLoad(t *testing.T) {
 				for _, r := range g.Records {
 					b[numberOf(r)]++
 				}
-				assert.NoError(t, g.Settle())
+				assert.NoError(t, g.Ack())
 			}
 		})
 		cfg := s.config
@@ -183,7 +183,7 @@ func TestReconcileUnderLoad(t *testing.T) {
 			require.NoError(t, q.Reconcile(t.Context(), cfg))
 			time.Sleep(30 * time.Millisecond)
 		}
-		require.NoError(t, held.Settle())
+		require.NoError(t, held.Ack())
 		close(stop)
 		wg.Wait()
 		requireRange(t, drain(t, q, "a"), 0, int(last.Load())+1)

@@ -77,7 +77,7 @@ func (l *Log) Append(ctx context.Context, data []byte) error {
 	msg := &nats.Msg{Subject: l.subject, Data: data}
 	_, err := l.q.js().PublishMsg(write, msg, jetstream.WithExpectStream(l.stream), jetstream.WithRetryAttempts(0))
 	if err != nil {
-		l.forget() // whoever removed it meanwhile: it is made anew
+		l.forget() // whoever removed it meanwhile: it is made again
 	}
 	return storeError(err)
 }
@@ -125,7 +125,7 @@ func (l *Log) Follow(ctx context.Context, from func(LogState) (after uint64), se
 	}
 }
 
-// read begins to read; caughtUp tells that there is nothing to read so far.
+// read starts to read. caughtUp means that there is nothing to read yet.
 func (l *Log) read(ctx context.Context, from func(LogState) uint64) (iter jetstream.MessagesContext, caughtUp bool, err error) {
 	l.q.change.RLock()
 	defer l.q.change.RUnlock()
@@ -181,7 +181,7 @@ func (l *Log) persist() error {
 	return l.q.persist(l.stream)
 }
 
-// open makes the stream, or finds it and gives it its limits. q.change is held.
+// current makes the stream, or finds it and gives it its limits. q.change is held.
 func (l *Log) open(ctx context.Context) error {
 	if !l.q.isReady() {
 		return fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)
@@ -208,7 +208,7 @@ func (l *Log) open(ctx context.Context) error {
 	if err := l.q.persist(l.stream); err != nil {
 		return err
 	}
-	l.q.lookAfter(l.stream)
+	l.q.track(l.stream)
 	l.made = true
 	return nil
 }

@@ -114,7 +114,7 @@ func TestLogSurvivesRestart(t *testing.T) {
 	})
 }
 
-// Whoever reads while the store is opened anew misses nothing.
+// Whoever reads while the store is reopened misses nothing.
 func TestLogOverReconcile(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)
@@ -154,7 +154,7 @@ func TestLogIsBounded(t *testing.T) {
 	})
 }
 
-// A log that somebody removed is made anew, and can be told from the old one.
+// A log that somebody removed is made again, and can be told from the old one.
 func TestLogIsMadeAnew(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// The headers of parked and buried records.
+// The headers of parked records and dead letters.
 const (
 	headerDue      = "Dovecot-Push-Due"
 	headerReason   = "Dovecot-Push-Reason"
@@ -34,8 +34,8 @@ type Parked struct {
 	At       time.Time
 }
 
-// Park stores p for a later attempt at target. When it returns without an
-// error the records are durable, and the groups they came in may be settled.
+// Park stores p for a later attempt at target. When it returns without an error
+// the records are durable, and the groups they came in may be acknowledged.
 // After an error some of them may have been stored.
 func (q *Queue) Park(ctx context.Context, target string, p Parked) error {
 	header := nats.Header{

@@ -27,13 +27,13 @@ func TestPark(t *testing.T) {
 		require.True(t, due.Equal(p.Due), p.Due)
 		require.Equal(t, want.Reason, p.Reason)
 
-		// The attempt fails again: parked anew first, then settled.
+		// The attempt fails again: first parked again, then acknowledged.
 		p.Records[0].Attempts++
 		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: p.Records, Due: due.Add(time.Hour), Reason: "timeout"}))
-		require.NoError(t, p.Settle())
+		require.NoError(t, p.Ack())
 		p = next(t, q.NewParkedReader("a"))
 		require.Equal(t, 4, p.Records[0].Attempts)
-		require.NoError(t, p.Settle())
+		require.NoError(t, p.Ack())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}, "b": {}})
 	})
 }
@@ -47,17 +47,17 @@ func TestPostpone(t *testing.T) {
 		p := next(t, r)
 		require.Equal(t, identity(0), p.Records[0].ID)
 		postponed := time.Now()
-		require.NoError(t, p.Postpone(700*time.Millisecond))
+		require.NoError(t, p.NakWithDelay(700*time.Millisecond))
 		p = next(t, r)
 		require.Equal(t, identity(1), p.Records[0].ID, "does not wait for the one before it")
-		require.NoError(t, p.Settle())
+		require.NoError(t, p.Ack())
 		p = next(t, r)
 		require.Equal(t, identity(0), p.Records[0].ID)
 		require.GreaterOrEqual(t, time.Since(postponed), 690*time.Millisecond)
-		require.NoError(t, p.Return())
+		require.NoError(t, p.Nak())
 		p = next(t, r)
 		require.Equal(t, identity(0), p.Records[0].ID)
-		require.NoError(t, p.Settle())
+		require.NoError(t, p.Ack())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 	})
 }
@@ -81,7 +81,7 @@ func TestParkMany(t *testing.T) {
 			g := next(t, r)
 			require.Less(t, len(g.Records), len(records))
 			got = append(got, g.Records...)
-			require.NoError(t, g.Settle())
+			require.NoError(t, g.Ack())
 		}
 		require.Equal(t, records, got)
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
@@ -104,7 +104,7 @@ func TestTakeMany(t *testing.T) {
 			for _, g := range groups {
 				require.True(t, g.WasParked)
 				got = append(got, g.Records...)
-				require.NoError(t, g.Settle())
+				require.NoError(t, g.Ack())
 			}
 		}
 		for n := range got {
@@ -122,15 +122,15 @@ func TestReopen(t *testing.T) {
 		q := s.open(t, "a", "b")
 		acceptRange(t, q, 0, 100)
 		g := next(t, q.NewReader("b"))
-		require.NoError(t, g.Settle())
-		held := next(t, q.NewReader("b")) // neither settled nor returned
+		require.NoError(t, g.Ack())
+		held := next(t, q.NewReader("b")) // neither acknowledged nor returned
 		returned := next(t, q.NewReader("b"))
-		require.NoError(t, returned.Return())
+		require.NoError(t, returned.Nak())
 		due := time.Now().Add(time.Hour).Truncate(time.Millisecond)
 		waits := numbered(100)
 		waits.Attempts = 5
 		require.NoError(t, q.Park(t.Context(), "b", Parked{Records: []Record{waits}, Due: due, Reason: "timeout"}))
-		require.NoError(t, q.Bury(t.Context(), "b", new(numbered(101)), "status_400"))
+		require.NoError(t, q.DeadLetter(t.Context(), "b", new(numbered(101)), "status_400"))
 		require.NoError(t, q.Close())
 
 		q = s.open(t, "a", "b")
@@ -159,7 +159,7 @@ func TestDamagedMessages(t *testing.T) {
 		require.ErrorIs(t, err, errCorruptGroup)
 		g := next(t, r)
 		require.Equal(t, identity(0), g.Records[0].ID)
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 
 		_, err = q.js().Publish(t.Context(), q.names.park+".a.1", []byte("not a record"), jetstream.WithExpectStream(q.names.parkedStream))
 		require.NoError(t, err)
@@ -169,7 +169,7 @@ func TestDamagedMessages(t *testing.T) {
 		require.ErrorIs(t, err, errCorruptGroup)
 		p := next(t, parked)
 		require.Equal(t, identity(1), p.Records[0].ID)
-		require.NoError(t, p.Settle())
+		require.NoError(t, p.Ack())
 		requireStats(t, q, 0, map[string]TargetStats{"a": {Dead: 2}})
 	})
 }

@@ -85,7 +85,7 @@ func childCut() int {
 		wg.Go(func() {
 			for {
 				if g, err := take(context.Background(), r); err == nil && deliverSome(q, g) == nil {
-					_ = g.Settle()
+					_ = g.Ack()
 				}
 			}
 		})
@@ -99,7 +99,7 @@ func deliverSome(q *Queue, g *Group) error {
 	for _, r := range g.Records {
 		switch n := numberOf(r); {
 		case n%13 == 0 && r.Attempts > 0:
-			if err := q.Bury(context.Background(), "fast", &r, "test"); err != nil {
+			if err := q.DeadLetter(context.Background(), "fast", &r, "test"); err != nil {
 				return err
 			}
 		case n%7 == 0 && r.Attempts == 0, n%13 == 0:
@@ -135,7 +135,7 @@ func childRest() int {
 				for _, record := range g.Records {
 					fmt.Fprintln(os.Stdout, r.target, numberOf(record))
 				}
-				_ = g.Settle()
+				_ = g.Ack()
 			}
 		}
 	}

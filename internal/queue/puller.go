@@ -21,7 +21,7 @@ const (
 // puller asks JetStream for the messages of one consumer. It is what
 // [jetstream.Consumer] does with FetchNoWait and Next, with one inbox for all
 // requests: what comes later than it is waited for, on a machine that is busy
-// or from a store that is being opened anew, is there for the next one, and
+// or from a store that is being reopened, is there for the next one, and
 // not on its way to nobody until it is given out again after [AckWait].
 type puller struct {
 	nc      *nats.Conn

@@ -1,21 +1,21 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package queue keeps accepted notifications until every target has them.
+// Package queue stores accepted notifications until every target has them.
 //
-// In comes a [Record] through [Queue.Accept], which returns when the record is
-// durable. Out go groups of records, to each target at its own pace, through
-// a [Reader]; a record that fails for one target is parked ([Queue.Park]) for
-// a later attempt or buried ([Queue.Bury]) as a dead letter.
+// [Queue.Accept] returns when a [Record] is durable. Each target reads groups
+// of records at its own pace, through a [Reader]. A record that fails for one
+// target is parked ([Queue.Park]) for a later attempt, or becomes a dead letter
+// ([Queue.DeadLetter]).
 //
 // NATS JetStream does the storing: an embedded server in this process that
 // opens no port ([Config.Embedded]), or an external cluster
-// ([Config.External]). Three streams hold what there is:
+// ([Config.External]). There are three streams:
 //
 //	<prefix>         subject <prefix>.in.<count>: groups of <count> accepted
 //	                 records. One durable consumer per target; a group is
 //	                 removed soon after all of them have acknowledged it.
-//	                 Full means that nothing more is taken in; what is
+//	                 Full means that nothing more is accepted; what is
 //	                 stored is never dropped.
 //	<prefix>_parked  subject <prefix>.parked.<target>.<count>: groups of
 //	                 <count> records waiting for their next attempt, with
@@ -25,12 +25,12 @@
 //	                 on, kept for [deadLetterAge].
 //
 // Durability: Accept returns after JetStream has acknowledged the group. With
-// "sync always" that is after the fsync; otherwise the operating system has
-// it, and the fsync follows within the interval (a crash of the process loses
-// nothing, a crash of the machine may lose the last interval).
+// "sync always" that is after the fsync. Otherwise the operating system has the
+// group, and the fsync follows within the interval: a crash of the process
+// loses nothing, a crash of the machine may lose the last interval.
 //
-// A crash between a delivery and its acknowledgement delivers again: at least
-// once, never less.
+// After a crash between a delivery and its acknowledgement, the notification is
+// delivered again: delivery is at least once.
 package queue
 
 import (
@@ -44,7 +44,7 @@ import (
 	"time"
 )
 
-// What Accept, Park and Bury fail with.
+// Errors of Accept, Park and DeadLetter.
 var (
 	// ErrFull means that max_bytes, or the space JetStream may use, is
 	// exhausted. Room appears as targets acknowledge.
@@ -69,17 +69,17 @@ var (
 	errSilent      = errors.New("the NATS server does not answer")
 )
 
-// MaxBody is the largest body of a notification that the embedded store takes,
-// in bytes.
+// MaxBody is the largest body of a notification that the embedded store
+// accepts, in bytes.
 const MaxBody = 8 << 20
 
 // DefaultPrefix starts the names of streams and subjects.
 const DefaultPrefix = "dovecot_push"
 
-// deadLetterAge is how long dead letters are kept for a look and a replay.
+// deadLetterAge is how long dead letters are kept for inspection and replay.
 const deadLetterAge = 30 * 24 * time.Hour
 
-// Config tells where and how a queue stores.
+// Config configures a queue.
 type Config struct {
 	// Embedded is the store in this process; External is one elsewhere.
 	// Exactly one of them is set.
@@ -96,8 +96,8 @@ type Config struct {
 	MaxAge time.Duration
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
-	// Observe, if set, is told of every write: how many notifications the
-	// group held, how long it took, and what it ended with.
+	// Observe, if set, is called for every write with the number of
+	// notifications in the group, the time it took, and the error.
 	Observe func(notifications int, took time.Duration, err error)
 }
 
@@ -107,17 +107,17 @@ type Queue struct {
 	log     *slog.Logger
 	observe observer
 
-	gathering *gathering
+	batcher *batcher
 
-	// conn is replaced when nats.go has given it up.
+	// conn is replaced when nats.go has closed it for good.
 	conn atomic.Pointer[connection]
-	// server is nil where the store is external.
+	// server is nil if the store is external.
 	server *embeddedServer
 	// connectErr is why an external one could not be connected to.
 	connectErr atomic.Pointer[error]
 
 	// settings is guarded by change, which also makes writes wait while the
-	// store is opened anew.
+	// store is reopened.
 	change   sync.RWMutex
 	settings Config
 	// available is whether the store takes writes.
@@ -142,7 +142,7 @@ type Queue struct {
 	configured []string
 	known      sync.Map
 	full       atomic.Bool // a write was refused for lack of room
-	settled    atomic.Bool // there may be something that all targets have
+	acked      atomic.Bool // there may be something that all targets have
 	trimming   trimming
 	wake       chan struct{}
 	damage     damage
@@ -186,8 +186,8 @@ func (o observer) commit(n int, took time.Duration, err error) {
 
 var validPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// ValidName tells whether s can name a target or a prefix: 1 to 64 of
-// A–Z a–z 0–9 _ and -, because it becomes part of NATS subjects and names.
+// ValidName reports whether s can name a target or a prefix: 1 to 64 of A–Z a–z
+// 0–9 _ and -, because it becomes part of NATS subjects and names.
 func ValidName(s string) bool { return validPrefix.MatchString(s) }
 
 // Open opens the queue.
@@ -211,7 +211,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		names:     namesOf(cfg.Prefix),
 		log:       cfg.Logger,
 		observe:   cfg.Observe,
-		gathering: newGathering(),
+		batcher:   newBatcher(),
 		settings:  cfg,
 		targets:   make(map[string]int),
 		wake:      make(chan struct{}, 1),
@@ -223,8 +223,8 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		q.cancel()
 		return nil, errors.Join(err, q.disconnect())
 	}
-	q.settled.Store(true)
-	q.wg.Go(q.keep)
+	q.acked.Store(true)
+	q.wg.Go(q.repairLoop)
 	q.wg.Go(q.trimLoop)
 	if q.server == nil {
 		q.wg.Go(q.inspectLoop)
@@ -236,7 +236,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	return q, nil
 }
 
-// open opens the embedded store, or begins to connect to the external one.
+// current opens the embedded store, or begins to connect to the external one.
 func (q *Queue) open(ctx context.Context) (err error) {
 	if cfg := q.settings.Embedded; cfg != nil {
 		if q.server, err = startEmbedded(*cfg, q.log, &q.damage); err != nil {
@@ -252,7 +252,7 @@ func (q *Queue) open(ctx context.Context) (err error) {
 // Close writes what was submitted, then closes the store. Accept fails with
 // [ErrClosed] from then on.
 func (q *Queue) Close() error {
-	if !q.gathering.close() {
+	if !q.batcher.close() {
 		return nil
 	}
 	q.wg.Wait()
@@ -282,7 +282,7 @@ func (q *Queue) Reconcile(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("opening the queue with its new settings: %w", err)
 	}
 	if q.server == nil && !q.nc().IsConnected() {
-		return nil // the keeper applies it when the cluster can be reached
+		return nil // repairLoop applies it when the cluster can be reached
 	}
 	return q.prepare(ctx)
 }

@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	// AckWait is how long a reader may hold what it took without a word.
-	// After that the queue gives it to another reader; [Group.Keep] starts the
-	// time anew.
+	// AckWait is how long a group may stay unacknowledged until it is
+	// redelivered. [Group.InProgress] restarts this time.
 	AckWait = 30 * time.Second
 	// pollWait is how long one request for more waits at the server. A
 	// reader ends between two of them, so that no message is ever on its way
@@ -50,15 +49,16 @@ func (q *Queue) NewParkedReader(target string) *Reader {
 	return &Reader{q: q, target: target, parked: true}
 }
 
-// Take takes up to most groups, waiting a moment for the first ([ErrNoMore]).
-// A group is given out again if it is not settled, or kept, within [AckWait].
+// Take takes up to most groups, waiting a moment for the first ([ErrNoMore]). A
+// group is redelivered unless [Group.Ack] or [Group.InProgress] is called
+// within [AckWait].
 func (r *Reader) Take(ctx context.Context, most int) ([]*Group, error) {
 	messages, err := r.fetch(ctx, most)
 	groups := make([]*Group, 0, len(messages))
 	for _, msg := range messages {
 		g, damage := r.read(msg)
 		if damage != nil {
-			err = errors.Join(err, r.setAside(ctx, msg, damage))
+			err = errors.Join(err, r.term(ctx, msg, damage))
 			continue
 		}
 		groups = append(groups, g)
@@ -69,9 +69,9 @@ func (r *Reader) Take(ctx context.Context, most int) ([]*Group, error) {
 	return nil, err
 }
 
-// Crowded reports whether so many groups are taken, or put off, that those
-// which nobody has taken so far will soon have to wait for them.
-func (r *Reader) Crowded(ctx context.Context) bool {
+// NearLimit reports whether so many groups are taken or delayed that the others
+// will soon have to wait for them.
+func (r *Reader) NearLimit(ctx context.Context) bool {
 	limit := maxHeldGroups
 	if r.parked {
 		limit = maxHeldParked
@@ -80,14 +80,14 @@ func (r *Reader) Crowded(ctx context.Context) bool {
 	return err == nil && consumer.CachedInfo().NumAckPending > limit*3/4
 }
 
-// Close gives back what came too late for a Take.
+// Close gives back groups that arrived too late for a Take.
 func (r *Reader) Close() {
 	if r.pull == nil {
 		return
 	}
 	for _, msg := range r.pull.close() {
 		g := r.group(msg)
-		_ = g.Return()
+		_ = g.Nak()
 	}
 	r.pull = nil
 }
@@ -127,8 +127,8 @@ func (r *Reader) read(msg *nats.Msg) (g *Group, err error) {
 	return g, err
 }
 
-// group is a group that was not read so far. A message that is none of the
-// store's has the number 0.
+// group returns the group of msg without its records. Its number is 0 if msg is
+// not from the store.
 func (r *Reader) group(msg *nats.Msg) *Group {
 	g := &Group{WasParked: r.parked, q: r.q, target: r.target, msg: msg}
 	if meta, err := msg.Metadata(); err == nil {
@@ -137,11 +137,11 @@ func (r *Reader) group(msg *nats.Msg) *Group {
 	return g
 }
 
-// setAside makes a dead letter of a message that nobody will ever be able to
-// read.
-func (r *Reader) setAside(ctx context.Context, msg *nats.Msg, damage error) error {
+// quarantine terminates the delivery of a message that cannot be read, and
+// makes a dead letter of it.
+func (r *Reader) term(ctx context.Context, msg *nats.Msg, damage error) error {
 	damage = fmt.Errorf("target %s: %w", r.target, damage)
-	r.q.log.Error("setting damaged notifications aside", "target", r.target, "error", damage)
+	r.q.log.Error("storing damaged notifications as a dead letter", "target", r.target, "error", damage)
 	letter := nats.NewMsg(r.q.names.dead + "." + r.target)
 	letter.Header.Set(headerReason, reasonDamaged)
 	letter.Data = msg.Data

@@ -32,7 +32,7 @@ type Record struct {
 	// only one, and in what is accepted.
 	Destination string
 	// Attempts is how many attempts at one target, and there at Destination,
-	// failed so far; 0 in what is accepted.
+	// failed until now; 0 in what is accepted.
 	Attempts int
 	// Replayed is when the record stopped to be a dead letter, to the
 	// millisecond; zero if it was none.

@@ -39,9 +39,9 @@ type RemovedTarget struct {
 
 // TargetStats is what the queue holds for one target.
 type TargetStats struct {
-	// Waiting is the number of notifications not attempted so far. While
-	// targets go at different paces it is computed from the average size of
-	// a group; 0 is always exact.
+	// Waiting is the number of notifications not attempted yet. While targets
+	// go at different paces it is computed from the average size of a group; 0
+	// is always exact.
 	Waiting uint64
 	// Parked is the number of notifications waiting for another attempt.
 	Parked uint64

@@ -62,7 +62,7 @@ func externalStore(t testing.TB) *testStore {
 	}}
 }
 
-// open opens the queue and uses targets.
+// current opens the queue and uses targets.
 func (s *testStore) open(t testing.TB, targets ...string) *Queue {
 	t.Helper()
 	q, err := Open(t.Context(), s.config)
@@ -141,7 +141,7 @@ func next(t testing.TB, r *Reader) *Group {
 	}
 }
 
-// drain settles what waits for target, and returns how often each identity
+// drain acknowledges what waits for target, and returns how often each identity
 // came.
 func drain(t testing.TB, q *Queue, target string) map[notification.Identity]int {
 	t.Helper()
@@ -156,7 +156,7 @@ func drain(t testing.TB, q *Queue, target string) map[notification.Identity]int 
 			continue
 		}
 		require.NoError(t, err)
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 		for _, r := range g.Records {
 			seen[r.ID]++
 		}
@@ -211,7 +211,7 @@ func requireWaiting(t testing.TB, q *Queue, target string, want int) {
 }
 
 // impatient makes the store give out again at once what r takes and neither
-// keeps nor settles.
+// extends nor acknowledges.
 func impatient(t testing.TB, r *Reader) *Reader {
 	t.Helper()
 	stream := r.q.streamOf(r.parked)

@@ -19,7 +19,7 @@ const (
 	// cluster that elects a leader does not answer at all.
 	requestTimeout = 3 * time.Second
 	// maxHeldGroups bounds what all readers of one target hold together. A
-	// reader that meets it waits, so it is more than one lane holds.
+	// reader that meets it waits, so it is more than one target holds.
 	maxHeldGroups = 20_000
 	// maxHeldParked is how many parked groups of one target the server
 	// watches the due time of; those beyond wait for their turn.

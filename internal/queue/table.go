@@ -23,7 +23,7 @@ var (
 	// ErrExists means that Create found an entry with this key.
 	ErrExists = errors.New("the entry exists")
 	// ErrChanged means that the entry is not at the given revision any more:
-	// read it again and decide anew.
+	// read it again and decide again.
 	ErrChanged = errors.New("the entry was changed meanwhile")
 	// ErrKey means that there can be no entry with this key: a part of it is
 	// empty, or it is too long.
@@ -98,7 +98,7 @@ func (t *Table) Put(ctx context.Context, key Key, value []byte) (revision uint64
 	return revision, err
 }
 
-// Create writes an entry that does not exist so far. Errors: [ErrExists].
+// Create writes an entry that does not exist yet. Errors: [ErrExists].
 func (t *Table) Create(ctx context.Context, key Key, value []byte) (revision uint64, err error) {
 	err = t.at(ctx, key, func(kv jetstream.KeyValue) error {
 		revision, err = kv.Create(ctx, key.subject(), value)
@@ -162,14 +162,14 @@ func (t *Table) All(ctx context.Context, prefix Key) iter.Seq2[Entry, error] {
 // Watch calls seen for every entry whose key begins with prefix, then current
 // once, then seen for every change, its own included, until ctx ends or the
 // store fails. It returns an error in any case; the caller calls it again,
-// and gets all entries anew, for as long as it needs them.
+// and gets all entries again, for as long as it needs them.
 func (t *Table) Watch(ctx context.Context, prefix Key, seen func(Entry), current func()) error {
 	watcher, err := t.watch(ctx, prefix)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		// What is asked of a store that is being opened anew is never answered.
+		// What is asked of a store that is being reopened is never answered.
 		t.q.change.RLock()
 		defer t.q.change.RUnlock()
 		_ = watcher.Stop()
@@ -252,7 +252,7 @@ func (t *Table) do(ctx context.Context, operation func(jetstream.KeyValue) error
 	return tableError(err)
 }
 
-// open makes the bucket, or finds it.
+// current makes the bucket, or finds it.
 func (t *Table) open(ctx context.Context) (jetstream.KeyValue, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -276,7 +276,7 @@ func (t *Table) open(ctx context.Context) (jetstream.KeyValue, error) {
 		return nil, err
 	}
 	t.kv, t.conn = kv, conn
-	t.q.lookAfter("KV_" + t.bucket)
+	t.q.track("KV_" + t.bucket)
 	return kv, nil
 }
 

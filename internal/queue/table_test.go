@@ -46,7 +46,7 @@ func TestTable(t *testing.T) {
 		_, err = table.Update(t.Context(), key, []byte("3"), second)
 		require.ErrorIs(t, err, ErrChanged)
 		_, err = table.Create(t.Context(), key, []byte("4"))
-		require.NoError(t, err, "a deleted entry can be made anew")
+		require.NoError(t, err, "a deleted entry can be made again")
 
 		_, err = q.Table("others").Get(t.Context(), key)
 		require.ErrorIs(t, err, ErrNotFound, "tables are apart")
@@ -147,7 +147,7 @@ func TestTableWatch(t *testing.T) {
 		require.NoError(t, writer.Delete(t.Context(), Key{"old"}, 0))
 		require.Eventually(t, func() bool { return mirror.is(map[string]string{"new": "2"}) }, time.Minute, time.Millisecond)
 
-		if s.config.Embedded != nil { // opened anew while somebody watches
+		if s.config.Embedded != nil { // reopened while somebody watches
 			cfg := s.config
 			cfg.Embedded = &Embedded{Path: cfg.Embedded.Path, Sync: time.Second}
 			require.NoError(t, q.Reconcile(t.Context(), cfg))

@@ -32,7 +32,7 @@ func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err 
 	}
 	before := q.configured
 	q.configured = slices.Clone(targets)
-	// Where the cluster is away the keeper does it later, and until then the
+	// If the cluster is away, repairLoop does it later, and until then the
 	// queue takes nothing in.
 	if err = q.reconnect(); err == nil && (q.server != nil || q.nc().IsConnected()) {
 		err = q.prepare(ctx)

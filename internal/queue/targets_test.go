@@ -36,7 +36,7 @@ func TestJoin(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a")
 		accept(t, q, numbered(0), numbered(1), numbered(2))
-		require.NoError(t, next(t, q.NewReader("a")).Settle())
+		require.NoError(t, next(t, q.NewReader("a")).Ack())
 		requireStats(t, q, 2, map[string]TargetStats{"a": {Waiting: 2}})
 		use(t, q, "b")
 		accept(t, q, numbered(3))
@@ -61,7 +61,7 @@ func TestJoinAfterRemoval(t *testing.T) {
 		requireRange(t, drain(t, q, "b"), 3, 5)
 		requireRange(t, drain(t, q, "a"), 3, 5)
 
-		q.sweep(false) // marks it
+		q.cleanUpUnused(false) // marks it
 		if s.config.External != nil {
 			age(t, q, "gone", 11*time.Minute)
 		}
@@ -123,17 +123,17 @@ func TestSweep(t *testing.T) {
 		release()
 		requireRange(t, drain(t, q, "a"), 0, 1)
 		gone := map[string]TargetStats{"gone": {Waiting: 1, Parked: 1}}
-		q.sweep(false)
+		q.cleanUpUnused(false)
 		requireStats(t, q, 1, gone)
 
 		// It comes back in time, and goes again.
 		age(t, q, "gone", 59*time.Minute)
-		q.sweep(false)
+		q.cleanUpUnused(false)
 		requireStats(t, q, 1, gone)
 		release = use(t, q, "gone")
 		require.Equal(t, identity(0), next(t, q.NewReader("gone")).Records[0].ID)
 		release()
-		q.sweep(false)
+		q.cleanUpUnused(false)
 		requireStats(t, q, 1, gone)
 
 		// Nobody comes for MaxAge, whatever restarts there are.
@@ -141,7 +141,7 @@ func TestSweep(t *testing.T) {
 		require.NoError(t, q.Close())
 		q = s.open(t, "a")
 		requireStats(t, q, 1, gone)
-		q.sweep(false)
+		q.cleanUpUnused(false)
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}, "gone": {}})
 	})
 }
@@ -153,10 +153,10 @@ func TestSweepKeepsParked(t *testing.T) {
 		release := use(t, q, "gone")
 		require.NoError(t, q.Park(t.Context(), "gone", Parked{Records: []Record{numbered(1)}}))
 		release()
-		q.sweep(false)
+		q.cleanUpUnused(false)
 		requireStats(t, q, 0, map[string]TargetStats{"gone": {Parked: 1}})
 		use(t, q, "gone")
-		require.NoError(t, next(t, q.NewParkedReader("gone")).Settle())
+		require.NoError(t, next(t, q.NewParkedReader("gone")).Ack())
 	})
 }
 
@@ -166,7 +166,7 @@ func TestSweepBetweenConfigurations(t *testing.T) {
 		release := use(t, q, "a")
 		accept(t, q, numbered(0))
 		release()
-		q.sweep(true)
+		q.cleanUpUnused(true)
 		use(t, q, "a")
 		requireRange(t, drain(t, q, "a"), 0, 1)
 	})
@@ -177,7 +177,7 @@ func TestSweepUnneeded(t *testing.T) {
 	t.Parallel()
 	q := embeddedStore(t).open(t, "a")
 	use(t, q, "gone")()
-	q.sweep(false)
+	q.cleanUpUnused(false)
 	accept(t, q, numbered(0))
 	requireRange(t, drain(t, q, "a"), 0, 1)
 	requireStats(t, q, 0, map[string]TargetStats{"a": {}, "gone": {}})
@@ -209,16 +209,16 @@ func TestSweepTwoQueues(t *testing.T) {
 	s.config.MaxBytes = 100 << 10
 	ours, theirs := s.open(t, "ours"), s.open(t, "theirs")
 	n := fillUp(t, ours)
-	ours.sweep(false)
-	ours.sweep(true)
+	ours.cleanUpUnused(false)
+	ours.cleanUpUnused(true)
 	age(t, ours, "theirs", 9*time.Minute)
-	ours.sweep(true) // full, but not certain
-	theirs.sweep(false)
-	ours.sweep(true)
+	ours.cleanUpUnused(true) // full, but not certain
+	theirs.cleanUpUnused(false)
+	ours.cleanUpUnused(true)
 	requireRange(t, drain(t, theirs, "theirs"), 0, n)
-	ours.sweep(false)
+	ours.cleanUpUnused(false)
 	age(t, ours, "theirs", 11*time.Minute) // and nobody takes the mark away
-	ours.sweep(true)
+	ours.cleanUpUnused(true)
 	_, err := ours.js().Consumer(t.Context(), ours.names.stream, "theirs")
 	require.Error(t, err)
 }
@@ -245,7 +245,7 @@ func TestStats(t *testing.T) {
 		require.EqualValues(t, 30, st.Targets["a"].Waiting)
 		require.Greater(t, st.Bytes, uint64(30*30))
 		require.WithinRange(t, st.Oldest, before, time.Now().Add(time.Second))
-		require.NoError(t, next(t, q.NewReader("a")).Settle())
+		require.NoError(t, next(t, q.NewReader("a")).Ack())
 		requireStats(t, q, 20, map[string]TargetStats{"a": {Waiting: 20}})
 
 		require.NoError(t, q.Close())

@@ -13,11 +13,11 @@ import (
 )
 
 // trimInterval is how long a group stays in the stream after the last target
-// has settled it.
+// has acknowledged it.
 //
-// JetStream could remove each by itself (its retention by interest). But each
-// removal is a record of its own in the file, with "sync always" an fsync of
-// its own while the stream takes no writes: that made accepting wait three
+// JetStream could remove each automatically (its retention by interest). But
+// each removal is a record of its own in the file, with "sync always" an fsync
+// of its own while the stream takes no writes: that made accepting wait three
 // times as long while notifications were delivered. What is removed here is
 // removed together, and nothing is lost if that is forgotten in a crash.
 const trimInterval = time.Second
@@ -69,8 +69,8 @@ func (t *trimming) awaits() bool {
 	return len(t.returned) > 0
 }
 
-// trimLoop removes what all targets have, after they have settled something,
-// and everything while there is no target.
+// trimLoop removes what all targets have, after they have acknowledged
+// something, and everything while there is no target.
 func (q *Queue) trimLoop() {
 	tick := time.NewTicker(trimInterval)
 	defer tick.Stop()
@@ -80,11 +80,11 @@ func (q *Queue) trimLoop() {
 			return
 		case <-tick.C:
 		}
-		if !q.isReady() || !q.settled.Swap(false) && q.hasTargets() {
+		if !q.isReady() || !q.acked.Swap(false) && q.hasTargets() {
 			continue
 		}
 		if err := q.trim(q.ctx); err != nil {
-			q.settled.Store(true)
+			q.acked.Store(true)
 			q.log.Debug("could not remove what all targets have", "error", err)
 		}
 	}
@@ -101,7 +101,7 @@ func (q *Queue) trim(ctx context.Context) error {
 	q.trimming.purge.Lock()
 	defer q.trimming.purge.Unlock()
 	if q.trimming.awaits() {
-		q.settled.Store(true) // later
+		q.acked.Store(true) // later
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)

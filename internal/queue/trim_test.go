@@ -19,7 +19,8 @@ func streamState(t *testing.T, q *Queue) jetstream.StreamState {
 	return stream.CachedInfo().State
 }
 
-// What all targets have leaves the stream by itself, and nothing else does.
+// What all targets have is removed from the stream automatically, and nothing
+// else is.
 func TestTrim(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "slow", "fast")
@@ -28,16 +29,16 @@ func TestTrim(t *testing.T) {
 		}
 		fast, slow := q.NewReader("fast"), q.NewReader("slow")
 		for range 6 {
-			require.NoError(t, next(t, fast).Settle())
+			require.NoError(t, next(t, fast).Ack())
 		}
 		first, second, third := next(t, slow), next(t, slow), next(t, slow)
-		require.NoError(t, third.Settle())
+		require.NoError(t, third.Ack())
 		require.NoError(t, q.trim(t.Context()))
 		require.EqualValues(t, 6, streamState(t, q).Msgs, "the slow target has neither the first nor the second")
 
-		require.NoError(t, first.Settle())
+		require.NoError(t, first.Ack())
 		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 5 }, patience, 10*time.Millisecond)
-		require.NoError(t, second.Settle())
+		require.NoError(t, second.Ack())
 		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 3 }, patience, 10*time.Millisecond)
 		requireRange(t, drain(t, q, "slow"), 3, 6)
 		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 0 }, patience, 10*time.Millisecond)
@@ -69,15 +70,15 @@ func TestTrimWhileReturning(t *testing.T) {
 				accept(t, q, numbered(4*round+n))
 			}
 			first, second, third := next(t, r), next(t, r), next(t, r)
-			require.NoError(t, first.Settle())
-			require.NoError(t, second.Return())
-			require.NoError(t, third.Return())
-			before := streamState(t, q).Msgs // those that are settled may have been trimmed just before
+			require.NoError(t, first.Ack())
+			require.NoError(t, second.Nak())
+			require.NoError(t, third.Nak())
+			before := streamState(t, q).Msgs // acknowledged ones may have been trimmed just before
 			require.NoError(t, q.trim(t.Context()))
 			require.Equal(t, before, streamState(t, q).Msgs, "nothing is trimmed before it was taken again")
 			began := time.Now()
 			for range 3 {
-				require.NoError(t, next(t, r).Settle())
+				require.NoError(t, next(t, r).Ack())
 			}
 			require.Less(t, time.Since(began), AckWait/2, "it did not wait for the queue to miss it")
 			require.NoError(t, q.trim(t.Context()))
@@ -93,14 +94,14 @@ func TestTrimAfterReaderCloses(t *testing.T) {
 		accept(t, q, numbered(0))
 		accept(t, q, numbered(1))
 		r := q.NewReader("a")
-		require.NoError(t, next(t, r).Settle())
+		require.NoError(t, next(t, r).Ack())
 		require.NoError(t, r.pull.nc.PublishRequest(r.pull.subject, r.pull.inbox+"late", []byte(`{"batch":1}`)))
 		require.Eventually(t, func() bool { return len(r.pull.arrived) == 1 }, patience, time.Millisecond)
 		r.Close()
 		before := streamState(t, q).Msgs
 		require.NoError(t, q.trim(t.Context()))
 		require.Equal(t, before, streamState(t, q).Msgs)
-		require.NoError(t, next(t, q.NewReader("a")).Settle())
+		require.NoError(t, next(t, q.NewReader("a")).Ack())
 		require.NoError(t, q.trim(t.Context()))
 		require.Zero(t, streamState(t, q).Msgs)
 	})

@@ -12,21 +12,21 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
-// testWindow is a window whose clock stands still.
-func testWindow() (w *window, advance func(time.Duration)) {
-	w = newWindow()
+// testWindow is a dedup whose clock stands still.
+func testWindow() (w *dedup, advance func(time.Duration)) {
+	w = newDedup()
 	now := time.Now()
 	w.now = func() time.Time { return now }
 	return w, func(d time.Duration) { now = now.Add(d) }
 }
 
-func (w *window) accept(n int, d time.Duration) (known bool) {
+func (w *dedup) accept(n int, d time.Duration) (known bool) {
 	written, other := w.find(identity(n), d)
 	if written || other != nil {
 		return true
 	}
 	w.begin(identity(n), &commit{})
-	w.settle(ids(n), true)
+	w.finish(ids(n), true)
 	return false
 }
 
@@ -42,7 +42,7 @@ func TestWindow(t *testing.T) {
 	written, other = w.find(identity(1), time.Minute)
 	require.False(t, written)
 	require.Same(t, first, other, "being written")
-	w.settle(ids(1), true)
+	w.finish(ids(1), true)
 	require.True(t, w.accept(1, time.Minute))
 	require.False(t, w.accept(2, time.Minute), "another one")
 
@@ -50,7 +50,7 @@ func TestWindow(t *testing.T) {
 	require.True(t, w.accept(1, time.Minute))
 	require.False(t, w.accept(1, time.Second), "each asks for its own window")
 	advance(time.Minute - 1)
-	require.True(t, w.accept(1, time.Minute), "stored anew, remembered anew")
+	require.True(t, w.accept(1, time.Minute), "stored again, remembered again")
 	advance(1)
 	require.False(t, w.accept(1, time.Minute), "over")
 	advance(-time.Hour)
@@ -60,7 +60,7 @@ func TestWindow(t *testing.T) {
 func TestWindowForgetsFailures(t *testing.T) {
 	w, _ := testWindow()
 	w.begin(identity(1), &commit{})
-	w.settle(ids(1), false)
+	w.finish(ids(1), false)
 	require.False(t, w.accept(1, time.Minute))
 	require.True(t, w.accept(1, time.Minute))
 	require.Empty(t, w.pending)
@@ -68,22 +68,22 @@ func TestWindowForgetsFailures(t *testing.T) {
 
 func TestWindowGenerations(t *testing.T) {
 	w, _ := testWindow()
-	for n := range windowSize {
+	for n := range dedupSize {
 		require.False(t, w.accept(n, time.Minute))
 	}
-	for n := range windowSize { // the first of these begin a new generation
-		require.False(t, w.accept(windowSize+n, time.Minute))
+	for n := range dedupSize { // the first of these begin a new generation
+		require.False(t, w.accept(dedupSize+n, time.Minute))
 		require.True(t, w.accept(n, time.Minute), "the older one is remembered")
-		require.LessOrEqual(t, len(w.young)+len(w.old), 2*windowSize)
+		require.LessOrEqual(t, len(w.young)+len(w.old), 2*dedupSize)
 	}
 	require.False(t, w.accept(1<<40, time.Minute))
 	require.False(t, w.accept(0, time.Minute), "two generations ago")
-	require.True(t, w.accept(windowSize, time.Minute))
-	require.LessOrEqual(t, len(w.young)+len(w.old), windowSize+2)
+	require.True(t, w.accept(dedupSize, time.Minute))
+	require.LessOrEqual(t, len(w.young)+len(w.old), dedupSize+2)
 }
 
 func BenchmarkWindow(b *testing.B) {
-	w := newWindow()
+	w := newDedup()
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {

@@ -12,32 +12,32 @@ import (
 )
 
 const (
-	keepInterval  = time.Second
-	retryInterval = 100 * time.Millisecond // while a NATS server is away
-	sweepInterval = time.Minute
-	flushTimeout  = time.Second
+	repairInterval = time.Second
+	retryInterval  = 100 * time.Millisecond // while a NATS server is away
+	unusedInterval = time.Minute
+	flushTimeout   = time.Second
 )
 
-// keep brings the store back whenever it went away: the disk was full and has
-// room again, the NATS cluster was restarted, a stream was removed.
-func (q *Queue) keep() {
-	tick := time.NewTicker(keepInterval)
+// repairLoop reopens the store whenever it has failed: the disk was full and
+// has room again, the NATS cluster was restarted, a stream was removed.
+func (q *Queue) repairLoop() {
+	tick := time.NewTicker(repairInterval)
 	defer tick.Stop()
-	sweep := time.NewTicker(sweepInterval)
-	defer sweep.Stop()
+	unused := time.NewTicker(unusedInterval)
+	defer unused.Stop()
 	soon := make(<-chan time.Time)
-	wasReady, told := q.isReady(), false
+	wasReady, logged := q.isReady(), false
 	for {
 		select {
 		case <-q.ctx.Done():
 			return
-		case <-sweep.C:
-			q.sweep(false)
+		case <-unused.C:
+			q.cleanUpUnused(false)
 		case <-tick.C:
 		case <-soon:
 		case <-q.wake:
 			if q.full.Swap(false) {
-				q.sweep(true)
+				q.cleanUpUnused(true)
 				_ = q.trim(q.ctx)
 			}
 		}
@@ -54,20 +54,20 @@ func (q *Queue) keep() {
 			if q.server == nil {
 				soon = time.After(retryInterval)
 			}
-			if !told && (wasReady || q.available.away() > holdTime) {
+			if !logged && (wasReady || q.available.away() > holdTime) {
 				q.log.Error("the queue cannot store: notifications are answered with 503 until it can", "error", err)
-				told = true
+				logged = true
 			}
 		default:
-			if told {
+			if logged {
 				q.log.Info("the queue can store again")
 			}
-			wasReady, told = true, false
+			wasReady, logged = true, false
 		}
 	}
 }
 
-// usable tells whether the queue can store. Where the embedded store failed,
+// usable reports whether the queue can store. If the embedded store has failed,
 // writes fail at once from now on instead of waiting for the repair.
 func (q *Queue) usable() bool {
 	q.change.RLock() // while settings change the store may be closed for a moment
@@ -87,9 +87,9 @@ func (q *Queue) healthy() bool {
 	return q.server.writable(q.others.streams)
 }
 
-// lookAfter makes the keeper bring a stream back as well that is not one of
-// the queue's own: that of a table or a log.
-func (q *Queue) lookAfter(stream string) {
+// track includes another stream in the repair, such as that of a table or a
+// log.
+func (q *Queue) track(stream string) {
 	q.others.Lock()
 	defer q.others.Unlock()
 	if !slices.Contains(q.others.streams, stream) {
@@ -117,10 +117,10 @@ func (q *Queue) reopen() error {
 	return q.prepare(q.ctx)
 }
 
-// restart opens the embedded store anew. q.change is held.
+// restart reopens the embedded store. q.change is held.
 func (q *Queue) restart(ctx context.Context, cfg Embedded) error {
 	_ = q.nc().FlushTimeout(flushTimeout) // acknowledgements on their way
-	q.available.interrupt()               // those who watch a table begin again
+	q.available.interrupt()               // watches of tables start again
 	if err := q.server.restart(cfg); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (q *Queue) restart(ctx context.Context, cfg Embedded) error {
 	return nil
 }
 
-func (q *Queue) wakeKeeper() {
+func (q *Queue) wakeRepair() {
 	select {
 	case q.wake <- struct{}{}:
 	default:

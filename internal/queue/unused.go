@@ -14,19 +14,19 @@ import (
 )
 
 const (
-	// unusedSince is when a target was found without a user: metadata of its
-	// consumer, so that restarts do not start the time anew. Every queue
-	// takes it away from the targets it uses, once in a sweepInterval, so
-	// that with an external store the mark stays only where nobody does.
+	// unusedSince is when a target was found to be unused. It is stored in the
+	// metadata of its consumer, so that a restart does not restart the time.
+	// Every queue removes it from the targets it uses, once in unusedInterval.
+	// In an external store it therefore stays only on targets that nobody uses.
 	unusedSince = "dovecot-push-unused-since"
 	// abandoned is how long a mark must stay until that is certain.
-	abandoned = 10 * sweepInterval
+	abandoned = 10 * unusedInterval
 )
 
-// sweep gives up what is kept for targets that nobody has used for MaxAge. If
-// nothing waits for one, or the queue is full, it does so as soon as it is
-// certain that nobody uses it.
-func (q *Queue) sweep(full bool) {
+// cleanUpUnused deletes what is stored for targets that nobody has used for
+// MaxAge. If nothing waits for a target, or the queue is full, it does so as
+// soon as it is certain that nobody uses it.
+func (q *Queue) cleanUpUnused(full bool) {
 	if !q.isReady() {
 		return
 	}
@@ -38,7 +38,7 @@ func (q *Queue) sweep(full bool) {
 }
 
 func (q *Queue) dropUnused(ctx context.Context, full bool) error {
-	q.change.Lock() // nobody starts to use a target meanwhile
+	q.change.Lock() // nobody starts to use a target in the meantime
 	defer q.change.Unlock()
 	if len(q.targets) == 0 {
 		return nil // between two configurations
@@ -49,14 +49,14 @@ func (q *Queue) dropUnused(ctx context.Context, full bool) error {
 	}
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
-		if err := q.sweepTarget(ctx, stream, info, full); err != nil {
+		if err := q.cleanUpTarget(ctx, stream, info, full); err != nil {
 			return err
 		}
 	}
 	return list.Err()
 }
 
-func (q *Queue) sweepTarget(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, full bool) error {
+func (q *Queue) cleanUpTarget(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, full bool) error {
 	since, err := time.Parse(time.RFC3339, info.Config.Metadata[unusedSince])
 	marked := err == nil
 	if q.targets[info.Name] > 0 {
@@ -81,7 +81,7 @@ func (q *Queue) sweepTarget(ctx context.Context, stream jetstream.Stream, info *
 		if err := q.drop(ctx, stream, info.Name); err != nil {
 			return err
 		}
-		q.log.Warn("gave up a target that is no longer configured",
+		q.log.Warn("deleted what was stored for a target that is no longer configured",
 			"target", info.Name, "groups_dropped", groups, "parked_dropped", records)
 	case !marked:
 		cfg := info.Config
@@ -99,10 +99,10 @@ func (q *Queue) sweepTarget(ctx context.Context, stream jetstream.Stream, info *
 // ErrInUse means that a target is in use.
 var ErrInUse = errors.New("target is in use")
 
-// Drop gives up what is kept for a target that nobody uses any more. Errors:
+// Drop deletes what is stored for a target that is no longer used. Errors:
 // [ErrInUse], and [ErrNotFound] if nothing is kept for it.
 func (q *Queue) Drop(ctx context.Context, target string) error {
-	q.change.Lock() // nobody starts to use it meanwhile
+	q.change.Lock() // nobody starts to use it in the meantime
 	defer q.change.Unlock()
 	if q.targets[target] > 0 {
 		return fmt.Errorf("%w: %s", ErrInUse, target)
@@ -112,17 +112,17 @@ func (q *Queue) Drop(ctx context.Context, target string) error {
 		return err
 	}
 	if _, kept := removed[target]; !kept {
-		return fmt.Errorf("%w: nothing is kept for a target %s", ErrNotFound, target)
+		return fmt.Errorf("%w: nothing is stored for a target %s", ErrNotFound, target)
 	}
 	stream, err := q.js().Stream(ctx, q.names.stream)
 	if err == nil {
 		err = q.drop(ctx, stream, target)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: dropping what is kept for target %s: %w", ErrUnavailable, target, err)
+		return fmt.Errorf("%w: dropping what is stored for target %s: %w", ErrUnavailable, target, err)
 	}
 	q.known.Delete(target)
-	q.settled.Store(true)
+	q.acked.Store(true)
 	return nil
 }
 

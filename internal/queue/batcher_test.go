@@ -16,13 +16,13 @@ import (
 )
 
 // joinAll joins n records that are not duplicates, and fails if one has to wait.
-func joinAll(t *testing.T, g *gathering, n, size int) (commits []*commit) {
+func joinAll(t *testing.T, g *batcher, n, size int) (commits []*commit) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for i := range n {
 		r := Record{ID: identity(i), Body: make([]byte, size)}
-		c, duplicate, err := g.join(ctx, &r, 0, maxGroupBytes)
+		c, duplicate, err := g.add(ctx, &r, 0, maxGroupBytes)
 		require.NoError(t, err)
 		require.False(t, duplicate)
 		commits = append(commits, c)
@@ -32,30 +32,30 @@ func joinAll(t *testing.T, g *gathering, n, size int) (commits []*commit) {
 
 // What comes while nothing is written makes as few groups as may be.
 func TestGatheringBounds(t *testing.T) {
-	g := newGathering()
+	g := newBatcher()
 	commits := joinAll(t, g, maxGroupRecords+1, 1)
 	require.Same(t, commits[0], commits[maxGroupRecords-1])
 	require.NotSame(t, commits[0], commits[maxGroupRecords])
 	require.Same(t, commits[0], g.take(), "the oldest first")
 	require.Equal(t, maxGroupRecords, commits[0].records)
 
-	g = newGathering()
+	g = newBatcher()
 	commits = joinAll(t, g, 3, maxGroupBytes/2)
 	require.NotSame(t, commits[0], commits[1], "with what comes with each, two are too large")
 	require.Len(t, joinAll(t, g, 1, 2*maxGroupBytes), 1, "one alone may be larger")
 }
 
 // Who finds no room waits until a group is taken, as long as his context lasts
-// and the gathering is open.
+// and the batcher is open.
 func TestGatheringFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGathering()
+		g := newBatcher()
 		joinAll(t, g, maxWaitingGroups, maxGroupBytes)
 		join := func(ctx context.Context) <-chan error {
 			joined := make(chan error, 1)
 			go func() {
 				r := Record{Body: make([]byte, maxGroupBytes)}
-				_, _, err := g.join(ctx, &r, 0, maxGroupBytes)
+				_, _, err := g.add(ctx, &r, 0, maxGroupBytes)
 				joined <- err
 			}()
 			return joined
@@ -82,7 +82,7 @@ func TestGatheringFull(t *testing.T) {
 // Of many who come at once with the same, one writes, and all learn of it.
 func TestGatheringConcurrently(t *testing.T) {
 	const senders, records = 8, 1000
-	g := newGathering()
+	g := newBatcher()
 	var (
 		senderGroup, writer sync.WaitGroup
 		first               atomic.Int64
@@ -91,14 +91,14 @@ func TestGatheringConcurrently(t *testing.T) {
 	writer.Go(func() {
 		for c := g.take(); c != nil; c = g.take() {
 			stored += c.records
-			g.settle(c, nil)
+			g.finish(c, nil)
 		}
 	})
 	for range senders {
 		senderGroup.Go(func() {
 			for n := range records {
 				r := Record{ID: identity(n)}
-				c, duplicate, err := g.join(t.Context(), &r, time.Minute, maxGroupBytes)
+				c, duplicate, err := g.add(t.Context(), &r, time.Minute, maxGroupBytes)
 				if err == nil && c != nil {
 					err = c.wait(t.Context())
 				}
@@ -116,26 +116,26 @@ func TestGatheringConcurrently(t *testing.T) {
 	writer.Wait()
 	require.EqualValues(t, records, first.Load())
 	require.Equal(t, records, stored)
-	require.Empty(t, g.window.pending)
+	require.Empty(t, g.dedup.pending)
 }
 
 // What could not be stored is new when it comes again; everybody who waited for
 // it learns why.
 func TestGatheringFails(t *testing.T) {
-	g := newGathering()
+	g := newBatcher()
 	r := Record{ID: identity(1)}
-	c, duplicate, err := g.join(t.Context(), &r, time.Minute, maxGroupBytes)
+	c, duplicate, err := g.add(t.Context(), &r, time.Minute, maxGroupBytes)
 	require.NoError(t, err)
 	require.False(t, duplicate)
-	again, duplicate, err := g.join(t.Context(), &r, time.Minute, maxGroupBytes)
+	again, duplicate, err := g.add(t.Context(), &r, time.Minute, maxGroupBytes)
 	require.NoError(t, err)
 	require.True(t, duplicate)
 	require.Same(t, c, again)
 	require.Same(t, c, g.take())
-	g.settle(c, ErrFull)
+	g.finish(c, ErrFull)
 	require.ErrorIs(t, c.wait(t.Context()), ErrFull)
 	require.ErrorIs(t, again.wait(t.Context()), ErrFull)
-	again, duplicate, err = g.join(t.Context(), &r, time.Minute, maxGroupBytes)
+	again, duplicate, err = g.add(t.Context(), &r, time.Minute, maxGroupBytes)
 	require.NoError(t, err)
 	require.False(t, duplicate)
 	require.NotSame(t, c, again)
