@@ -17,7 +17,8 @@ import (
 // all of Linux's usual platforms.
 const clockTick = 10 * time.Millisecond
 
-// processorTime is what all threads of a process took so far, ended ones too.
+// processorTime is what all threads of a process have taken until now,
+// including ended ones.
 func processorTime(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {

@@ -23,7 +23,7 @@ const (
 	// Each of the users has as many devices; a mail is a message to each.
 	devicesEach = 10
 	// pushMails are reported in one measurement, each of a folder of its own:
-	// devices are told of those of one folder together.
+	// devices are notified of those of one folder together.
 	pushMails = 1000
 )
 
@@ -144,7 +144,8 @@ func (a *pushAPI) call(method, path string, user int, body string, answer any) e
 	return json.Unmarshal(text, answer)
 }
 
-// pushMany reports mails, and waits until all devices were told of them.
+// pushMany reports mails, and waits until all devices have been notified of
+// them.
 func pushMany(address string, service *pushtest.Service) (result, error) {
 	before, begin := service.Posts(), time.Now()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: front}}

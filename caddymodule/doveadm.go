@@ -79,9 +79,9 @@ type DoveAdm struct {
 	client *doveadm.Client
 }
 
-// provision makes the client, which connects to nothing so far. A client is as
+// provision makes the client, which connects to nothing yet. A client is as
 // cheap as its settings are: each configuration has its own. One that is loaded
-// anew looks at all endpoints with fresh eyes.
+// again looks at all endpoints with fresh eyes.
 func (d *DoveAdm) provision(log *slog.Logger) error {
 	cfg, err := d.config()
 	if err != nil {
@@ -198,7 +198,7 @@ func (a *App) doveadmStatus() (list []adminapi.DoveAdmStatus) {
 	return list
 }
 
-// closeDoveAdm ends what the client does by itself.
+// closeDoveAdm ends the background work of the client.
 func (a *App) closeDoveAdm() {
 	if client := a.doveadmClient(); client != nil {
 		client.Close()

@@ -16,7 +16,7 @@ const (
 	eventTargetPaused = "target_paused"
 )
 
-// observeAttempt is told of every attempt by the goroutine that made it.
+// observeAttempt is called with every attempt by the goroutine that made it.
 func (a *App) observeAttempt(at delivery.Attempt) {
 	a.followers.attempt(&at)
 	if at.Skipped { // nothing happened
@@ -44,7 +44,7 @@ func (a *App) observeAttempt(at delivery.Attempt) {
 	}
 }
 
-// observePause is told when a target pauses or is back.
+// observePause is called when a target is paused or is back.
 func (a *App) observePause(target string, paused bool, r delivery.Result) {
 	a.events.emit(eventTargetPaused, func() map[string]any {
 		return map[string]any{"target": target, "paused": paused, "reason": r.Reason}

@@ -32,8 +32,8 @@ var (
 	registrationMetrics = []prometheus.Collector{registrationChanges, registrationFailures}
 )
 
-// observeRegistration is told of changes and failures by the goroutines that
-// meet them.
+// observeRegistration is called with changes and failures by the goroutines
+// that meet them.
 func (a *App) observeRegistration(e registration.Event) {
 	user := func() map[string]any { return map[string]any{"user": EventUser(e.User)} }
 	switch e.State {

@@ -110,7 +110,7 @@ func TestStreamsAreSubscribers(t *testing.T) {
 	stream.Close()
 	require.NoError(t, app.Cleanup())
 
-	// With another value all users are looked at anew.
+	// With another value all users are looked at again.
 	app = startApp(t, strings.Replace(config, "deliver webpush", "register on_subscribe {\nvalue user={user.local}\n}\ndeliver webpush", 1))
 	require.Eventually(t, func() bool { return app.registrationStatus().Pass != nil }, time.Minute, 10*time.Millisecond)
 	assert.True(t, subscribed(app))

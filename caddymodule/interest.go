@@ -15,7 +15,7 @@ import (
 // wishTimeout bounds how long a wish takes to be stored.
 const wishTimeout = 10 * time.Second
 
-// devicesChanged is told that a user got the first device or lost the last.
+// devicesChanged is called when a user gets the first device or loses the last.
 func (a *App) devicesChanged(user string, anyDevice bool) {
 	if !anyDevice && a.streams(user) {
 		return
@@ -25,8 +25,8 @@ func (a *App) devicesChanged(user string, anyDevice bool) {
 	}
 }
 
-// streamsChanged is told that a user has event streams, or has had none for an
-// hour.
+// streamsChanged is called when a user has event streams, or has had none for
+// an hour.
 func (a *App) streamsChanged(ctx context.Context, user string, streaming bool) error {
 	if !streaming && a.hasDevices(user) {
 		return nil

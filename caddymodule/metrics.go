@@ -17,7 +17,7 @@ import (
 
 const namespace, subsystem = "caddy", "dovecot_push"
 
-// The counters live as long as the process: they are registered anew with the
+// The counters live as long as the process: they are registered again with the
 // registry of each configuration, so that a reload does not reset them.
 var (
 	notifyRequests = counter("notify_requests_total",

@@ -37,7 +37,7 @@ func TestMetricsPage(t *testing.T) {
 	}
 	require.Equal(t, want, table, "run the test with -update")
 
-	// What is told about values is told about labels that exist.
+	// Values are described only for labels that exist.
 	value := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| `([a-z_]+)` \\|")
 	rows := value.FindAllStringSubmatch(after, -1)
 	require.NotEmpty(t, rows)

@@ -39,10 +39,10 @@ type Register struct {
 
 	// A text file with a line for each user: the Dovecot login, a blank, and
 	// what {lookup} stands for, such as <id>@<context> of Open-Xchange. It is
-	// read anew when it has changed.
+	// read again when it has changed.
 	LookupFile string `json:"lookup_file,omitempty"`
 
-	// How often all users are looked at: an INBOX that is deleted and made anew
+	// How often all users are looked at: an INBOX that is deleted and made again
 	// loses its entry. Default: 1h.
 	Interval caddy.Duration `json:"interval,omitempty"`
 
@@ -186,8 +186,8 @@ func (a *App) reconciler(ctx context.Context) (*registration.Reconciler, error) 
 	return nil, errNoRegistration
 }
 
-// signedIn is told that a user signed in with the mail login. Without a master
-// user, that is when users are registered.
+// signedIn is called when a user has signed in with the mail login. Without a
+// master user, that is when users are registered.
 func (a *App) signedIn(ctx context.Context, login, password string) {
 	r := a.registrations.Load()
 	if r == nil {

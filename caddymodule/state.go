@@ -31,7 +31,7 @@ var (
 	queueRemoved       = describe("queue_removed_target_notifications", "Notifications that are kept for a target that is no longer configured.", "target")
 	queueDurability    = describe("queue_durability", "What 200 to Dovecot means: 1 for the level that holds (disk, replicas, memory, unknown), 0 for the others.", "level")
 	queueProblems      = describe("queue_problems", "What an operator should change at the NATS servers: how many things the command status names.")
-	targetWaiting      = describe("target_waiting", "Notifications not attempted so far.", "target")
+	targetWaiting      = describe("target_waiting", "Notifications not attempted yet.", "target")
 	targetParked       = describe("target_parked", "Notifications waiting for another attempt.", "target")
 	targetDead         = describe("target_dead_letters", "Dead letters that are kept.", "target")
 	targetInFlight     = describe("target_in_flight", "Attempts under way.", "target")

@@ -34,7 +34,7 @@ func init() {
 // While no node answers, notifications wait.
 type Middleware struct {
 	// Name of the target in logs and metrics. What waits is kept by it: a
-	// target with another name starts anew. Default: middleware.
+	// target with another name starts again. Default: middleware.
 	Name string `json:"name,omitempty"`
 
 	// The path of the notify endpoint at the middleware.

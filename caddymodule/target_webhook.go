@@ -32,7 +32,7 @@ func init() {
 // taken from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
 type Webhook struct {
 	// Name of the target in logs and metrics. What waits is kept by it: a
-	// target with another name starts anew. Required.
+	// target with another name starts again. Required.
 	Name string `json:"name"`
 
 	// Where notifications are sent, https or http. Placeholders are replaced

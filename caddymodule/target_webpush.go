@@ -57,7 +57,7 @@ type Webpush struct {
 	// without it, or with one whose host is not in the Internet.
 	Contact string `json:"contact"`
 
-	// How much of a mail a device is told: `thin` (folder, UID, number of
+	// How much of a mail is sent to a device: `thin` (folder, UID, number of
 	// unseen messages), `sender` (and From and Subject) or `full` (and the
 	// beginning of the text). Push services cannot read any of it. What would
 	// be longer than a push message can be is left out, a member at a time.
@@ -137,7 +137,7 @@ func (w *Webpush) start(a *App, q *queue.Queue) error {
 	ctx, cancel := context.WithTimeout(context.Background(), vapidTimeout)
 	defer cancel()
 	if _, err := w.keys.ring(ctx); err != nil {
-		// Mail must be taken in whatever is wrong here; every message tries anew.
+		// Mail must be taken in whatever is wrong here; every message tries again.
 		w.log.Error("nothing can be delivered to devices before the VAPID keys can be read", "error", err)
 	}
 	w.store = subscription.New(subscription.Config{

@@ -132,7 +132,7 @@ func (s *countingStorage) Load(ctx context.Context, key string) ([]byte, error) 
 }
 
 // What is there is never overwritten because it cannot be read: every device
-// would have to subscribe anew.
+// would have to subscribe again.
 func TestVAPIDFileThatIsDamaged(t *testing.T) {
 	storage := &certmagic.FileStorage{Path: t.TempDir()}
 	for _, text := range []string{"", "{", `{"keys":[]}`, `{"keys":[{"publicKey":"x","privateKey":"swordfish"}]}`} {

@@ -67,9 +67,9 @@ type Config struct {
 	// Dial makes the connections. Default: that of a net.Dialer. Proxies of
 	// the environment are not used.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Logger is told when endpoints leave service and come back. Default: none.
+	// Logger logs when endpoints leave service and come back. Default: none.
 	Logger *slog.Logger
-	// Observe is told of every request, after it, by several goroutines.
+	// Observe is called after every request, concurrently.
 	Observe func(Request)
 }
 

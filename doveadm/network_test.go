@@ -123,7 +123,7 @@ func newNetwork(t *testing.T, cfg doveadm.Config, names ...string) (*network, *d
 
 func (n *network) host(name string) *host { return n.hosts[name+":8080"] }
 
-// outcomes are those of all requests so far, as "a:ok b:closed".
+// outcomes are those of all requests until now, as "a:ok b:closed".
 func (n *network) outcomes() string {
 	n.seen.Lock()
 	defer n.seen.Unlock()

@@ -204,7 +204,7 @@ func passText(p *adminapi.RegistrationPass) string {
 // countsOf writes counts in a fixed order: accepted 5, duplicate 1.
 func countsOf(counts map[string]uint64) string {
 	if len(counts) == 0 {
-		return "nothing so far"
+		return "nothing yet"
 	}
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {

@@ -95,8 +95,8 @@ func (d *Dovecot) SetEntry(login, key, value string) {
 	}
 }
 
-// Requests returns how many requests there were so far, by command. The list of
-// commands, which clients look at to find out whether an endpoint serves, is
+// Requests returns how many requests there were until now, by command. The list
+// of commands, which clients look at to find out whether an endpoint serves, is
 // counted as "".
 func (d *Dovecot) Requests() map[string]int {
 	d.mu.Lock()

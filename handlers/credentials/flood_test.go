@@ -78,7 +78,8 @@ func TestFloodLocksNobodyOut(t *testing.T) {
 	})
 }
 
-// Those who cannot be served soon are told so, and are not blamed for it.
+// Requests that cannot be served soon get an answer that says so, and do not
+// count as failures.
 func TestBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := verifier(t, slowed(argon2ided("u", "right"), time.Hour))

@@ -140,7 +140,7 @@ func TestStopping(t *testing.T) {
 		require.Equal(t, 20, s.endings(Stopping))
 		s.handler.Stop() // again
 
-		// A client that connects while it stops is told to reconnect.
+		// A client that connects while it stops is asked to reconnect.
 		c := s.connect(t, alice, "")
 		_, ok := c.next()
 		require.False(t, ok)

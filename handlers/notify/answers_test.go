@@ -170,7 +170,7 @@ func TestThrottled(t *testing.T) {
 	require.True(t, got.reused)
 }
 
-// A handler that was told nothing about who may come in lets nobody in.
+// A handler that was not configured with allowed peers allows nobody.
 func TestDefaultIsDeny(t *testing.T) {
 	tests := []struct {
 		name   string

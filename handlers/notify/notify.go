@@ -90,13 +90,13 @@ type Handler struct {
 	// at level debug everything else. Nothing of a notification is in it.
 	// Required.
 	Logger *slog.Logger
-	// Instance is told to those who are let in and ask for it, see
+	// Instance is returned to allowed peers that ask for it, see
 	// [adminapi.InstanceHeader].
 	Instance string
 	// Repaired, if set, is called for each notification of Dovecot 2.2.19 to
 	// 2.2.32 that was stored as valid JSON, see [notification.Notification.Repair].
 	Repaired func()
-	// Observe, if set, is told of each request and how long it took.
+	// Observe, if set, is called for each request with the time it took.
 	Observe func(Result, time.Duration)
 
 	complaints complaints
@@ -148,7 +148,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, source netip.Add
 	if refusal != nil {
 		return "", refusal
 	}
-	// It was for the body alone; not every server forgets it by itself.
+	// It was for the body alone; not every server forgets it automatically.
 	_ = controller.SetReadDeadline(time.Time{})
 	return h.store(r, body)
 }

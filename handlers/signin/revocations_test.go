@@ -98,7 +98,7 @@ func TestRevocationsAway(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotRead)
 	require.Error(t, r.Revoke(t.Context(), sessionOfAlice(1, 0), time.Now().Add(time.Hour)))
 	entries, _ := r.Count()
-	require.Zero(t, entries, "nobody is told that it has ended")
+	require.Zero(t, entries, "nobody gets a success for it")
 }
 
 // However often somebody signs in and out, few entries are kept, and no session

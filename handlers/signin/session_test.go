@@ -329,7 +329,7 @@ func TestValidity(t *testing.T) {
 	})
 }
 
-// Somebody who signs in again and again is told to come later.
+// A user who signs in too often gets a 429.
 func TestSessionsOfAUserAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)

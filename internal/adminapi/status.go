@@ -108,8 +108,8 @@ type TargetStatus struct {
 	// Why the last attempt failed, if it did. Nothing of a target with many
 	// devices, of which one tells nothing about the others.
 	LastFailure *TargetFailure `json:"last_failure,omitempty"`
-	// Notifications not attempted so far, waiting for another attempt, and
-	// given up.
+	// Notifications not attempted yet, waiting for another attempt, and given
+	// up.
 	Waiting     uint64 `json:"waiting"`
 	Parked      uint64 `json:"parked"`
 	DeadLetters uint64 `json:"dead_letters"`

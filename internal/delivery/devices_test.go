@@ -156,8 +156,8 @@ func TestNoDevice(t *testing.T) {
 	require.EqualValues(t, 200, skipped.Load())
 }
 
-// A device that fails is attempted again by itself; the others got theirs and
-// do not get them once more.
+// A device that fails is attempted again alone; the others got theirs and do
+// not get them once more.
 func TestFailingDevice(t *testing.T) {
 	q, cfg := testQueue(t)
 	d := newDevices("phone@a", "desktop@b")

@@ -136,8 +136,8 @@ func TestEndpointSlowAndWithAnotherClock(t *testing.T) {
 	require.Equal(t, "clock", found[1].Check)
 }
 
-// Two that answer at one address are told apart, and one that is not the Caddy
-// that was asked for its status.
+// Two instances that answer at one address are distinguished, and one that is
+// not the Caddy that was asked for its status.
 func TestEndpointSharedWithAnother(t *testing.T) {
 	ids := make(chan string, 2*shared)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

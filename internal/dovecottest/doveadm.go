@@ -84,7 +84,7 @@ func (s *Server) BreakMail(user string) error {
 	return err
 }
 
-// MendMail ends that. The user begins anew, without mail.
+// MendMail ends that. The user begins again, without mail.
 func (s *Server) MendMail(user string) error {
 	_, err := s.run(nil, "rm", "-rf", "--", s.path("homes/"+user))
 	return err

@@ -59,7 +59,7 @@ func (p *process) stop() error {
 	select {
 	case <-p.ended:
 		if writeErr != nil || p.err != nil {
-			return fmt.Errorf("the server had ended by itself: %w", errors.Join(p.err, writeErr))
+			return fmt.Errorf("the server had ended unexpectedly: %w", errors.Join(p.err, writeErr))
 		}
 		return nil
 	case <-time.After(stopTimeout):

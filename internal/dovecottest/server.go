@@ -158,7 +158,7 @@ func (s *Server) start(ctx context.Context) (err error) {
 // launch runs Dovecot with the configuration that was written, and waits until
 // it is ready.
 func (s *Server) launch(ctx context.Context) (err error) {
-	// Made anew for every attempt. Every user may write it, since dovecot-lda
+	// Made again for every attempt. Every user may write it, since dovecot-lda
 	// and doveadm do so with the user whose mail they handle.
 	logPath := filepath.Join(s.hostDir, "dovecot.log")
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o666)
@@ -231,9 +231,9 @@ func (s *Server) Users() []User { return s.settings.Users }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// Log returns what Dovecot logged so far. A process of its own writes the log, so
-// that a line comes a moment after what it tells of. With debug messages Dovecot
-// 2.3 writes the credentials of the drivers into it.
+// Log returns what Dovecot has logged. A process of its own writes the log, so
+// that a line comes a moment after what it tells of. With debug messages
+// Dovecot 2.3 writes the credentials of the drivers into it.
 func (s *Server) Log() string {
 	log, err := os.ReadFile(filepath.Join(s.hostDir, "dovecot.log"))
 	if err != nil {
@@ -270,7 +270,7 @@ func (s *Server) Stop() error {
 }
 
 // Restart starts Dovecot again after Stop, at the same ports and with the same
-// mail. The log begins anew.
+// mail. The log begins again.
 func (s *Server) Restart(ctx context.Context) error {
 	if s.process != nil {
 		return errors.New("dovecottest: Dovecot runs")

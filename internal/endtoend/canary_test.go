@@ -123,7 +123,7 @@ func TestNothingOfAUserInTheLog(t *testing.T) {
 		for line := range strings.Lines(log) {
 			var entry struct{ Logger, URI, Msg string }
 			_ = json.Unmarshal([]byte(line), &entry)
-			if entry.Logger == "admin.api" { // its paths are told in docs/security.md
+			if entry.Logger == "admin.api" { // its paths are described in docs/security.md
 				line = strings.ReplaceAll(line, entry.URI, "")
 			}
 			for _, word := range words {

@@ -131,7 +131,8 @@ func TestDoctor(t *testing.T) {
 			assert.Contains(t, found[0].Got, "the middleware answers 401 Unauthorized")
 			assert.Contains(t, found[0].Fix, "credentials")
 
-			// The last attempt is told, though one is not enough to count as down.
+			// The last attempt is shown, though one is not enough to count as
+			// down.
 			require.NoError(t, f.Reload(right))
 			ox.mu.Lock()
 			ox.status = http.StatusInternalServerError

@@ -145,7 +145,7 @@ func (m *middleware) notify(w http.ResponseWriter, r *http.Request) {
 	m.arrived = make(chan struct{})
 }
 
-// got returns the bodies that came so far.
+// got returns the bodies received until now.
 func (m *middleware) got() [][]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -15,8 +15,7 @@ import (
 )
 
 // Of two Caddys with one store, one registers everybody. It is killed in the
-// middle, and the other one does the rest. What is told to either holds for
-// both.
+// middle, and the other one does the rest. Requests to either hold for both.
 func TestRegistrationOfTwo(t *testing.T) {
 	t.Parallel()
 	const many, last = 150, "user149@example.com"

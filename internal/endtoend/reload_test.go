@@ -24,7 +24,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	ox := startMiddleware(t)
 	f := startFront(t, ox.addr)
-	// Other settings of the same queue, among them one that opens it anew.
+	// Other settings of the same queue, among them one that opens it again.
 	others := []string{
 		f.config,
 		strings.Replace(f.config, "queue embedded {", "queue embedded {\nmax_bytes 2GiB", 1),

@@ -80,7 +80,7 @@ func metadataError(ctx context.Context, command string, err error) error {
 }
 
 // connectionError is for what was no answer of the server. When ctx ends it
-// closes the connection, and that is not what should be told.
+// closes the connection, and that is not what should be reported.
 func connectionError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = ctx.Err()

@@ -31,8 +31,8 @@ func newServer(t *testing.T, cfg Config) *Server {
 	return s
 }
 
-// certificate makes a certificate for 127.0.0.1, signed by itself, and returns
-// the files with it and its key.
+// certificate makes a certificate for 127.0.0.1, self-signed, and returns the
+// files with it and its key.
 func certificate(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -242,7 +242,7 @@ func (a *access) override(rules *accessRules) {
 	}
 }
 
-// addresses are those that come in. s is told of passwords.
+// addresses returns the allowed addresses. Passwords are reported to s.
 func (a *access) addresses(s *Source) addresses {
 	if a.closed != "" {
 		return addresses{}

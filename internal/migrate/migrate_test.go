@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // readApache reads files, the first of which is given to the command.
 func readApache(t testing.TB, text string, more ...string) (*Source, error) {
@@ -332,7 +332,8 @@ func TestProperties(t *testing.T) {
 	require.NotContains(t, err.Error(), "hush")
 }
 
-// What is empty has its default, and what a Caddyfile cannot say is told.
+// An empty value has its default, and what a Caddyfile cannot express is
+// reported.
 func TestPropertiesWithoutUse(t *testing.T) {
 	const prefix = "com.openexchange.dovecot.doveadm."
 	s := new(Source)

@@ -55,7 +55,7 @@ type Mail struct {
 }
 
 // Mail returns n for those who may know c of it. accepted is when it was taken
-// in; it is told to the second.
+// in; it has a precision of one second.
 func (n Notification) Mail(c Content, id Identity, accepted time.Time) Mail {
 	n = n.Limit(c)
 	return Mail{

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write testdata/decoded.jsonl anew; read the difference before you keep it")
+var update = flag.Bool("update", false, "write testdata/decoded.jsonl again; read the difference before you keep it")
 
 // decoded is one line of testdata/decoded.jsonl: what becomes of one fixture.
 type decoded struct {

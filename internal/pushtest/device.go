@@ -127,7 +127,7 @@ func (d *Device) Got() int {
 	return len(d.messages)
 }
 
-// Messages are all that have come so far.
+// Messages returns all messages received until now.
 func (d *Device) Messages() ([]Message, error) {
 	d.mu.Lock()
 	messages := slices.Clone(d.messages)

@@ -43,8 +43,8 @@ func (q *Queue) connect() (err error) {
 		nats.Name("dovecot_push"),
 		nats.MaxReconnects(-1),
 		nats.WriteBufferSize(directWrite),
-		// Fail at once instead of buffering: nobody is told "stored" for
-		// something that only waits in memory.
+		// Fail at once instead of buffering: nobody gets "stored" for something
+		// that only waits in memory.
 		nats.ReconnectBufSize(-1),
 		nats.ConnectHandler(func(nc *nats.Conn) { q.connected(c, nc) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) {

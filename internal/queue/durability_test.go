@@ -230,7 +230,7 @@ func TestAutomaticReplicasLowerNothing(t *testing.T) {
 	assert.Equal(t, 3, stream.CachedInfo().Config.Replicas)
 }
 
-// A server without JetStream is told from one that is away.
+// A server without JetStream is distinguished from one that is away.
 func TestJetStreamOff(t *testing.T) {
 	t.Parallel()
 	server := withConfig(t, `

@@ -167,7 +167,7 @@ func TestForeignValue(t *testing.T) {
 		assert.Equal(t, foreign, m.value(alice))
 		assert.Equal(t, Conflict, f.state(t, alice))
 	}
-	assert.Equal(t, []string{"conflict alice@example.com foreign_value"}, f.events.take(), "it is told once")
+	assert.Equal(t, []string{"conflict alice@example.com foreign_value"}, f.events.take(), "it is reported once")
 	reg, err := f.Register(t.Context(), alice, false)
 	require.ErrorIs(t, err, ErrConflict)
 	assert.Equal(t, ReasonForeign, reg.Reason)
@@ -249,8 +249,8 @@ func TestTemporaryFailure(t *testing.T) {
 	assert.Equal(t, []string{"failed alice@example.com temporary", "registered alice@example.com", "registered bob@example.com"}, f.events.take())
 }
 
-// What keeps everybody from being registered is told once, stops the pass, and
-// is found to be over.
+// What keeps everybody from being registered is reported once, stops the pass,
+// and is found to be over.
 func TestTroubleForAll(t *testing.T) {
 	for _, test := range []struct {
 		err    error

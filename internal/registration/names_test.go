@@ -75,7 +75,7 @@ func TestListedNames(t *testing.T) {
 	}
 }
 
-// Nothing that is listed stops others, and all of it is told.
+// No listed name stops others, and all of them are reported.
 func TestRegisterAllWithOddNames(t *testing.T) {
 	m := newMemory("", "tab\tname", "a*b", alice, bob)
 	m.failing(func(method, user string) error {

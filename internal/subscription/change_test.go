@@ -150,7 +150,7 @@ func testEndpointOfAnother(t *testing.T, table Table) {
 	confirmed(t, s, "alice", newDevice(t, "Phone"))
 	added, _, err := s.Add(t.Context(), "bob", browser)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"Browser", "Phone"}, names(t, s, "alice"), "Bob has proved nothing so far")
+	assert.Equal(t, []string{"Browser", "Phone"}, names(t, s, "alice"), "Bob has proved nothing yet")
 	_, err = s.Confirm(t.Context(), "bob", added.ID, added.VerificationCode)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Browser"}, names(t, s, "bob"))

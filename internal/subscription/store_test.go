@@ -132,7 +132,7 @@ func testUnreadableEntry(t *testing.T, table Table) {
 	assert.Equal(t, []string{"Phone"}, names(t, s, "alice"))
 }
 
-// When the table is read anew, what was deleted meanwhile is forgotten, and
+// When the table is read again, what was deleted meanwhile is forgotten, and
 // what this store wrote meanwhile is not.
 func TestReadAnew(t *testing.T) {
 	s := New(Config{Logger: slog.New(slog.DiscardHandler)})

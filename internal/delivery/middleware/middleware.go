@@ -93,7 +93,7 @@ func (t *Target) attempt(ctx context.Context, rec *queue.Record) delivery.Result
 var internalUser = regexp.MustCompile(`^[0-9]+@[0-9]+$`)
 
 // knows reports whether Open-Xchange can know the user of a body, if that is
-// one that it is told of.
+// one that it is notified of.
 func knows(body []byte) bool {
 	n, err := notification.Identify(body, nil)
 	return err != nil || internalUser.MatchString(n.User)

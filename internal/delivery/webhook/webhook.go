@@ -163,7 +163,7 @@ func (t *Target) setHeader(cfg Config) error {
 	t.header = http.Header{
 		"Content-Type": {jsonType},
 		"User-Agent":   {userAgent},
-		// Hidden, but net/http sends a request with it again by itself when
+		// Hidden, but net/http sends a request with it again automatically when
 		// the server has closed the connection that it waited on.
 		"Idempotency-Key": {},
 	}

@@ -20,7 +20,7 @@ type Target struct {
 	Sender        *Sender
 	Subscriptions *subscription.Store
 	Decoder       *notification.Decoder
-	// Content is how much of a mail devices are told.
+	// Content is how much of a mail is sent to devices.
 	Content notification.Content
 	// TTL is how long push services keep a message.
 	TTL time.Duration

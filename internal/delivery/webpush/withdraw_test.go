@@ -14,7 +14,7 @@ import (
 )
 
 // A mail that was read elsewhere needs no attention any more: devices are told
-// so, each mail by itself and without waking them up.
+// so, each mail separately and without waking them up.
 func TestWithdraw(t *testing.T) {
 	w := newWorld(t)
 	device, phone := w.device(t, "Phone")

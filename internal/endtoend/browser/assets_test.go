@@ -23,7 +23,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 )
 
-var update = flag.Bool("update", false, "write the icons and the pictures of the documentation anew")
+var update = flag.Bool("update", false, "write the icons and the pictures of the documentation again")
 
 // The icons that have to be PNG are what a browser draws of their SVG.
 func TestIcons(t *testing.T) {

@@ -229,7 +229,7 @@ func TestDeviceCannotBeFoundOut(t *testing.T) {
 	s.awaitState("on")
 }
 
-// The server has a new key: the subscription is made anew, the device stays.
+// The server has a new key: the subscription is made again, the device stays.
 func TestServerKeyIsRotated(t *testing.T) {
 	s := newStage(t, "en")
 	s.signedIn()

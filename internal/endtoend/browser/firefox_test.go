@@ -32,7 +32,7 @@ type firefox struct {
 	id   int
 	tab  string
 
-	complaints []string // the errors in the console so far
+	complaints []string // the errors in the console until now
 }
 
 // startFirefox starts Debian's Firefox with a push service of the test. It

@@ -135,7 +135,7 @@ func TestPushServiceForgets(t *testing.T) {
 	p.awaitState("on")
 	p.open("about:blank")
 	service.forget()
-	require.Eventually(t, func() bool { return service.known() == 1 }, waitTimeout, waitTimeout/1000, "the service worker subscribes anew")
+	require.Eventually(t, func() bool { return service.known() == 1 }, waitTimeout, waitTimeout/1000, "the service worker subscribes again")
 	p.open(s.site)
 	p.awaitState("on")
 	s.receive("Mia Winter <mia@example.net>", "Photos")

@@ -98,7 +98,7 @@ func (s stage) awaitStream(lastID string) {
 	}, waitTimeout, waitTimeout/1000)
 }
 
-// A browser does not come back by itself to a server that refuses a stream.
+// A browser does not reconnect automatically to a server that refuses a stream.
 func TestStreamIsRefused(t *testing.T) {
 	s := newStage(t, "en")
 	s.signedIn()

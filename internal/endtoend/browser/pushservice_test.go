@@ -145,7 +145,7 @@ func (s *pushService) answer(ctx context.Context, conn *websocket.Conn, kind, ch
 }
 
 // forget makes the service know nothing of the browser any more, as after a
-// loss of its data: the browser has to subscribe anew.
+// loss of its data: the browser has to subscribe again.
 func (s *pushService) forget() {
 	s.mu.Lock()
 	s.agent = ""

@@ -107,10 +107,10 @@ func TestNotificationsAreWithdrawn(t *testing.T) {
 	s.deliver(newMail(3, "a@example.org", "Three"))
 	s.shown(inbox("a@example.org", "Three\nand 2 more before"))
 
-	s.deliver(elsewhere(77, "messageRead")) // of which nobody was told
+	s.deliver(elsewhere(77, "messageRead")) // that nobody was notified of
 	s.deliver(elsewhere(3, "flagsSet"))
 	other := elsewhere(3, "messageRead")
-	other.UIDValidity = 2 // of a folder that was made anew
+	other.UIDValidity = 2 // of a folder that was made again
 	s.deliver(other)
 	s.shown(inbox("a@example.org", "Three\nand 2 more before"))
 
