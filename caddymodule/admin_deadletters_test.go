@@ -54,7 +54,7 @@ func TestReplayInBatches(t *testing.T) {
 		if uid == deadLettersBatch+3 {
 			target = "removed"
 		}
-		require.NoError(t, q.Bury(t.Context(), target, &record, "status_400"))
+		require.NoError(t, q.DeadLetter(t.Context(), target, &record, "status_400"))
 	}
 	app := &App{queue: new(atomic.Pointer[queue.Queue])}
 	app.queue.Store(q)

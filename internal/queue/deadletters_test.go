@@ -137,7 +137,7 @@ func TestReplayMany(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t, "a", "b")
 		for n := range 20 {
-			require.NoError(t, q.Bury(t.Context(), []string{"a", "b"}[n%2], new(numbered(n)), "expired"))
+			require.NoError(t, q.DeadLetter(t.Context(), []string{"a", "b"}[n%2], new(numbered(n)), "expired"))
 		}
 		for _, err := range q.Replay(t.Context(), deadLetters(t, q, DeadLetterFilter{})) {
 			require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestReplayMany(t *testing.T) {
 		for i, r := range g.Records {
 			require.Equal(t, numbered(2*i+1).ID, r.ID)
 		}
-		require.NoError(t, g.Settle())
+		require.NoError(t, g.Ack())
 	})
 }
 
