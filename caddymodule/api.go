@@ -46,21 +46,21 @@ type API struct {
 	Path string `json:"path,omitempty"`
 
 	// How people sign in. `imap`: with their mail login, which is checked at
-	// the IMAP server. `caddy`: something before this handler has
-	// authenticated the request, and `{http.auth.user.id}` is the Dovecot login.
+	// the IMAP server. `caddy`: a handler before this one has authenticated the
+	// request, and `{http.auth.user.id}` is the Dovecot login.
 	Login string `json:"login"`
 
 	// The IMAP server that logins are checked at. Default: the one of the app
 	// dovecot_push.
 	IMAP *MailLogin `json:"imap,omitempty"`
 
-	// Where people read their mail; the page and its notifications lead there.
+	// Where people read their mail. The page and its notifications link there.
 	// An https:// URL, or a path of this site. Placeholders are replaced when
 	// the configuration is loaded.
 	WebmailURL string `json:"webmail_url,omitempty"`
 
-	// What the page calls itself, as on the home screen of a phone. Default:
-	// "New mail", in the language of the browser.
+	// The name of the page, also on the home screen of a phone. Default: "New
+	// mail", in the language of the browser.
 	Name string `json:"name,omitempty"`
 
 	app     *App

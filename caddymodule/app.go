@@ -39,24 +39,24 @@ func init() {
 //
 // In the Caddyfile this is the global option `dovecot_push`.
 type App struct {
-	// Where accepted notifications are kept until every target has them.
+	// Where accepted notifications are stored until every target has them.
 	// Default: an embedded store in Caddy's data directory.
 	Queue *Queue `json:"queue,omitempty"`
 
-	// The DoveAdm HTTP API of Dovecot, by which users are registered. Default:
-	// none.
+	// The DoveAdm HTTP API of Dovecot, through which users are registered.
+	// Default: none.
 	DoveAdm *DoveAdm `json:"doveadm,omitempty"`
 
-	// What notifications are delivered to. Without a target they are
-	// accepted, counted and forgotten.
+	// The targets that notifications are delivered to. Without a target they
+	// are accepted, counted and dropped.
 	TargetsRaw []json.RawMessage `json:"deliver,omitempty" caddy:"namespace=dovecot_push.targets inline_key=target"`
 
-	// The IMAP server: where people sign in, and the alternative to doveadm for
-	// registering them.
+	// The IMAP server: people sign in there, and it is the alternative to
+	// doveadm for registering them.
 	IMAP *IMAP `json:"imap,omitempty"`
 
-	// For whom Dovecot is made to notify. Default: those who have a device that
-	// wants push, if there is a doveadm or an imap block.
+	// Whom Dovecot notifies for. Default: users with a device that wants push,
+	// if there is a doveadm or an imap block.
 	Register *Register `json:"register,omitempty"`
 
 	targets  []Target

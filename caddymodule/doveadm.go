@@ -28,9 +28,9 @@ type DoveAdm struct {
 	// belong here.
 	Endpoints []string `json:"endpoints,omitempty"`
 
-	// Dovecot's doveadm_api_key, as a placeholder: {env.NAME} or
-	// {file./path}. It allows to read and delete all mail, if Dovecot's
-	// doveadm_allowed_commands does not limit it.
+	// Dovecot's doveadm_api_key, as a placeholder: {env.NAME} or {file./path}.
+	// It permits reading and deleting all mail, unless Dovecot's
+	// doveadm_allowed_commands limits it.
 	APISecret string `json:"api_secret,omitempty"`
 
 	// User name and password for HTTP Basic, the alternative. Dovecot knows
@@ -43,34 +43,35 @@ type DoveAdm struct {
 	// Dovecot starts a process for each, at most 100 by default. Default: 100.
 	TotalConnections int `json:"total_connections,omitempty"`
 
-	// How many of them may go to one endpoint. Default: 0, which like every
-	// number below divides total_connections evenly among the endpoints.
+	// How many of them may go to one endpoint. 0, the default, and negative
+	// numbers divide total_connections evenly among the endpoints.
 	MaxConnectionsPerRoute int `json:"max_connections_per_route,omitempty"`
 
-	// How long Dovecot may take to answer. Commands that visit all users are
-	// not limited by it. Default: 10s.
+	// How long Dovecot may take to answer. Commands for all users have a longer
+	// limit. Default: 10s.
 	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
 
-	// How long it may take to connect, TLS included. Default: 3s.
+	// How long connecting may take, including TLS. Default: 3s.
 	ConnectTimeout caddy.Duration `json:"connect_timeout,omitempty"`
 
-	// How long after an endpoint was left out it is checked again, give or
-	// take a tenth; sooner while there is no other. Default: 60s.
+	// How long an endpoint stays out of service before it is checked again,
+	// plus or minus a tenth. It is checked sooner if there is no other.
+	// Default: 60s.
 	CheckInterval caddy.Duration `json:"check_interval,omitempty"`
 
-	// A PEM file with the certificates of the CAs that may have signed the
-	// certificates of https endpoints. Default: those of the operating system.
-	// Placeholders are replaced.
+	// A PEM file with the certificates of the CAs that the certificates of
+	// https endpoints are verified with. Default: those of the operating
+	// system. Placeholders are replaced.
 	CAFile string `json:"ca_file,omitempty"`
 
-	// PEM files with the certificate and the key to show to https endpoints.
+	// PEM files with the client certificate for https endpoints and its key.
 	// Placeholders are replaced.
 	ClientCertFile string `json:"client_cert_file,omitempty"`
 	ClientKeyFile  string `json:"client_key_file,omitempty"`
 
 	// The doveadm.properties of Open-Xchange, whose settings
-	// com.openexchange.dovecot.doveadm.* are used where none of those above is
-	// given: `enabled`, which must be true, `endpoints`, `apiSecret`, and
+	// com.openexchange.dovecot.doveadm.* are used if the options above are not
+	// set: `enabled`, which must be true, `endpoints`, `apiSecret`, and
 	// `endpoints.` with `totalConnections`, `maxConnectionsPerRoute`,
 	// `readTimeout`, `connectTimeout` and `checkInterval`. It is read when the
 	// configuration is loaded. Placeholders are replaced.

@@ -29,7 +29,7 @@ type Guard struct {
 	// path and everything below it. /* is everything.
 	Paths []string `json:"paths"`
 
-	// Who may come in all the same.
+	// Who is allowed nevertheless.
 	Access
 
 	gate *gate

@@ -16,26 +16,26 @@ import (
 // users can be registered by its METADATA (RFC 5464), for which Dovecot needs
 // imap_metadata = yes.
 type IMAP struct {
-	// imaps://host[:993], or imap://host[:143] for STARTTLS. An imap URL of a
+	// imaps://host[:993], or imap://host[:143] for STARTTLS. An imap URL with a
 	// loopback address means no TLS. Placeholders are replaced.
 	URL string `json:"url"`
 
-	// A PEM file with the certificates of the CAs that may have signed the
-	// server's certificate. Default: those of the operating system.
-	// Placeholders are replaced.
+	// A PEM file with the certificates of the CAs that the server's certificate
+	// is verified with. Default: those of the operating system. Placeholders
+	// are replaced.
 	CAFile string `json:"ca_file,omitempty"`
 
-	// Do without TLS for an imap URL that is not a loopback address. Passwords
-	// can be read on the way then.
+	// Use no TLS for an imap URL that is not a loopback address. Passwords can
+	// then be read in transit.
 	Plaintext bool `json:"plaintext,omitempty"`
 
-	// A user who may sign in for every other one, by the authorization identity
-	// of SASL PLAIN: a passdb with master=yes in Dovecot. Placeholders are
-	// replaced. Without a master user, users are registered with their own
+	// A user who may sign in for every other user, with the authorization
+	// identity of SASL PLAIN: a passdb with master=yes in Dovecot. Placeholders
+	// are replaced. Without a master user, users are registered with their own
 	// login when they sign in.
 	MasterUser string `json:"master_user,omitempty"`
 
-	// The password that goes with it, as a placeholder: {env.NAME} or
+	// The password of the master user, as a placeholder: {env.NAME} or
 	// {file./path}.
 	MasterPassword string `json:"master_password,omitempty"`
 

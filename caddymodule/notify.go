@@ -42,31 +42,30 @@ type Notify struct {
 	// The path of the endpoint. Default: /preliminary/http-notify/v1/notify
 	Path string `json:"path,omitempty"`
 
-	// Who may come in at all.
+	// Who is allowed at all.
 	Access
 
-	// User names and passwords that Dovecot may show, of which it writes one
-	// into the URL of its driver. Several are for rotation.
+	// User names and passwords that are accepted. Dovecot has one of them in
+	// the URL of its driver. Several allow rotation.
 	Credentials []Credentials `json:"credentials,omitempty"`
 
-	// What a client certificate is good for, on a server with client_auth
-	// that verifies it: `sufficient` stands in for credentials, `required` is
-	// asked for in addition to credentials, or alone if there are none.
+	// The role of a client certificate, on a server with client_auth that
+	// verifies it: `sufficient` replaces credentials, `required` is needed in
+	// addition to credentials, or alone if there are none.
 	ClientCertificate string `json:"client_certificate,omitempty"`
 
-	// Ask for neither credentials nor a certificate. The allowed networks are
-	// all the protection then.
+	// Require neither credentials nor a certificate. The allowed networks are
+	// then the only protection.
 	Unauthenticated bool `json:"unauthenticated,omitempty"`
 
-	// The largest request body, in bytes, at most 8 MiB. Dovecot sends From
-	// and Subject as they are in the mail: bodies of up to 5.3 MB were seen.
-	// Default: 6 MiB.
+	// The largest request body, in bytes, at most 8 MiB. Dovecot sends From and
+	// Subject in full: bodies of up to 5.3 MB were seen. Default: 6 MiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
 	// How long the request body may take to arrive. Default: 10s.
 	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
 
-	// The events that are taken in, of those in RFC 5423: messageNew,
+	// The events that are accepted, of those in RFC 5423: messageNew,
 	// messageAppend, messageRead, messageTrash, messageExpunge, flagsSet,
 	// flagsClear, mailboxCreate, mailboxDelete, mailboxRename,
 	// mailboxSubscribe, mailboxUnsubscribe; or all. Others are answered with
@@ -74,9 +73,9 @@ type Notify struct {
 	// only. Default: messageNew.
 	Events []string `json:"events,omitempty"`
 
-	// A path of the same site at which load balancers ask whether this Caddy
-	// can take notifications in: 204, or 503. Allowed networks hold for it,
-	// credentials do not. Default: none.
+	// A path of the same site for the health checks of load balancers: 204 if
+	// this Caddy can accept notifications, else 503. The allowed networks apply
+	// to it, credentials do not. Default: none.
 	Health string `json:"health,omitempty"`
 
 	app     *App

@@ -42,11 +42,10 @@ type Queue struct {
 	// After that it becomes a dead letter. Default: 24h.
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 
-	// How many bytes accepted notifications may take in the store; those
-	// waiting for another attempt and the dead letters may take as much each.
-	// When it is reached, notifications are answered with 503, and nothing
-	// that is stored is dropped. Default: 1 GiB (some two million
-	// notifications).
+	// How many bytes accepted notifications may take in the store. Parked
+	// notifications and dead letters may each take as much. At the limit,
+	// notifications are answered with 503, and nothing stored is dropped.
+	// Default: 1 GiB (some two million notifications).
 	MaxBytes int64 `json:"max_bytes,omitempty"`
 
 	tls   *tls.Config
@@ -63,10 +62,10 @@ type EmbeddedQueue struct {
 	// Caddy's data directory.
 	Path string `json:"path,omitempty"`
 
-	// How often what was accepted reaches the disk: 0, the default, is
-	// always, before Dovecot gets its answer. With an interval a crash of the
-	// machine can lose the last interval's notifications; a crash of Caddy
-	// loses nothing either way.
+	// How often accepted notifications are synced to disk. 0, the default,
+	// means always, before Dovecot gets its answer. With an interval, a crash
+	// of the machine can lose the last interval's notifications. A crash of
+	// Caddy loses nothing either way.
 	Sync caddy.Duration `json:"sync,omitempty"`
 }
 
@@ -89,35 +88,34 @@ type NATSQueue struct {
 	// A token, another alternative. It must be a placeholder.
 	Token string `json:"token,omitempty"`
 
-	// A PEM file with the certificates of the CAs that may have signed the
-	// servers' certificates. Default: those of the operating system.
+	// A PEM file with the certificates of the CAs that the servers'
+	// certificates are verified with. Default: those of the operating system.
 	CAFile string `json:"ca_file,omitempty"`
 
-	// PEM files with the certificate and the key to show to the servers.
+	// PEM files with the client certificate for the servers and its key.
 	ClientCertFile string `json:"client_cert_file,omitempty"`
 	ClientKeyFile  string `json:"client_key_file,omitempty"`
 
-	// How many servers of the cluster keep each notification: 1, 3 or 5.
-	// Default: 3 where the cluster has three servers, else 1.
+	// How many servers of the cluster store each notification: 1, 3 or 5.
+	// Default: 3 if the cluster has three servers, else 1.
 	Replicas int `json:"replicas,omitempty"`
 
-	// What 200 has to mean: `disk` (every server that keeps the notification
-	// has synced it), `replicas` (three servers have it, or `disk`), or `any`.
+	// What 200 must mean: `disk` (every server that stores the notification has
+	// synced it), `replicas` (three servers have it, or `disk`), or `any`.
 	// Below it the endpoint answers 503. Default: replicas.
 	Durability string `json:"durability,omitempty"`
 
-	// What the configuration of the servers says about sync_interval:
-	// `always`, or a duration. Set it where the module cannot find that out.
+	// The servers' sync_interval: `always`, or a duration. Set it if the module
+	// cannot find it out.
 	SyncInterval string `json:"sync_interval,omitempty"`
 
-	// The URLs of the servers' monitoring endpoints, such as
-	// http://n1:8222, where the module asks how each one syncs. Placeholders
-	// are replaced.
+	// The URLs of the servers' monitoring endpoints, such as http://n1:8222,
+	// where the module finds out how each one syncs. Placeholders are replaced.
 	Monitoring []string `json:"monitoring,omitempty"`
 
-	// Starts the names of streams and subjects, so that several installations
-	// can share a cluster. Caddys with the same prefix share one queue.
-	// Default: dovecot_push.
+	// The prefix of streams and subjects, so that several installations can
+	// share a cluster. Caddys with the same prefix share one queue. Default:
+	// dovecot_push.
 	Prefix string `json:"prefix,omitempty"`
 }
 

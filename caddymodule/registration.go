@@ -19,46 +19,46 @@ import (
 // Register tells for which users Dovecot is made to notify, by a METADATA entry
 // of each, and how.
 type Register struct {
-	// Who is registered: `on_subscribe`, those who have a device that wants
-	// push; `all`, everybody in Dovecot's user database, which must be able to
-	// list its users; or `off`, nobody but whom an operator registers by hand.
+	// Who is registered: `on_subscribe`, users with a device that wants push;
+	// `all`, everybody in Dovecot's user database, which must be able to list
+	// its users; or `off`, only users whom an operator registers by hand.
 	// Default: on_subscribe.
 	Users string `json:"users,omitempty"`
 
 	// How entries are set: `doveadm`, by the DoveAdm HTTP API, or `imap`, by
-	// SETMETADATA. Default: what is configured; doveadm, if both are.
+	// SETMETADATA. Default: the one that is configured, or doveadm if both are.
 	Via string `json:"via,omitempty"`
 
 	// The value of the entries: key=value, separated by tabs. Dovecot needs the
 	// key user, and reports its value as the user if the driver has
 	// user_from_metadata. Placeholders: `{user}` is the Dovecot login,
-	// `{user.local}` and `{user.domain}` are what is before and after its last
-	// @, `{lookup}` is what the lookup file has for it. A field by=… is added, which
-	// tells the entries that are ours. Default: user={user}
+	// `{user.local}` and `{user.domain}` are the parts before and after its
+	// last @, `{lookup}` is the value in the lookup file. A field by=… is
+	// added, which marks our entries. Default: user={user}
 	Value string `json:"value,omitempty"`
 
 	// A text file with a line for each user: the Dovecot login, a blank, and
-	// what {lookup} stands for, such as <id>@<context> of Open-Xchange. It is
-	// read again when it has changed.
+	// the value of {lookup}, such as Open-Xchange's <id>@<context>. It is read
+	// again when it has changed.
 	LookupFile string `json:"lookup_file,omitempty"`
 
-	// How often all users are looked at: an INBOX that is deleted and made again
-	// loses its entry. Default: 1h.
+	// How often all users are checked: an INBOX that is deleted and created
+	// again loses its entry. Default: 1h.
 	Interval caddy.Duration `json:"interval,omitempty"`
 
-	// How long after the last device is gone a user stays registered.
-	// Default: 24h.
+	// How long a user stays registered after the last device is gone. Default:
+	// 24h.
 	Grace caddy.Duration `json:"grace,omitempty"`
 
-	// How many requests are made at a time. Default: 16.
+	// How many requests are made concurrently. Default: 16.
 	Concurrency int `json:"concurrency,omitempty"`
 
-	// How many users are read or changed one by one in a second, at most. 0,
-	// the default, is no limit.
+	// How many users may be read or changed one by one per second. 0, the
+	// default, means no limit.
 	Rate int `json:"rate,omitempty"`
 
 	// Overwrite entries that something else has set, such as Open-Xchange.
-	// Without it they are left alone and reported as conflicts.
+	// Without it they are not changed, but reported as conflicts.
 	Takeover bool `json:"takeover,omitempty"`
 
 	template *registration.Template

@@ -33,8 +33,8 @@ func init() {
 // PUT with the same body that Dovecot sent, to one of the nodes of its cluster.
 // While no node answers, notifications wait.
 type Middleware struct {
-	// Name of the target in logs and metrics. What waits is kept by it: a
-	// target with another name starts again. Default: middleware.
+	// The target's name in logs, metrics and the queue: a target with another
+	// name is a new one. Default: middleware.
 	Name string `json:"name,omitempty"`
 
 	// The path of the notify endpoint at the middleware.
@@ -46,14 +46,14 @@ type Middleware struct {
 	// replaced when the configuration is loaded.
 	Username string `json:"username,omitempty"`
 
-	// The password that goes with it, as a placeholder: {env.NAME} or
+	// The password for the middleware, as a placeholder: {env.NAME} or
 	// {file./path}.
 	Password string `json:"password,omitempty"`
 
-	// Whether it is an Open-Xchange middleware, and not something else that
-	// takes notifications the way Dovecot sends them. Open-Xchange answers 200
-	// and drops what is for a user that is not `<user id>@<context id>`: these
-	// are counted then, and the status names them.
+	// Whether the receiver is an Open-Xchange middleware, and not another
+	// program that takes Dovecot's notifications. Open-Xchange answers 200 and
+	// drops notifications for a user that is not `<user id>@<context id>`.
+	// These are then counted, and the status names them.
 	OpenXchange bool `json:"open_xchange,omitempty"`
 
 	// Caddy's reverse_proxy handler with the nodes, and all of its options:

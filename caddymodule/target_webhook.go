@@ -31,13 +31,13 @@ func init() {
 // The address may be an internal one. Redirects are not followed. Proxies are
 // taken from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
 type Webhook struct {
-	// Name of the target in logs and metrics. What waits is kept by it: a
-	// target with another name starts again. Required.
+	// The target's name in logs, metrics and the queue: a target with another
+	// name is a new one. Required.
 	Name string `json:"name"`
 
 	// Where notifications are sent, https or http. Placeholders are replaced
-	// when the configuration is loaded: as the URL of a webhook is often a
-	// secret, {env.NAME} or {file./path} keeps it out of the configuration.
+	// when the configuration is loaded. The URL of a webhook is often a secret:
+	// {env.NAME} or {file./path} keeps it out of the configuration.
 	// {notification.id} in the path or the query is the identity of the
 	// notification, the same in each attempt. Required.
 	URL string `json:"url"`
@@ -46,8 +46,8 @@ type Webhook struct {
 	Method string `json:"method,omitempty"`
 
 	// Secrets for the signature of Standard Webhooks 1.0, as placeholders. A
-	// secret is whsec_ and 24 to 64 bytes in base64. With several, for
-	// rotation, each request is signed with each of them.
+	// secret is whsec_ and 24 to 64 bytes in base64. Several allow rotation:
+	// each request is then signed with all of them.
 	Secrets []string `json:"secrets,omitempty"`
 
 	// A header field with a signature like that of Open-Xchange's own
@@ -61,36 +61,37 @@ type Webhook struct {
 	// configuration is loaded.
 	Username string `json:"username,omitempty"`
 
-	// The password that goes with it, as a placeholder.
+	// The password for HTTP Basic, as a placeholder.
 	Password string `json:"password,omitempty"`
 
-	// Header fields to send, such as Authorization or the Content-Type of a
-	// template that makes no JSON. Placeholders are replaced when the
-	// configuration is loaded. What looks like a secret by its name must be
-	// one.
+	// Header fields to send, such as Authorization, or the Content-Type of a
+	// template whose output is not JSON. Placeholders are replaced when the
+	// configuration is loaded. The value of a field whose name suggests a
+	// secret must be a placeholder.
 	Headers http.Header `json:"headers,omitempty"`
 
 	// How much of a mail is sent: `thin` (user, folder, UID, number of unseen
-	// mails), `sender` (and From and Subject) or `full` (and the beginning of
+	// mails), `sender` (also From and Subject) or `full` (also the beginning of
 	// the text). Default: thin.
 	Content notification.Content `json:"content,omitempty"`
 
-	// The events that are sent, of those that the endpoint takes in, or `all`.
+	// The events that are sent, of those that the endpoint accepts, or `all`.
 	// Default: messageNew.
 	Events []string `json:"events,omitempty"`
 
-	// Whose notifications are sent: logins as Dovecot reports them, with * for
-	// any characters. Default: everybody's.
+	// The users whose notifications are sent: logins as Dovecot reports them,
+	// with * for any characters. Default: everybody's.
 	Users []string `json:"users,omitempty"`
 
-	// Of which folders, in the same way. Default: all that Dovecot reports.
+	// The folders whose notifications are sent, with * as above. Default: all
+	// that Dovecot reports.
 	Folders []string `json:"folders,omitempty"`
 
-	// A [Go template](https://pkg.go.dev/text/template) that makes the body, in
-	// the place of the standard payload. It has the fields ID, Time, User,
+	// A [Go template](https://pkg.go.dev/text/template) that makes the body,
+	// instead of the standard payload. It has the fields ID, Time, User,
 	// Folder, UID, UIDValidity, Event, Flags, OldFolder, Unseen, From, Subject
-	// and Snippet, and the functions json, markdown and mrkdwn. What it makes
-	// must be JSON unless there is another Content-Type.
+	// and Snippet, and the functions json, markdown and mrkdwn. The output must
+	// be JSON unless Headers has another Content-Type.
 	Template string `json:"template,omitempty"`
 
 	// A file with the template, the alternative. It is read when the
@@ -100,11 +101,11 @@ type Webhook struct {
 	// How long an attempt may take. Default: 30s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// A PEM file with the certificates of the CAs that may have signed the
-	// receiver's certificate. Default: those of the operating system.
+	// A PEM file with the certificates of the CAs that the receiver's
+	// certificate is verified with. Default: those of the operating system.
 	CAFile string `json:"ca_file,omitempty"`
 
-	// PEM files with the certificate and the key to show to the receiver.
+	// PEM files with the client certificate for the receiver and its key.
 	ClientCertFile string `json:"client_cert_file,omitempty"`
 	ClientKeyFile  string `json:"client_key_file,omitempty"`
 

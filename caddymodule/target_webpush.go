@@ -51,28 +51,27 @@ const (
 // The keys by which push services know this server are made when they are
 // first needed, and kept in Caddy's storage.
 type Webpush struct {
-	// Whom push services write to if this server does them harm: an address
-	// such as mailto:postmaster@example.com, or an https:// URL. Placeholders
-	// are replaced. Required, because some push services refuse messages
-	// without it, or with one whose host is not in the Internet.
+	// The contact for operators of push services: an address such as
+	// mailto:postmaster@example.com, or an https:// URL. Placeholders are
+	// replaced. Required, because some push services refuse messages without
+	// it, or if its host is not on the Internet.
 	Contact string `json:"contact"`
 
 	// How much of a mail is sent to a device: `thin` (folder, UID, number of
-	// unseen messages), `sender` (and From and Subject) or `full` (and the
-	// beginning of the text). Push services cannot read any of it. What would
-	// be longer than a push message can be is left out, a member at a time.
-	// Default: sender.
+	// unseen messages), `sender` (also From and Subject) or `full` (also the
+	// beginning of the text). Push services cannot read any of it. If a message
+	// would be too long, whole members are left out. Default: sender.
 	Content notification.Content `json:"content,omitempty"`
 
-	// How long a push service keeps a message for a device that is off, at
-	// most four weeks. Of the mails of a folder that came meanwhile it keeps
-	// the newest. Default: 24h.
+	// How long a push service keeps a message for a device that is off, at most
+	// four weeks. It keeps only the newest message of each folder. Default:
+	// 24h.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 
-	// Push services that may be inside: 10.1.0.0/16, push.internal.example,
-	// push.internal.example:8443 or http://10.1.2.3:8080. Users give the
-	// addresses of push services, so everything that is not a host in the
-	// Internet on port 443 is refused otherwise. Placeholders are replaced.
+	// Push services on your own network: 10.1.0.0/16, push.internal.example,
+	// push.internal.example:8443 or http://10.1.2.3:8080. Users choose the
+	// addresses of push services, so anything but a host on the Internet on
+	// port 443 is otherwise refused. Placeholders are replaced.
 	AllowEndpoints []string `json:"allow_endpoints,omitempty"`
 
 	policy *outbound.Policy

@@ -34,7 +34,7 @@ type client struct {
 }
 
 // errNotRunning is what commands end with when there is no Caddy to ask.
-var errNotRunning = errors.New("cannot reach the admin API of Caddy (is it running, and is that its address?)")
+var errNotRunning = errors.New("cannot reach the admin API of Caddy (is it running, and is this its address?)")
 
 // newClient finds out which Caddy to ask.
 func newClient(cmd *cobra.Command) (*client, error) {

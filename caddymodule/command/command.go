@@ -14,12 +14,11 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "dovecot-push",
-		Short: "Looks after the notifications of Dovecot in a running Caddy",
+		Short: "Manages the notifications of Dovecot in a running Caddy",
 		Long: `
-Asks a running Caddy about the notifications that it took from Dovecot, and
-tells it what to do. It talks to Caddy's admin API, whose address is that of
-the flag --address, else of the configuration given with --config, else
-localhost:2019.`,
+Shows and manages the notifications that a running Caddy has accepted from
+Dovecot. It uses Caddy's admin API at the address of the flag --address, else
+of the configuration given with --config, else at localhost:2019.`,
 		CobraFunc: build,
 	})
 }
@@ -28,7 +27,7 @@ localhost:2019.`,
 func build(cmd *cobra.Command) {
 	flags := cmd.PersistentFlags()
 	flags.String("address", "", "The address of the admin API, such as localhost:2019 or unix//run/caddy-admin.sock")
-	flags.StringP("config", "c", "", "The configuration file that says what the address is")
+	flags.StringP("config", "c", "", "The configuration file that sets the address")
 	flags.String("adapter", "", "The configuration adapter of that file")
 	flags.Bool("json", false, "Print JSON")
 	for _, sub := range commands {
@@ -37,8 +36,8 @@ func build(cmd *cobra.Command) {
 	onlySubCommands(cmd)
 }
 
-// onlySubCommands makes cmd print its help, and refuse what is none of its
-// sub-commands: a script with a slip must not go on as if all were well.
+// onlySubCommands makes cmd print its help, and refuse unknown sub-commands: a
+// script with a typo must not succeed.
 func onlySubCommands(cmd *cobra.Command) {
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }

@@ -28,8 +28,8 @@ func chooseDeadLetters(cmd *cobra.Command) func() url.Values {
 	flags := cmd.Flags()
 	flags.StringVar(&id, "id", "", "Those of the notification with this identity")
 	flags.StringVar(&target, "target", "", "Those of this target")
-	flags.StringVar(&before, "before", "", "Those given up before this time (RFC 3339), or older than this age, such as 24h")
-	flags.StringVar(&after, "after", "", "Those given up after this time, or younger than this age")
+	flags.StringVar(&before, "before", "", "Those stored before this time (RFC 3339), or older than this age, such as 24h")
+	flags.StringVar(&after, "after", "", "Those stored after this time, or younger than this age")
 	return func() url.Values {
 		query := make(url.Values)
 		for name, value := range map[string]string{"id": id, "target": target, "before": before, "after": after} {
@@ -45,15 +45,16 @@ func deadLettersCommand() *cobra.Command {
 	var content bool
 	cmd := &cobra.Command{
 		Use:   "dead-letters",
-		Short: "Shows the notifications that targets gave up on",
+		Short: "Shows dead letters: notifications that targets could not deliver",
 		Long: `
-Shows the notifications that targets gave up on, the oldest first. They are kept
-for 30 days. What they say is shown with --content only: it is somebody's mail.`,
+Shows dead letters, the notifications that targets could not deliver, oldest
+first. They are kept for 30 days. Their content is somebody's mail, and is shown
+with --content only.`,
 		Example: "  caddy dovecot-push dead-letters --target middleware --after 24h",
 		Args:    cobra.NoArgs,
 	}
 	choose := chooseDeadLetters(cmd)
-	cmd.Flags().BoolVar(&content, "content", false, "Show what Dovecot sent as well")
+	cmd.Flags().BoolVar(&content, "content", false, "Also show what Dovecot sent")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := newClient(cmd)
 		if err != nil {
@@ -79,7 +80,7 @@ func changeDeadLettersCommand(use, short, method, path, done, example string) *c
 	var all bool
 	cmd := &cobra.Command{
 		Use: use + " [<number>…]", Short: short, Example: example,
-		Long: "\n" + short + ": those with the given numbers, as dead-letters shows them, those that\nthe flags choose, or --all. The exit status is 1 if one could not be.",
+		Long: "\n" + short + ": those with the given numbers, as dead-letters shows them, those that\nthe flags select, or --all. The exit status is 1 if one of them failed.",
 	}
 	choose := chooseDeadLetters(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "All of them")
@@ -93,7 +94,7 @@ func changeDeadLettersCommand(use, short, method, path, done, example string) *c
 			return errors.New("say which: numbers, --id, --target, --before, --after or --all")
 		}
 		if len(args) > 0 && (all || len(query) > 0) {
-			return errors.New("give either numbers or flags: both would not tell which")
+			return errors.New("give either numbers or flags, not both")
 		}
 		if all {
 			query.Set("all", "true")
@@ -143,7 +144,7 @@ func (c *client) changeDeadLetters(stderr io.Writer, method, path, done string) 
 			return err
 		}
 		if line.Error != "" && line.Failed == 0 { // it ended early
-			return fmt.Errorf("%s after %d %s; the same command goes on with the others", line.Error, changed.Done, done)
+			return fmt.Errorf("%s after %d %s; the same command continues with the others", line.Error, changed.Done, done)
 		}
 		changed = line
 		if onScreen {

@@ -32,16 +32,16 @@ func doctorCommand() *cobra.Command {
 	f := new(doctorFlags)
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Finds out why no push comes",
+		Short: "Finds out why no push arrives",
 		Long: `
-Looks at the running Caddy, at the Dovecot on this machine and at the way between
-them, and says for each thing that is wrong what was tried, what came back and
-what to change. Run it as root on the machine of Dovecot: it reads Dovecot's
-configuration with doveconf, secrets included, and shows none of them. Where
-Dovecot is elsewhere, give what "doveconf -n -P" printed there with --doveconf.
+Checks the running Caddy, the Dovecot on this machine and the connection between
+them. For each problem it says what was tried, the result and what to change. Run
+it as root on the machine of Dovecot: it reads Dovecot's configuration with
+doveconf, including secrets, and shows none of them. If Dovecot is on another
+machine, pass the output of "doveconf -n -P" there with --doveconf.
 
-With --deliver it sends a real mail by LMTP and follows its notification until it
-has come out.
+With --deliver it sends a real mail by LMTP and traces its notification to all
+targets.
 
 The exit status is 1 if there is a problem.`,
 		Example: `  caddy dovecot-push doctor
@@ -67,12 +67,12 @@ The exit status is 1 if there is a problem.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.dovecot, "dovecot", "", "Dovecot's configuration file, if it is not its own")
-	flags.StringVar(&f.doveconf, "doveconf", "", "A file with what \"doveconf -n -P\" printed (- is standard input)")
-	flags.StringVar(&f.url, "url", "", "The URL of the notify endpoint, with the user name, where no Dovecot tells it")
+	flags.StringVar(&f.dovecot, "dovecot", "", "Dovecot's configuration file, if it is not the default one")
+	flags.StringVar(&f.doveconf, "doveconf", "", "A file with the output of \"doveconf -n -P\" (- is standard input)")
+	flags.StringVar(&f.url, "url", "", "The URL of the notify endpoint, with the user name, if there is no Dovecot to read it from")
 	flags.StringVar(&f.passwordFile, "password-file", "", "The file with the password for --url")
 	flags.StringVar(&f.caFile, "ca-file", "", "The CA of the endpoint for --url")
-	flags.StringVar(&f.user, "user", "", "Look whether this user is registered")
+	flags.StringVar(&f.user, "user", "", "Check whether this user is registered")
 	flags.StringVar(&f.deliver, "deliver", "", "Send a mail to --user by LMTP to this address, host:port or the path of a socket")
 	flags.DurationVar(&f.wait, "wait", adminapi.FollowTime, "How long to wait for the mail's notification")
 	return cmd

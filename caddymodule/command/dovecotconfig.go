@@ -38,16 +38,16 @@ func dovecotConfigCommand() *cobra.Command {
 		Short: "Prints the configuration for Dovecot",
 		Long: `
 Prints the configuration with which Dovecot reports new mail to the notify
-endpoint, and lets users be registered, ready for
-/etc/dovecot/conf.d/99-push.conf. Nothing is changed anywhere.
+endpoint and allows users to be registered. Put it into
+/etc/dovecot/conf.d/99-push.conf. The command itself changes nothing.
 
-Secrets are read from files. Without --password-file, SECRET stands in the place
-of the password. The DoveAdm API, through which users are registered, is
-configured only if its key is given with --doveadm-key-file: Dovecot has one key,
-and what else uses DoveAdm would be cut off by another one.
+Secrets are read from files. Without --password-file, the placeholder SECRET is
+printed instead of the password. The DoveAdm API, through which users are
+registered, is configured only if its key is given with --doveadm-key-file:
+Dovecot has a single key, and a new one would lock out other users of DoveAdm.
 
 With --print-ca it prints the certificate of the CA that "tls internal" uses
-instead, which Caddy is asked for: the file for --ca-file.`,
+instead: the file for --ca-file. It is read from the running Caddy.`,
 		Example: `  caddy dovecot-push dovecot-config --dovecot 2.3 \
     --url https://dovecot@push.internal.example:8009/preliminary/http-notify/v1/notify \
     --password-file /etc/caddy/notify-password \
@@ -76,7 +76,7 @@ instead, which Caddy is asked for: the file for --ca-file.`,
 	flags.StringVar(&f.caFile, "ca-file", "/etc/dovecot/push-ca.crt", "Where Dovecot finds the CA of the endpoint's certificate")
 	flags.StringVar(&f.clientCert, "client-cert", "", "A client certificate for Dovecot to show, on its machine")
 	flags.StringVar(&f.clientKey, "client-key", "", "The key of that certificate")
-	flags.BoolVar(&f.userFromMetadata, "user-from-metadata", false, "Report what the METADATA entry says in place of the login, for Open-Xchange")
+	flags.BoolVar(&f.userFromMetadata, "user-from-metadata", false, "Report the name in the METADATA entry instead of the login, for Open-Xchange")
 	flags.StringVar(&f.doveadm, "doveadm", "", "Where the DoveAdm API listens, for registration (default 127.0.0.1:8080); needs --doveadm-key-file")
 	flags.StringVar(&f.keyFile, "doveadm-key-file", "", "The file with the key of the DoveAdm API; without it none is configured")
 	flags.StringVar(&f.register, "register", "on_subscribe", "Who is registered: with \"all\" the DoveAdm API may list the users")
@@ -139,7 +139,7 @@ func endpointURL(text, passwordFile string, stdin io.Reader) (*url.URL, error) {
 		u.Path = adminapi.DefaultPath
 	}
 	if _, given := u.User.Password(); given {
-		return nil, errors.New("a password on the command line is seen by everybody on this machine: leave it out of --url and give --password-file")
+		return nil, errors.New("a password on the command line is visible to everybody on this machine: leave it out of --url and use --password-file")
 	}
 	if u.User == nil {
 		u.User = url.User("dovecot")

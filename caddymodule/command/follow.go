@@ -21,12 +21,12 @@ func sendTestCommand() *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "send-test <user>",
-		Short: "Sends a test notification for a user, and shows what happens to it",
+		Short: "Sends a test notification for a user and shows what happens to it",
 		Long: `
-Takes a made-up notification in, as if Dovecot had sent it, and shows each step
+Accepts a made-up notification, as if Dovecot had sent it, and shows each step
 until every target is done with it. It goes to all targets: the devices of the
-user show it. The exit status is 1 if a target did not deliver it in time, if
-none wants it, and if Dovecot knows no such user, where it can be asked.`,
+user show it. The exit status is 1 if a target did not deliver it in time, if no
+target wants it, or if Dovecot does not know the user, where it can be asked.`,
 		Example: "  caddy dovecot-push send-test alice@example.com",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -57,7 +57,7 @@ var errNotDelivered = errors.New("not every target has delivered it")
 var errNobodyWants = errors.New("no target wants it: nothing is configured for this user, and the user has no device")
 
 // errReloaded is what following ends with when the configuration is replaced.
-var errReloaded = errors.New("the configuration was replaced or Caddy stopped meanwhile: run this again")
+var errReloaded = errors.New("the configuration was replaced or Caddy was stopped in the meantime: run this again")
 
 // following is a stream of steps.
 type following struct {
@@ -156,10 +156,10 @@ func (f *following) print(step *adminapi.Step) error {
 
 func (f *following) end(id string) error {
 	if id == "" {
-		return errors.New("no notification came in time")
+		return errors.New("no notification arrived in time")
 	}
 	if len(f.targets) == 0 && !f.c.json {
-		fmt.Fprintln(f.c.out, "no target is configured: it goes nowhere")
+		fmt.Fprintln(f.c.out, "no target is configured: it is not delivered")
 	}
 	for target, delivered := range f.targets {
 		if !delivered {

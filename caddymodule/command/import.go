@@ -25,17 +25,18 @@ func importCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "import [--apache <file>]... [--properties <dir>]",
-		Short: "Prints a Caddyfile for what Apache and Open-Xchange were configured to do",
+		Short: "Prints a Caddyfile that does what Apache and Open-Xchange were configured to do",
 		Long: `
 Reads the configuration of an Apache in front of the Open-Xchange middleware and
-the properties of the middleware, and prints the Caddyfile that does the same:
-each path that Apache proxies, to the same nodes, for the same source addresses.
-Every other path is answered with 404. --apache may be given several times, for
-files that do not include each other.
+the properties of the middleware, and prints a Caddyfile that does the same: each
+path that Apache proxies goes to the same nodes, for the same source addresses.
+Every other path is answered with 404. Repeat --apache for files that do not
+include each other.
 
-What could not be taken over stands at the beginning, with file and line. What
-must be understood and is not is an error. The Caddyfile is loaded before it is
-printed. Nothing is changed anywhere, and no secret is printed.`,
+Directives that could not be taken over are listed at the beginning, with file
+and line. A directive that must be understood and is not is an error. The
+Caddyfile is loaded before it is printed. The command changes nothing and prints
+no secret.`,
 		Example: `  caddy dovecot-push import --apache /etc/apache2/apache2.conf \
     --properties /opt/open-xchange/etc > Caddyfile`,
 		Args: cobra.NoArgs,
@@ -59,7 +60,7 @@ printed. Nothing is changed anywhere, and no secret is printed.`,
 				return err
 			}
 			if err := loads(caddyfile.Bytes()); err != nil {
-				return fmt.Errorf("what was made of it does not load: %w", err)
+				return fmt.Errorf("the resulting Caddyfile does not load: %w", err)
 			}
 			_, err := cmd.OutOrStdout().Write(caddyfile.Bytes())
 			return err

@@ -27,11 +27,11 @@ func registerCommand() *cobra.Command {
 		Use:   "register <user>...|--all",
 		Short: "Makes Dovecot notify for users",
 		Long: `
-Registers users in Dovecot, whatever the option register of the Caddyfile says,
-and keeps them registered. --all is every user that Dovecot lists.
+Registers users in Dovecot, regardless of the option register of the Caddyfile,
+and keeps them registered. --all means every user that Dovecot lists.
 
-The exit status is 1 if a user could not be registered. It is attempted further
-on, but for users that Dovecot does not know.`,
+The exit status is 1 if a user could not be registered. Failed users are
+retried, except those unknown to Dovecot.`,
 		Example: "  caddy dovecot-push register alice@example.com bob@example.com\n  caddy dovecot-push register --all",
 	})
 }
@@ -39,12 +39,12 @@ on, but for users that Dovecot does not know.`,
 func unregisterCommand() *cobra.Command {
 	return changeCommand("unregister", &cobra.Command{
 		Use:   "unregister <user>...|--all",
-		Short: "Makes Dovecot notify for users no more",
+		Short: "Makes Dovecot stop notifying for users",
 		Long: `
-Removes the registration of users in Dovecot. Where "register all" or a device
-would register a user again, the user is kept unregistered until "register".
---all is every user about whom something is known. An entry that something else
-has set is left alone.
+Removes the registration of users in Dovecot. They stay unregistered until
+"register", even if "register all" or a device would register them. --all means
+every user with a stored state. An entry that something else has set is not
+changed.
 
 The exit status is 1 if a user could not be unregistered.`,
 		Example: "  caddy dovecot-push unregister alice@example.com",
@@ -97,13 +97,13 @@ func registrationsCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "registrations <user>...|--all",
-		Short: "Shows how it stands with users in Dovecot",
+		Short: "Shows the registration of users in Dovecot",
 		Long: `
-Shows whether users are registered in Dovecot, and why not. For users that are
-named it also shows the METADATA entry as Dovecot has it. --all is every user about
-whom something is known.
+Shows whether users are registered in Dovecot, and why not. For named users it
+also shows the METADATA entry in Dovecot. --all means every user with a stored
+state.
 
-The exit status is 1 if a user is in conflict, failed or not known to Dovecot.`,
+The exit status is 1 if a user is in conflict, failed or unknown to Dovecot.`,
 		Example: "  caddy dovecot-push registrations alice@example.com\n  caddy dovecot-push registrations --all --json",
 		Args:    usersOrAll(&all),
 		RunE: func(cmd *cobra.Command, users []string) error {
@@ -126,12 +126,12 @@ The exit status is 1 if a user is in conflict, failed or not known to Dovecot.`,
 				return r.Error != "" || r.Reason != "" && r.Reason != adminapi.ReasonNeedsLogin
 			})
 			if err == nil && failed {
-				err = errors.New("some users are not registered as they should be")
+				err = errors.New("some users could not be registered")
 			}
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "All users about whom something is known")
+	cmd.Flags().BoolVar(&all, "all", false, "All users with a stored state")
 	return cmd
 }
 

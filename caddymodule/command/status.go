@@ -24,7 +24,7 @@ func statusCommand() *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
 		Use:     "status",
-		Short:   "Shows what came in, what waits, and how the targets are",
+		Short:   "Shows what was accepted, what waits, and the state of the targets",
 		Example: "  caddy dovecot-push status\n  caddy dovecot-push status --watch\n  caddy dovecot-push status --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,7 +38,7 @@ func statusCommand() *cobra.Command {
 			return c.showStatus()
 		},
 	}
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "Show it again every second, until Ctrl-C")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "Repeat every second, until Ctrl-C")
 	return cmd
 }
 

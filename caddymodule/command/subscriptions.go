@@ -21,12 +21,12 @@ func subscriptionsCommand() *cobra.Command {
 		Use:   "subscriptions <user>",
 		Short: "Shows the devices of a user, or removes one",
 		Long: `
-Shows the phones and browsers that a user has subscribed, and what came of the
-last message to each. --delete removes the device with an ID, as it is shown: it
-gets nothing any more, until its user turns notifications on again.
+Shows the phones and browsers that a user has subscribed, and the result of the
+last message to each. --delete removes the device with an ID as shown: it gets no
+messages until its user turns notifications on again.
 
-The address of a device at its push service is not shown, because whoever knows
-it can send to the device.`,
+The address of a device at its push service is not shown, because anyone who
+knows it can send to the device.`,
 		Example: "  caddy dovecot-push subscriptions alice@example.com\n" +
 			"  caddy dovecot-push subscriptions alice@example.com --delete 7K2QJ5ZC4RLYDTHFVXN3WMEAGB",
 		Args: cobra.ExactArgs(1),

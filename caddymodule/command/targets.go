@@ -14,18 +14,18 @@ import (
 func targetsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "targets",
-		Short:   "Gives up what is kept for removed targets",
+		Short:   "Deletes what is stored for removed targets",
 		Example: "  caddy dovecot-push targets drop newsletter",
 	}
 	onlySubCommands(cmd)
 	cmd.AddCommand(&cobra.Command{
 		Use:   "drop <name>…",
-		Short: "Gives up what is kept for targets that are no longer configured",
+		Short: "Deletes what is stored for targets that are no longer configured",
 		Long: `
-Gives up what is kept for the named targets, which must no longer be configured.
-Their notifications are deleted without being delivered, and cannot be brought
-back. There is no further question. The status shows which targets there are,
-and how much is kept for each. Dead letters stay.`,
+Deletes what is stored for the named targets, which must no longer be configured.
+Their notifications are deleted without being delivered, and cannot be restored.
+The command does not ask for confirmation. The status shows these targets and
+how much is stored for each. Dead letters are kept.`,
 		Example: "  caddy dovecot-push targets drop newsletter",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error {

@@ -18,8 +18,8 @@ func vapidCommand() *cobra.Command {
 		Use:   "vapid",
 		Short: "Shows or replaces the keys by which push services know this server",
 		Long: `
-Web Push services know this server by a key pair (VAPID, RFC 8292), which is in
-Caddy's storage. A device belongs to the key that its browser was given when it
+Web Push services identify this server by a key pair (VAPID, RFC 8292), which is
+in Caddy's storage. Each device belongs to the key its browser was given when it
 subscribed.`,
 		Example: "  caddy dovecot-push vapid show\n  caddy dovecot-push vapid rotate",
 	}

@@ -15,10 +15,10 @@ import (
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Prints what this binary was built from",
+		Short: "Prints the versions this binary was built from",
 		Long: `
 Prints the versions of the module, of Caddy and of Go that this binary was built
-from. It asks no running Caddy: what that one was built from stands in the status.`,
+from. The status shows those of the running Caddy.`,
 		Example: "  caddy dovecot-push version\n  caddy dovecot-push version --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
