@@ -1,12 +1,12 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package caddymodule makes Caddy modules of the other packages: the app
-// dovecot_push (queue and delivery), the HTTP handlers dovecot_push_notify and
-// dovecot_push_guard, and the targets in the namespace dovecot_push.targets.
+// Package caddymodule provides the Caddy modules: the app dovecot_push, the
+// HTTP handlers dovecot_push_notify, dovecot_push_guard and dovecot_push_api,
+// and the targets in the namespace dovecot_push.targets.
 //
-// It is the only package that imports Caddy. In come Caddy's configuration
-// and requests; out goes plain Go: paths, secrets, loggers, http.Handlers.
+// It connects Caddy's configuration, requests, storage and logs to the other
+// packages, which do not import Caddy.
 package caddymodule
 
 import (

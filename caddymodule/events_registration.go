@@ -25,9 +25,9 @@ const (
 // metrics.go.
 var (
 	registrationChanges = counter("registration_changes_total",
-		"METADATA entries of users that were set and removed.", "change")
+		"METADATA entries of users that were set or removed.", "change")
 	registrationFailures = counter("registration_failures_total",
-		"Users who came to be not registered as they should be, by reason.", "reason")
+		"Failures to register or unregister a user, by reason.", "reason")
 
 	registrationMetrics = []prometheus.Collector{registrationChanges, registrationFailures}
 )

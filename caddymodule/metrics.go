@@ -21,7 +21,7 @@ const namespace, subsystem = "caddy", "dovecot_push"
 // registry of each configuration, so that a reload does not reset them.
 var (
 	notifyRequests = counter("notify_requests_total",
-		"Requests to the notify endpoint, by what came of them.", "result")
+		"Requests to the notify endpoint, by result.", "result")
 	// notifyAccepted is one of them, so that the usual request need not look
 	// for it.
 	notifyAccepted = notifyRequests.WithLabelValues(string(notify.Accepted))
@@ -32,7 +32,7 @@ var (
 		Help: "Notifications that Dovecot 2.2.19 to 2.2.32 reported in invalid JSON, and that were stored as valid JSON.",
 	})
 	guardRefused = counter("guard_refused_total",
-		"Requests refused because of where they came from.", "reason")
+		"Requests refused because of their source.", "reason")
 	commitDuration = histogram("queue_commit_duration_seconds",
 		"How long one write to the queue took.", durations)
 	commitSize = histogram("queue_commit_notifications",

@@ -13,9 +13,9 @@ import (
 // metrics.go.
 var (
 	signIns = counter("sign_ins_total",
-		"Mail logins that were shown to an API, by what came of them.", "result")
+		"Mail logins, by result.", "result")
 	streamsOpen = prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Subsystem: subsystem, Name: "streams_open", Help: "Event streams that are open.",
+		Namespace: namespace, Subsystem: subsystem, Name: "streams_open", Help: "Open event streams.",
 	})
 	streamsEnded = counter("streams_ended_total",
 		"Event streams that have ended, by reason.", "reason")

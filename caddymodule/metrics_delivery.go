@@ -25,9 +25,9 @@ var (
 	coalesced = counter("delivery_coalesced_total",
 		"Notifications that were not delivered because a newer one of the same folder was.", "target")
 	deadLetters = counter("dead_letters_total",
-		"Notifications that a target gave up on, by reason.", "target", "reason")
+		"Notifications that became dead letters, by reason.", "target", "reason")
 	unknownUsers = counter("middleware_unknown_users_total",
-		"Notifications that the middleware took and dropped, because Dovecot reported a user that is not <user id>@<context id>.", "target")
+		"Notifications that the middleware accepted and dropped, because Dovecot reported a user that is not <user id>@<context id>.", "target")
 
 	deliveryMetrics = []prometheus.Collector{
 		attempts, attemptRetries, attemptFailures, attemptDuration, latency, coalesced, deadLetters, unknownUsers,

@@ -12,13 +12,13 @@ import (
 // The label endpoint is host and port, and there are as many as are configured.
 var (
 	doveadmRequests = counter("doveadm_requests_total",
-		"Requests to the DoveAdm HTTP API, by what came of them.", "endpoint", "outcome")
+		"Requests to the DoveAdm HTTP API, by outcome.", "endpoint", "outcome")
 	doveadmDuration = histograms("doveadm_request_duration_seconds",
 		"How long a request to the DoveAdm HTTP API took.", durations, "endpoint")
 	doveadmUp = describe("doveadm_endpoint_up",
-		"Whether the endpoint is in service (1) or left out until it is found back (0).", "endpoint")
+		"Whether the endpoint is in service (1) or not (0).", "endpoint")
 	doveadmConnections = describe("doveadm_endpoint_connections",
-		"Connections to the endpoint that are open.", "endpoint")
+		"Open connections to the endpoint.", "endpoint")
 )
 
 func observeDoveAdm(r doveadm.Request) {

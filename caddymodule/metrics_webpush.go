@@ -11,8 +11,8 @@ import (
 
 var (
 	subscriptionRequests = counter("subscription_requests_total",
-		"Requests of users about their devices, by what came of them.", "result")
-	subscriptionsNow = describe("subscriptions", "Devices that are subscribed, by whether they have confirmed it.", "state")
+		"Requests of users about their devices, by result.", "result")
+	subscriptionsNow = describe("subscriptions", "Subscribed devices, by whether they have confirmed.", "state")
 )
 
 func observeSubscription(e subscriptions.Event) {

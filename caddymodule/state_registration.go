@@ -15,9 +15,9 @@ type registrationCollector struct{ app *App }
 
 var (
 	registrationUp        = describe("registration_up", "Whether users can be registered (1), or something keeps all of them from it (0).")
-	registrationUsers     = describe("registration_users", "Users by the state in which the last pass over all of them left them.", "state")
-	registrationPassUsers = describe("registration_pass_users", "Users that the current or last pass has to look at.")
-	registrationPassDone  = describe("registration_pass_done", "Users that the current or last pass has looked at.")
+	registrationUsers     = describe("registration_users", "Users by their state after the last pass.", "state")
+	registrationPassUsers = describe("registration_pass_users", "Users that the current or last pass covers.")
+	registrationPassDone  = describe("registration_pass_done", "Users that the current or last pass has finished.")
 	registrationPassTime  = describe("registration_pass_seconds", "How long the current or last pass has taken.")
 )
 

@@ -1,13 +1,12 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api puts together what people and programs of users have to do with:
-// sign-in, devices, event streams, and the page.
+// Package api combines everything that users and their programs use: sign-in,
+// devices, event streams, and the page.
 //
-// In come requests with paths below that of the API; out go those who are
-// nobody's business refused, and the others handed to whoever serves them. What
-// all of it has in common is here: the description (openapi.yaml), bounds of
-// the requests, and that other sites cannot make a browser change anything.
+// It routes requests to their handlers, and does what is common to all of them:
+// it serves the description (openapi.yaml), bounds requests, and refuses those
+// that another site made a browser send.
 package api
 
 import (

@@ -5,15 +5,15 @@
 //
 //	PUT /preliminary/http-notify/v1/notify
 //
-// In come the requests of Dovecot's driver "ox", once the caller has matched
-// the path and the source network. Out go the notifications, as Dovecot sent
-// them, to a function that stores them; the answer, which says that this was
-// done; and one [Result] each. Nothing here waits for a delivery.
+// The caller has matched the path and the source network. The handler checks
+// the request, passes the notification as Dovecot sent it to a function that
+// stores it, answers, and reports one [Result] per request. Nothing here waits
+// for a delivery.
 //
-// The answers are written for Dovecot: it holds up the delivery of mail until
-// it has one, for 2 seconds by default, looks at the class of the status
-// alone, and tries again only after 408, 503 with Retry-After and Date, or no
-// answer at all. What it gets no 2xx for, it forgets.
+// The answers are made for Dovecot: it delays the delivery of mail until it has
+// one, for 2 seconds by default, looks at the status class only, and tries
+// again only after 408, 503 with Retry-After and Date, or no answer. It forgets
+// notifications that were not answered with 2xx.
 package notify
 
 import (

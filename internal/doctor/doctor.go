@@ -1,10 +1,9 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package doctor finds out why no push comes: it looks at the configuration
-// of a Dovecot, asks the notify endpoint the way Dovecot would, and says for
-// each thing that is wrong what was tried, what came back and what to change.
-// In go [doveconf.Config] and URLs, out come [Finding]s.
+// Package doctor finds out why no push arrives: it checks the configuration of
+// a Dovecot, sends requests to the notify endpoint as Dovecot would, and
+// returns [Finding]s that say what was tried, the result and what to change.
 package doctor
 
 // Status is how bad a finding is.

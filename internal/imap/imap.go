@@ -1,14 +1,13 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package imap asks an IMAP server the few things that are asked here: whether
-// a mail login is right ([Server.Login]), and what a server METADATA entry
-// (RFC 5464) of a user is ([Server.Do] with a [Session]).
+// Package imap is a small IMAP client: it checks mail logins ([Server.Login]),
+// and reads and changes server METADATA entries (RFC 5464) of users
+// ([Server.Do] with a [Session]).
 //
-// In come the URL of a server and logins, out go typed errors: wrong
-// credentials, an unknown user, METADATA that is not enabled, or a server that
-// cannot be asked right now. Every call opens a connection of its own, which
-// ends with the call. The library that speaks IMAP is hidden behind it.
+// Errors are typed: wrong credentials, an unknown user, METADATA that is not
+// enabled, or a server that cannot be reached right now. Each call opens its
+// own connection, which is closed when it returns.
 package imap
 
 import (

@@ -1,13 +1,12 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package webpush delivers to the browsers and phones of people: Web Push (RFC
-// 8030) with messages that only the device can read (RFC 8291), signed with a
-// key by which push services know this server (VAPID, RFC 8292).
+// Package webpush delivers to browsers and phones by Web Push (RFC 8030).
+// Messages are encrypted for the device (RFC 8291) and signed with a key that
+// identifies this server to push services (VAPID, RFC 8292).
 //
-// In come notifications of the queue through a [Target], which finds the
-// user's devices, or single messages through a [Sender]; out go requests to
-// the push services that browser makers and users run.
+// A [Target] delivers notifications of the queue to the devices of their user.
+// A [Sender] sends single messages.
 package webpush
 
 import (
