@@ -21,7 +21,7 @@ var (
 		"Open connections to the endpoint.", "endpoint")
 )
 
-func observeDoveAdm(r doveadm.Request) {
+func observeDoveAdm(r doveadm.RequestInfo) {
 	doveadmRequests.WithLabelValues(r.Endpoint, r.Outcome).Inc()
 	doveadmDuration.WithLabelValues(r.Endpoint).Observe(r.Took.Seconds())
 }

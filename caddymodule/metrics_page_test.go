@@ -73,7 +73,7 @@ func metricsTable(t *testing.T) string {
 		}
 	}
 	slices.Sort(rows)
-	return "| metric | type | labels | what it tells |\n|---|---|---|---|\n" + strings.Join(rows, "")
+	return "| metric | type | labels | meaning |\n|---|---|---|---|\n" + strings.Join(rows, "")
 }
 
 func descriptions(c prometheus.Collector) []*prometheus.Desc {

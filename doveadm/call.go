@@ -66,7 +66,7 @@ func (cmd *command) mayMoveOn(err error) bool {
 		return true // nothing was executed
 	case isAny(err, ErrTimeout):
 		return cmd.idempotent && !cmd.visitsAll
-	case isAny(err, ErrBroken, ErrClosed, ErrServer, ErrUnexpected):
+	case isAny(err, ErrBroken, ErrNoAnswer, ErrServer, ErrUnexpected):
 		return cmd.idempotent
 	}
 	return false
@@ -109,7 +109,7 @@ func (c *Client) request(ctx context.Context, e *endpoint, cmd command, body []b
 		c.judge(e, err)
 	}
 	c.pool.release(e)
-	c.cfg.Observe(Request{Endpoint: e.address, Outcome: outcome(err), Took: time.Since(began)})
+	c.cfg.Observe(RequestInfo{Endpoint: e.address, Outcome: outcome(err), Took: time.Since(began)})
 	return results, err
 }
 

@@ -78,7 +78,7 @@ var defaultFields = []string{"messages", "unseen", "uidnext", "uidvalidity"}
 // MailboxStatus returns facts about a mailbox of the user, by field: messages,
 // recent, unseen, uidnext, uidvalidity, highestmodseq, vsize, guid, firstsaved,
 // or all. Without fields it is messages, unseen, uidnext and uidvalidity. An
-// unknown field is [ErrClosed], an unknown mailbox [ErrNotFound].
+// unknown field is [ErrNoAnswer], an unknown mailbox [ErrNotFound].
 func (c *Client) MailboxStatus(ctx context.Context, user, mailbox string, fields ...string) (map[string]string, error) {
 	const name = "mailboxStatus"
 	if err := checkUser(name, user); err != nil {
@@ -113,7 +113,7 @@ func (c *Client) MailboxStatus(ctx context.Context, user, mailbox string, fields
 // takes false for true.
 //
 // The command goes to another endpoint only if this is sure to execute it once,
-// or if it only reads. An error that is [ErrTimeout], [ErrBroken], [ErrClosed],
+// or if it only reads. An error that is [ErrTimeout], [ErrBroken], [ErrNoAnswer],
 // [ErrServer] or [ErrUnexpected] leaves open whether it was executed.
 func (c *Client) Raw(ctx context.Context, name string, parameters map[string]any) (json.RawMessage, error) {
 	return c.call(ctx, command{name: name, parameters: parameters, idempotent: isIdempotent(name)})

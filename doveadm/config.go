@@ -70,11 +70,11 @@ type Config struct {
 	// Logger logs when endpoints leave service and come back. Default: none.
 	Logger *slog.Logger
 	// Observe is called after every request, concurrently.
-	Observe func(Request)
+	Observe func(RequestInfo)
 }
 
-// Request is one request of a command to one endpoint.
-type Request struct {
+// RequestInfo is one request of a command to one endpoint.
+type RequestInfo struct {
 	// Endpoint is host and port.
 	Endpoint string
 	// Outcome is ok, or one word for why it failed, out of some twenty.
@@ -108,7 +108,7 @@ func (c *Config) setDefaults() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Observe == nil {
-		c.Observe = func(Request) {}
+		c.Observe = func(RequestInfo) {}
 	}
 	return nil
 }

@@ -126,7 +126,7 @@ func TestMailboxStatus(t *testing.T) {
 		_, err = c.MailboxStatus(ctx, alice, "Nowhere", "guid")
 		require.ErrorIs(t, err, doveadm.ErrNotFound)
 		_, err = c.MailboxStatus(ctx, alice, "INBOX", "weight")
-		require.ErrorIs(t, err, doveadm.ErrClosed)
+		require.ErrorIs(t, err, doveadm.ErrNoAnswer)
 		_, err = c.MailboxStatus(ctx, alice, "*", "guid")
 		require.ErrorIs(t, err, doveadm.ErrUsage)
 	})
@@ -178,9 +178,9 @@ func TestErrorsOfCommands(t *testing.T) {
 			{"unknown command", raw("mailboxMetadataForget", nil), doveadm.ErrUnknownCommand, "unknown command: "},
 			{"unknown parameter", raw("user", map[string]any{"unknown": "x"}), doveadm.ErrInvalidRequest, "invalid request: "},
 			{"impossible text", c.MetadataSet(t.Context(), alice, key, "\x00"), doveadm.ErrInvalidRequest, "status 400"},
-			{"missing parameter", raw("mailboxMetadataGet", entry(map[string]any{"key": nil})), doveadm.ErrClosed, "a mandatory parameter is missing"},
-			{"missing user", raw("mailboxMetadataGet", entry(map[string]any{"user": nil})), doveadm.ErrClosed, "a mandatory parameter is missing"},
-			{"impossible key", raw("mailboxMetadataGet", entry(map[string]any{"key": "/nowhere"})), doveadm.ErrClosed, "a mandatory parameter is missing"},
+			{"missing parameter", raw("mailboxMetadataGet", entry(map[string]any{"key": nil})), doveadm.ErrNoAnswer, "a mandatory parameter is missing"},
+			{"missing user", raw("mailboxMetadataGet", entry(map[string]any{"user": nil})), doveadm.ErrNoAnswer, "a mandatory parameter is missing"},
+			{"impossible key", raw("mailboxMetadataGet", entry(map[string]any{"key": "/nowhere"})), doveadm.ErrNoAnswer, "a mandatory parameter is missing"},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				require.ErrorIs(t, test.err, test.want)

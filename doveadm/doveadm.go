@@ -1,13 +1,14 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package doveadm talks to the DoveAdm HTTP API of Dovecot 2.2.22 and later.
+// Package doveadm is a client of the DoveAdm HTTP API of Dovecot 2.2.22 and
+// later.
 //
-// In goes a [Config] with one or several endpoints and a secret; out comes a
-// [Client] with typed calls for METADATA entries, users and mailboxes, and a
-// raw one for every other command. Calls go to the endpoints in service in
-// turn. An endpoint that does not serve a probe leaves service, a call that failed moves
-// on to the next one where that is safe, and a probe brings the endpoint back.
+// A [Client] has typed calls for METADATA entries, users and mailboxes, and a
+// raw one for every other command. Calls are distributed round robin to the
+// endpoints in service. An endpoint that does not answer a probe leaves
+// service. A failed call fails over to the next endpoint if that is safe. A
+// successful probe puts the endpoint back into service.
 //
 // Dovecot needs a listener and a secret:
 //
@@ -18,8 +19,8 @@
 //	}
 //	doveadm_api_key = <secret>
 //
-// The secret allows everything, reading and deleting mail included. Dovecot's
-// setting doveadm_allowed_commands limits it to the commands that are needed.
+// The secret permits everything, including reading and deleting mail. Dovecot's
+// setting doveadm_allowed_commands limits it to the necessary commands.
 package doveadm
 
 import (

@@ -37,9 +37,10 @@ var (
 	ErrNotAllowed error = &failure{"not_allowed", "the command is not allowed: add it to doveadm_allowed_commands, written with blanks as in `mailbox metadata set`"}
 	// ErrBadSecret is status 401. Nothing was executed.
 	ErrBadSecret error = &failure{"bad_secret", "the secret is refused: it must be Dovecot's doveadm_api_key, or its doveadm_password with the user name doveadm"}
-	// ErrClosed is a connection that ended without an answer. So Dovecot takes a
-	// mandatory parameter that is missing, and a value it cannot use at all.
-	ErrClosed error = &failure{"closed", "closed without an answer: a mandatory parameter is missing or has an impossible value, " +
+	// ErrNoAnswer is a connection that ended without an answer. Dovecot reacts
+	// so to a mandatory parameter that is missing, and a value it cannot use at
+	// all.
+	ErrNoAnswer error = &failure{"closed", "closed without an answer: a mandatory parameter is missing or has an impossible value, " +
 		"Dovecot cannot open the user's mail, or it was stopped; see its log"}
 	// ErrUnreachable is a connection that was not made. Nothing was executed.
 	ErrUnreachable error = &failure{"unreachable", "no connection: see that Dovecot runs and its service doveadm has an inet_listener there, and what firewalls do"}
@@ -68,7 +69,7 @@ var (
 )
 
 // failure is what can go wrong with a command, with the word that stands for it
-// in a [Request].
+// in a [RequestInfo].
 type failure struct{ word, text string }
 
 func (f *failure) Error() string { return f.text }

@@ -110,7 +110,7 @@ func readAnswer(conn io.Reader, req *http.Request, limit int64) (status int, ans
 	limited := &io.LimitedReader{R: conn, N: limit}
 	r := bufio.NewReader(limited)
 	if _, err := r.Peek(1); errors.Is(err, io.EOF) {
-		return 0, nil, ErrClosed
+		return 0, nil, ErrNoAnswer
 	} else if err != nil {
 		return 0, nil, fmt.Errorf("%w: %w", err, ErrBroken)
 	}

@@ -34,7 +34,7 @@ func (c *Client) MetadataGet(ctx context.Context, user, key string) (value strin
 //
 // Dovecot visits the users one after another in this one request, and says
 // nothing until it is through: ctx limits it, and ten minutes. It fails as a
-// whole if one user fails, also with [ErrClosed], and with [ErrTemporary] if
+// whole if one user fails, also with [ErrNoAnswer], and with [ErrTemporary] if
 // Dovecot cannot list its users.
 func (c *Client) MetadataGetMask(ctx context.Context, mask, key string) (map[string]string, error) {
 	const name = "mailboxMetadataGet"

@@ -24,7 +24,7 @@ type network struct {
 	log   strings.Builder  // of the client
 	seen  struct {
 		sync.Mutex
-		requests []doveadm.Request
+		requests []doveadm.RequestInfo
 	}
 }
 
@@ -113,7 +113,7 @@ func newNetwork(t *testing.T, cfg doveadm.Config, names ...string) (*network, *d
 	}
 	cfg.Dial = n.dial
 	cfg.Logger = slog.New(slog.NewTextHandler(&n.log, nil))
-	cfg.Observe = func(r doveadm.Request) {
+	cfg.Observe = func(r doveadm.RequestInfo) {
 		n.seen.Lock()
 		defer n.seen.Unlock()
 		n.seen.requests = append(n.seen.requests, r)

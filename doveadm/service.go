@@ -113,7 +113,7 @@ func (c *Client) Probe(ctx context.Context) []error {
 }
 
 // Reason is the word for what went wrong with a command, as in
-// [Request.Outcome].
+// [RequestInfo.Outcome].
 func Reason(err error) string { return outcome(err) }
 
 // ask asks an endpoint for the list of its commands, which it answers with 200 if

@@ -122,7 +122,7 @@ func TestMovingOn(t *testing.T) {
 		{"refuses connections", func(h *host) { h.set(refusing) }, "a:unreachable b:ok", "a:unreachable b:unknown_command", doveadm.ErrUnknownCommand, false, 0},
 		{"packets disappear", func(h *host) { h.set(swallowed) }, "a:unreachable b:ok", "a:unreachable b:unknown_command", doveadm.ErrUnknownCommand, false, 3 * time.Second},
 		{"does not answer", (*host).hang, "a:timeout b:ok", "a:timeout", doveadm.ErrTimeout, true, 10 * time.Second},
-		{"closes", func(h *host) { h.Interfere(closes) }, "a:closed b:ok", "a:closed", doveadm.ErrClosed, true, 0},
+		{"closes", func(h *host) { h.Interfere(closes) }, "a:closed b:ok", "a:closed", doveadm.ErrNoAnswer, true, 0},
 		{"breaks", func(h *host) { h.Interfere(breaks) }, "a:broken b:ok", "a:broken", doveadm.ErrBroken, true, 0},
 		{"answers nothing at all", (*host).freeze, "a:timeout b:ok", "a:timeout", doveadm.ErrTimeout, false, 10 * time.Second},
 		{"fails with everything", func(h *host) { h.answerAll(503) }, "a:server_error b:ok", "a:server_error", doveadm.ErrServer, false, 0},

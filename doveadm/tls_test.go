@@ -70,7 +70,7 @@ func TestTLS(t *testing.T) {
 		c := newClient(t, doveadm.Config{Endpoints: []string{url}, APISecret: secret, TLS: &tls.Config{RootCAs: server.pool}})
 		require.NoError(t, c.MetadataSet(t.Context(), alice, key, "x"))
 		_, err := c.Raw(t.Context(), "mailboxMetadataGet", map[string]any{"user": alice})
-		require.ErrorIs(t, err, doveadm.ErrClosed, "as without TLS")
+		require.ErrorIs(t, err, doveadm.ErrNoAnswer, "as without TLS")
 		require.True(t, c.Endpoints()[0].InService)
 
 		c = newClient(t, doveadm.Config{Endpoints: []string{url}, APISecret: secret})

@@ -93,7 +93,7 @@ func TestStrangeAnswers(t *testing.T) {
 		{"another exit code", ok(`[["error",{"type":"exitCode","exitCode":77},"t"]]`), doveadm.ErrFailed},
 		{"cut short", "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n[[", doveadm.ErrBroken},
 		{"cut in its head", "HTTP/1.1 200 OK\r\nContent-Length: 4", doveadm.ErrBroken},
-		{"nothing", "", doveadm.ErrClosed},
+		{"nothing", "", doveadm.ErrNoAnswer},
 		{"no value", ok(`[["doveadmResponse",[],"t"]]`), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

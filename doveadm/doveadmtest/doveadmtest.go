@@ -3,11 +3,10 @@
 
 // Package doveadmtest is a DoveAdm HTTP API without a Dovecot, for unit tests.
 //
-// In goes a [Config] with users; out comes a [Server] that answers the commands
-// for METADATA entries, users and mailbox status the way Dovecot 2.3 and 2.4 do,
-// closed connections included. Tests can take it down, get in its way and look
-// at what it was asked. The tests of package doveadm run the same cases on it
-// and on real Dovecots.
+// A [Server] answers the commands for METADATA entries, users and mailbox
+// status as Dovecot 2.3 and 2.4 do, including closed connections. Tests can
+// stop it, make it fail and inspect its requests. The tests of package doveadm
+// run the same cases on it and on real Dovecots.
 package doveadmtest
 
 import (

@@ -4,13 +4,12 @@
 // Package credentials checks the user name and password of a request, as HTTP
 // Basic authentication (RFC 7617) carries them.
 //
-// A [Verifier] is given the [Pair]s that are right, of which several make a
-// rotation, and returns a [Verdict] for each request. It is built for a mail
-// server that shows the same credentials a thousand times a second, and
-// against strangers who guess: every comparison takes the same time whether
-// the user name is known or not, an expensive hash is computed once per right
-// password and seldom for wrong ones, and every memory and every wait that a
-// request can cause is bounded.
+// A [Verifier] compares requests with the accepted [Pair]s, of which several
+// allow rotation, and returns a [Verdict] for each. It serves a mail server
+// that sends the same credentials a thousand times a second, and resists
+// guessing: every comparison takes the same time whether the user name is known
+// or not, an expensive hash is computed once per right password and rarely for
+// wrong ones, and the memory and time that a request can cost are bounded.
 package credentials
 
 import (

@@ -1,18 +1,17 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package page is the web app that people turn notifications on with. It signs
+// Package page is the web app with which people turn notifications on. It signs
 // in, subscribes the browser, lists the devices of the user, and shows new mail
-// as it comes. It can be put on the home screen of a phone.
+// as it arrives. It can be put on the home screen of a phone.
 //
-// What comes in are requests for its files, below any path:
+// It serves its files below any path:
 //
 //	http.Handle("/push/", http.StripPrefix("/push", page.New(page.Options{})))
 //
-// What goes out are the files, as they are in the folder app, with the headers
-// that keep everything foreign out of the page. All of them are public: what
-// they show comes from the JSON API, which the page expects below api/, beside
-// its own files.
+// The files are those of the folder app, with headers that keep foreign content
+// out of the page. All of them are public: the data comes from the JSON API,
+// which the page expects below api/, beside its own files.
 //
 // There is no build step: what is in app is what the browser runs.
 package page

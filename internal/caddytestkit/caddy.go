@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package caddytestkit starts a real Caddy with the modules of this repository
-// for tests and benchmarks: the process, not a part of it. In goes a
-// Caddyfile, out comes a running server with its own data directory and admin
-// address, which ends with the test.
+// for tests and benchmarks: the process, not a part of it. The server has its
+// own data directory and admin address, and ends with the test.
 package caddytestkit
 
 import (

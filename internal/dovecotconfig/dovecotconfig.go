@@ -1,10 +1,9 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dovecotconfig writes the configuration with which Dovecot reports
-// new mail to the notify endpoint and lets users be registered. In go
-// [Settings], out comes what an operator pastes into
-// /etc/dovecot/conf.d/99-push.conf, in the syntax of one line of releases.
+// Package dovecotconfig writes the configuration with which Dovecot reports new
+// mail to the notify endpoint and lets users be registered. The result is for
+// /etc/dovecot/conf.d/99-push.conf, in the syntax of Dovecot 2.2, 2.3 or 2.4.
 package dovecotconfig
 
 import (

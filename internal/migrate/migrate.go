@@ -1,15 +1,16 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package migrate makes a Caddyfile of the configuration of an Apache in front
-// of the Open-Xchange middleware, and of the properties of the middleware.
+// Package migrate makes a Caddyfile from the configuration of an Apache in
+// front of the Open-Xchange middleware, and from the properties of the
+// middleware.
 //
-// It denies by default: a path is proxied if Apache proxies it, to the same nodes
-// under the same path, for those source addresses that Apache lets in; every
-// other path is answered with 404. What is not understood is named with file and
-// line, and lets nobody in; what changes the meaning of everything else is an
-// error. Secrets are never printed: the Caddyfile has placeholders in their
-// places.
+// It denies by default: a path is proxied if Apache proxies it, to the same
+// nodes under the same path, for the source addresses that Apache allows. Every
+// other path is answered with 404. Directives that are not understood are
+// reported with file and line, and their path is closed. Directives that change
+// the meaning of everything else are errors. Secrets are never printed: the
+// Caddyfile has placeholders instead.
 package migrate
 
 import (

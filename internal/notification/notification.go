@@ -1,15 +1,16 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package notification is one event that Dovecot reported with the "ox" driver
-// of its push_notification plugin: its type, its decoder, its identity.
+// Package notification has the type, the decoder and the identity of a
+// notification: one event that Dovecot reported with the "ox" driver of its
+// push_notification plugin.
 //
-// What comes in is the body of Dovecot's PUT request, as every version since
-// 2.2.19 writes it, malformed ones included; it may be megabytes long, and
-// From, Subject and snippet are whatever the sender of the mail put there. What
-// goes out is a [Notification] whose every member is bounded, valid UTF-8 and
-// free of control characters, or an error that holds nothing of the body; and
-// the [Identity] by which the same notification is known when it comes again.
+// The decoder reads the body of Dovecot's PUT request, as every version since
+// 2.2.19 writes it, including malformed ones. The body may be megabytes long,
+// and the sender of the mail chooses From, Subject and snippet. The result is a
+// [Notification] whose members are bounded, valid UTF-8 and free of control
+// characters, or an error that holds nothing of the body. The [Identity]
+// recognizes a notification that is sent again.
 package notification
 
 // Bounds of what a [Notification] holds, in bytes of UTF-8.

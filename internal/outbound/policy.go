@@ -1,22 +1,20 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outbound makes HTTPS requests to addresses that users give, such as
-// the endpoints of Web Push, so that nobody can make this server talk to
-// machines that only it can reach.
+// Package outbound makes HTTPS requests to addresses that users choose, such as
+// the endpoints of Web Push. It prevents users from making this server connect
+// to machines that only it can reach.
 //
-// In goes a [Policy] with the exceptions of the operator, out comes an
-// [http.Client] that
+// The [http.Client] of a [Policy]
 //
-//   - takes only https, port 443 and host names or addresses in the Internet;
-//   - looks at the address that the connection is about to be made to, after
-//     DNS, so that a name that resolves to something else a moment later does
-//     not help;
-//   - follows no redirect, keeps no cookies and uses no proxy that nobody
-//     named.
+//   - accepts only https, port 443, and host names or addresses on the
+//     Internet;
+//   - checks the address when the connection is made, after DNS, so that a name
+//     that resolves to another address a moment later does not help;
+//   - follows no redirects, keeps no cookies and uses only a configured proxy.
 //
-// [Policy.Check] refuses early and says why; what it cannot know, because it
-// asks no DNS, is refused when the connection is made.
+// [Policy.Check] refuses early, with a reason. It does not use DNS: everything
+// else is refused when the connection is made.
 package outbound
 
 import (

@@ -1,9 +1,8 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package printable makes text that anybody may have chosen safe to show in a
-// terminal: the names, senders and subjects in it can neither control the
-// terminal nor show something else than they are.
+// Package printable makes untrusted text safe for a terminal: names, senders
+// and subjects can neither control the terminal nor disguise what they are.
 package printable
 
 import (

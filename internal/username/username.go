@@ -1,13 +1,13 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package username decides what can be the name of a user, and which name is the
-// canonical one.
+// Package username decides what is a valid user name, and which name of a user
+// is the canonical one.
 //
-// A user has one canonical name: the one that Dovecot answers for a login
-// ([Names]), or the login in lower case ([Fold]) where Dovecot cannot be asked.
-// Devices, registrations, streams and limits are keyed by it. The login as it was
-// typed is what IMAP gets to see.
+// A user has one canonical name: the one that Dovecot returns for a login
+// ([Names]), or the login in lower case ([Fold]) if Dovecot cannot be asked.
+// Devices, registrations, streams and limits are keyed by it. IMAP gets the
+// login as it was typed.
 package username
 
 import (

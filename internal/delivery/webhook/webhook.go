@@ -1,13 +1,13 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package webhook delivers notifications to an HTTP address of the operator's:
-// POST with JSON, signed as Standard Webhooks 1.0 says, or whatever else a
-// service wants, by a template.
+// Package webhook delivers notifications to a URL of the operator: a POST with
+// JSON, signed according to Standard Webhooks 1.0, or the body that another
+// service expects, made by a template.
 //
-// In goes a [Config], out comes a [Target]. The address may be an internal
-// one: it is the operator who gives it. Redirects are not followed. Proxies
-// are taken from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+// The URL may be internal, because the operator sets it. Redirects are not
+// followed. Proxies are taken from the environment (HTTPS_PROXY, HTTP_PROXY,
+// NO_PROXY).
 package webhook
 
 import (
