@@ -11,6 +11,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -167,6 +168,38 @@ func eachGoFile(t *testing.T, visit func(path string, source []byte)) {
 	eachFile(t, func(path string, source []byte) {
 		if filepath.Ext(path) == ".go" {
 			visit(path, source)
+		}
+	})
+}
+
+// retired are phrases that read as translated, and what to write instead.
+var retired = map[string]string{
+	`\banew\b`:                               "again",
+	`\bso far\b`:                             "yet, or until now",
+	`\b(?:is|are|was|were) told (?:of|that)`: "is called with, is notified of",
+	`\bby (?:itself|themselves)\b`:           "automatically, alone",
+	`\bIn (?:comes?|goe?s?) (?:a|an|the)\b`:  "one sentence that says what the package does",
+	`\b[Oo]ut (?:comes?|goe?s?) (?:a|an)\b`:  "one sentence that says what the package does",
+	`\b(?:tells|says) whether\b`:             "reports whether",
+	`\b[Ww]hat (?:came|comes) of\b`:          "the result of",
+	`\bhow it stands\b`:                      "the state of",
+	`\b[Ww]hoever\b`:                         "anyone who, the user who",
+	`\ball the same\b`:                       "nothing, or still",
+}
+
+// lineBreak is between two words of a comment or a page.
+var lineBreak = regexp.MustCompile(`\s*\n\s*(?://)?\s*`)
+
+func TestPlainEnglish(t *testing.T) {
+	eachFile(t, func(path string, source []byte) {
+		if ext := filepath.Ext(path); ext != ".go" && ext != ".md" || path == "repository_test.go" {
+			return
+		}
+		text := lineBreak.ReplaceAll(source, []byte(" "))
+		for phrase, instead := range retired {
+			if found := regexp.MustCompile(phrase).Find(text); found != nil {
+				assert.Fail(t, "a retired phrase", "%s: %q: write %s", path, found, instead)
+			}
 		}
 	})
 }

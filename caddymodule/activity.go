@@ -44,7 +44,7 @@ func (a *activity) start() {
 	a.on = true
 }
 
-// stop tells what was not told so far.
+// stop logs what has not been logged yet.
 func (a *activity) stop() {
 	a.mu.Lock()
 	a.on = false

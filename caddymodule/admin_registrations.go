@@ -73,8 +73,8 @@ func passTime(p *registration.Pass) time.Duration {
 	return p.Ended.Sub(p.Started)
 }
 
-// getRegistrations answers how it stands with one user, or, line by line, with
-// all of them.
+// getRegistrations returns the state of one user, or, line by line, of all of
+// them.
 func getRegistrations(a *App, r *http.Request) (any, error) {
 	if _, err := a.reconciler(r.Context()); err != nil {
 		return nil, registrationError(err)

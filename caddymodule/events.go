@@ -41,9 +41,9 @@ func (u EventUser) MarshalJSON() ([]byte, error) {
 	return []byte(`"REDACTED"`), nil
 }
 
-// emit tells whoever has subscribed to the event dovecot_push.<name>. data is
-// only called if somebody has; it must hold nothing of a mail. Handlers run
-// in the calling goroutine, so this is never called while Dovecot waits.
+// emit notifies the subscribers of the event dovecot_push.<name>. data is only
+// called if somebody has; it must hold nothing of a mail. Handlers run in the
+// calling goroutine, so this is never called while Dovecot waits.
 func (e *emitter) emit(name string, data func() map[string]any) {
 	name = "dovecot_push." + name
 	if e.events.ShouldEmit(name) {

@@ -89,7 +89,7 @@ func (f *followers) stored(id notification.Identity, took time.Duration, duplica
 	f.tell(id, step)
 }
 
-// attempt tells what came of an attempt.
+// attempt reports the result of an attempt.
 func (f *followers) attempt(at *delivery.Attempt) {
 	if f.active.Load() == 0 {
 		return

@@ -48,7 +48,7 @@ func (a *App) wish(ctx context.Context, user string, wanted bool) error {
 	return r.SetSubscribed(ctx, user, wanted)
 }
 
-// knowsSubscribers tells whether this configuration knows of all who want
+// knowsSubscribers reports whether this configuration knows of all who want
 // mail. Where others share the store, they may have devices when this one has
 // not.
 func (a *App) knowsSubscribers() bool { return a.webpush() != nil || a.Queue.NATS == nil }
@@ -69,7 +69,7 @@ func (a *App) subscribers(ctx context.Context, q *queue.Queue) ([]string, error)
 	return users, nil
 }
 
-// streams tells whether a user has event streams.
+// streams reports whether a user has event streams.
 func (a *App) streams(user string) bool {
 	k := a.known()
 	return k != nil && k.log.Wants(user)
@@ -89,7 +89,7 @@ func (a *App) known() *known {
 	return nil
 }
 
-// hasDevices tells whether a user has devices. Where that cannot be told, the
+// hasDevices reports whether a user has devices. Where that cannot be told, the
 // user counts as having some: who is registered in vain costs little.
 func (a *App) hasDevices(user string) bool {
 	w := a.webpush()

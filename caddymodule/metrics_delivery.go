@@ -9,8 +9,8 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 )
 
-// What came of notifications, by target. They live as long as the process, see
-// metrics.go.
+// The results of notifications, by target. They live as long as the process,
+// see metrics.go.
 var (
 	attempts = counter("delivery_attempts_total",
 		"Attempts to deliver a notification, by outcome.", "target", "outcome")
@@ -34,7 +34,7 @@ var (
 	}
 )
 
-// observeAttempt counts what came of one notification.
+// observeAttempt counts the result of one notification.
 func observeAttempt(a delivery.Attempt) {
 	if a.Coalesced {
 		coalesced.WithLabelValues(a.Target).Inc()

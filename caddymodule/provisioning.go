@@ -30,7 +30,7 @@ type Provisioning interface {
 	// UnregisterUser ends that. The user stays unregistered until RegisterUser,
 	// also with devices and with "register all".
 	UnregisterUser(ctx context.Context, user string) error
-	// UserRegistration returns how it stands with a user.
+	// UserRegistration returns the state of a user's registration.
 	UserRegistration(ctx context.Context, user string) (Registration, error)
 	// Registrations returns all users about whom something is known, in no
 	// order.
@@ -54,13 +54,13 @@ var (
 	ErrConflict = registration.ErrConflict
 )
 
-// Registration is how it stands with a user: the login that Dovecot has (User),
-// the State (wanted, registered, conflict, failed, unknown_user or
+// Registration is the state of a user's registration: the login that Dovecot
+// has (User), the State (wanted, registered, conflict, failed, unknown_user or
 // unregistered) and since when, the Reason and the Error why the user is not
 // registered, what an operator decided (ByHand), whether the user has devices
 // (Subscribed) and until when the registration lasts if not. Where one user is
-// asked for, Value is the entry as Dovecot has it, and Ours tells whether it was
-// set here.
+// asked for, Value is the entry as Dovecot has it, and Ours reports whether it
+// was set here.
 type Registration = adminapi.Registration
 
 func newRegistration(reg registration.Registration) Registration {

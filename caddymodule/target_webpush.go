@@ -172,8 +172,8 @@ func (w *Webpush) Lane() delivery.Target {
 	}
 }
 
-// ServeHTTP serves the part of the user API that is about devices, to whoever
-// is signed in. Paths are below that of the API.
+// ServeHTTP serves the part of the user API that is about devices, to the user
+// who is signed in. Paths are below that of the API.
 func (w *Webpush) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	select {
 	case <-w.started:

@@ -58,7 +58,7 @@ func (c *Client) call(ctx context.Context, cmd command) (json.RawMessage, error)
 	}
 }
 
-// mayMoveOn tells whether a command that failed may go to another endpoint. One
+// mayMoveOn reports whether a command that failed may go to another endpoint. One
 // that Dovecot has answered may not, it would get the same answer.
 func (cmd *command) mayMoveOn(err error) bool {
 	switch {

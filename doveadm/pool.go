@@ -28,7 +28,7 @@ type endpoint struct {
 type EndpointState struct {
 	// Address is host and port.
 	Address string
-	// InService tells whether calls go to it.
+	// InService reports whether calls go to it.
 	InService bool
 	// Reason is why it is out of service, and nil while it is in service.
 	Reason error
@@ -82,7 +82,7 @@ func (p *pool) acquire(ctx context.Context, tried []*endpoint) (*endpoint, error
 	}
 }
 
-// pick takes a connection, if one is free. some tells whether there is anything
+// pick takes a connection, if one is free. some reports whether there is anything
 // to wait for otherwise. p.mu is held.
 func (p *pool) pick(tried []*endpoint) (picked *endpoint, some bool) {
 	for i := range p.endpoints {
@@ -161,7 +161,7 @@ func (p *pool) states() []EndpointState {
 	return states
 }
 
-// noneInService tells whether every endpoint is out. p.mu is held.
+// noneInService reports whether every endpoint is out. p.mu is held.
 func (p *pool) noneInService() bool {
 	return !slices.ContainsFunc(p.endpoints, func(e *endpoint) bool { return e.reason == nil })
 }

@@ -126,7 +126,7 @@ func (c *Client) ask(ctx context.Context, e *endpoint, timeout time.Duration) er
 	return statusError(status, nil)
 }
 
-// probe tells whether an endpoint that was out of service is in service now.
+// probe reports whether an endpoint that was out of service is in service now.
 func (c *Client) probe(e *endpoint) bool {
 	err := c.ask(c.ctx, e, min(c.cfg.ReadTimeout, probeTimeout))
 	c.pool.mu.Lock()

@@ -108,7 +108,7 @@ func TestCheckIntervalHasJitter(t *testing.T) {
 	})
 }
 
-// What an endpoint does, what comes of a call that may be made twice, of one
+// What an endpoint does, the result of a call that may be made twice, of one
 // that may not, and whether the endpoint stays in service.
 func TestMovingOn(t *testing.T) {
 	for _, test := range []struct {

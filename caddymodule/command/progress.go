@@ -93,7 +93,7 @@ func shownUser(user string) string {
 	return printable.Text(user)
 }
 
-// end prints what came of it. The error is what the command ends with.
+// end prints the result. The error is what the command ends with.
 func (run *manyRun) end(err error) error {
 	run.draw(true)
 	if run.progress != nil {

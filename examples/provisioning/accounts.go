@@ -6,7 +6,7 @@
 //
 //	PUT    /accounts/<login>   registers the user in Dovecot
 //	DELETE /accounts/<login>   unregisters the user
-//	GET    /accounts/<login>   how it stands, and the state of INBOX
+//	GET    /accounts/<login>   the state, and that of INBOX
 package provisioning
 
 import (

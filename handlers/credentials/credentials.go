@@ -143,10 +143,9 @@ func (v *Verifier) Close() { v.cancel() }
 //
 // Failures are counted per source (an IPv4 address, the first 64 bits of an
 // IPv6 address): ten at once, then one a second; beyond that the verdict is
-// Throttled instead of Wrong. Right credentials are accepted all the same, so
-// that nobody can lock out the mail server whose address he shares, unless
-// their hash would have to be computed for it: that is not done for a source
-// that is throttled.
+// Throttled instead of Wrong. Right credentials are still accepted, so that
+// nobody can lock out a mail server that shares their address, unless a hash
+// would have to be computed: that is not done for a throttled source.
 //
 // Verify may wait for other hashes to be computed first, for a second and a
 // half at most, whatever becomes of the request's context: that is not

@@ -138,7 +138,7 @@ func (v *Verifier) candidates(username string) []candidate {
 	return all
 }
 
-// isKnown tells whether a hash of the user was found to match the password.
+// isKnown reports whether a hash of the user was found to match the password.
 func (v *Verifier) isKnown(candidates []candidate, username, password string) bool {
 	found := false
 	for _, c := range candidates {

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Comparer tells whether a password is the one a hash was made of, in a time
+// Comparer reports whether a password is the one a hash was made of, in a time
 // that does not depend on how much of it is right. An error means that hash is
 // not one of its kind. The modules in Caddy's namespace
 // http.authentication.hashes, bcrypt and argon2id, are Comparers.

@@ -102,7 +102,7 @@ func New(cfg Config) *Handler {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	user, ok := signin.User(r.Context())
 	if !ok {
-		problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "sign in first"})
+		problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "Sign in first."})
 		return
 	}
 	if r.Method == http.MethodHead {
@@ -115,10 +115,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cancel()
 	switch {
 	case errors.Is(err, eventlog.ErrTooMany):
-		refuse(w, http.StatusTooManyRequests, "there are too many streams for this user already")
+		refuse(w, http.StatusTooManyRequests, "There are too many streams for this user already.")
 		return
 	case err != nil:
-		refuse(w, http.StatusServiceUnavailable, "streams cannot be opened right now; try again later")
+		refuse(w, http.StatusServiceUnavailable, "Streams cannot be opened right now. Try again later.")
 		return
 	}
 	h.cfg.Observe.Opened()

@@ -98,7 +98,7 @@ var steps = []step{
 	{"decomposed in ASCII", func(p string) string { return ascii(norm.NFKD.String(p)) }},
 }
 
-// below says whether a backend whose steps made path of a request routes it to
+// below reports whether a backend whose steps made path of a request routes it to
 // guarded or below.
 func below(path, guarded string) bool {
 	path = lower("/" + strings.TrimPrefix(path, "/"))

@@ -88,7 +88,7 @@ func randomBackend(choose choose) (backend []step) {
 	return backend
 }
 
-// checkBackend says whether the backend takes path for a guarded one. It fails
+// checkBackend reports whether the backend takes path for a guarded one. It fails
 // if that is so and it is not matched.
 func checkBackend(t *testing.T, paths *guard.Paths, guarded, path string, backend []step) bool {
 	t.Helper()

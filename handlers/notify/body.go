@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// isJSON tells whether the media type is application/json, with whatever
+// isJSON reports whether the media type is application/json, with whatever
 // parameters (Dovecot sends a charset, which RFC 8259 does not know).
 func isJSON(contentType string) bool {
 	mediaType, _, _ := strings.Cut(contentType, ";")

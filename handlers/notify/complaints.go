@@ -42,7 +42,7 @@ type said struct {
 	since int // how often it was not said since then
 }
 
-// due tells whether to log a refusal, and how many like it were not logged
+// due reports whether to log a refusal, and how many like it were not logged
 // since the last one that was.
 func (c *complaints) due(what complaint) (now bool, suppressed int) {
 	c.mu.Lock()

@@ -167,8 +167,8 @@ func (h *Handler) store(r *http.Request, body []byte) (Result, *refusal) {
 	}
 	record := queue.Record{Mailbox: n.Mailbox(), UID: n.UID, Accepted: time.Now(), Body: body}
 	record.ID = id
-	// Dovecot may give up earlier than we do. What it reported is stored all
-	// the same, and known when it comes again.
+	// Dovecot may give up earlier than we do. The notification is still stored,
+	// and is a duplicate when it is sent again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), orDefault(h.WaitTimeout, DefaultWaitTimeout))
 	defer cancel()
 	duplicate, err := h.Accept(ctx, record, window)

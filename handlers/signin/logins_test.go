@@ -91,7 +91,7 @@ func TestAccountIsThrottled(t *testing.T) {
 		require.Less(t, m.count()-asked, byAccount.Burst+12)
 		require.Equal(t, Throttled, l.verify(t.Context(), alice, "wonderland", other).result)
 		require.Equal(t, Accepted, l.verify(t.Context(), alice, "wonderland", home).result,
-			"whoever has signed in from there before is not locked out by others")
+			"a user who has signed in from there before is not locked out by others")
 		require.Equal(t, Accepted, l.verify(t.Context(), "bob@example.com", "builder", other).result)
 	})
 }
@@ -151,7 +151,7 @@ func TestChecksAreFewAtOnce(t *testing.T) {
 	})
 }
 
-// Whoever comes from one place leaves room for those from others.
+// Requests from one source leave room for those from others.
 func TestChecksOfOneSourceAreFewer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
@@ -186,8 +186,8 @@ func TestChecksOfOneSourceAreFewer(t *testing.T) {
 	})
 }
 
-// Whoever has signed in is not hindered by the wrong logins of others from the
-// same source.
+// A user who has signed in is not affected by the wrong logins of others from
+// the same source.
 func TestKnownLoginOfThrottledSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()
@@ -320,7 +320,7 @@ func TestMailServerDown(t *testing.T) {
 	})
 }
 
-// A client that hangs up before the answer comes has shown its guess all the same.
+// A client that hangs up before the answer comes has still made its guess.
 func TestHangingUpDoesNotHelp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMailServer()

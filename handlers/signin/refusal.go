@@ -20,21 +20,21 @@ type refusal struct {
 }
 
 var (
-	notSignedIn = &refusal{status: http.StatusUnauthorized, detail: "sign in first"}
-	signedOut   = &refusal{status: http.StatusUnauthorized, detail: "the session has ended: sign in again"}
-	wrongLogin  = &refusal{status: http.StatusUnauthorized, detail: "the user name or the password is wrong"}
+	notSignedIn = &refusal{status: http.StatusUnauthorized, detail: "Sign in first."}
+	signedOut   = &refusal{status: http.StatusUnauthorized, detail: "The session has ended: sign in again."}
+	wrongLogin  = &refusal{status: http.StatusUnauthorized, detail: "The user name or the password is wrong."}
 )
 
 func tooMany(retryAfter time.Duration) *refusal {
-	return &refusal{http.StatusTooManyRequests, "too many wrong logins came from here or for this user; come again later", retryAfter}
+	return &refusal{http.StatusTooManyRequests, "There were too many wrong logins from here or for this user. Try again later.", retryAfter}
 }
 
 func tooManySessions(retryAfter time.Duration) *refusal {
-	return &refusal{http.StatusTooManyRequests, "this user has signed in too often; come again later", retryAfter}
+	return &refusal{http.StatusTooManyRequests, "This user has signed in too often. Try again later.", retryAfter}
 }
 
 func notNow(retryAfter time.Duration) *refusal {
-	return &refusal{http.StatusServiceUnavailable, "logins cannot be checked right now; come again later", retryAfter}
+	return &refusal{http.StatusServiceUnavailable, "Logins cannot be checked right now. Try again later.", retryAfter}
 }
 
 // noName is for a request that an earlier handler has authenticated with a name

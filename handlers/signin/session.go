@@ -105,7 +105,7 @@ func (a *Authenticator) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "the body must be a JSON object with username and password"})
+		problem.Write(w, problem.Problem{Status: http.StatusBadRequest, Detail: "The body must be a JSON object with username and password."})
 		return
 	}
 	refusal := a.verify(r, login.Username, login.Password)

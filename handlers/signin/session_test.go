@@ -68,7 +68,7 @@ func TestWrongLogin(t *testing.T) {
 			require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 			require.Empty(t, resp.Cookies())
 			body := text(resp)
-			require.Contains(t, body, "the user name or the password is wrong")
+			require.Contains(t, body, "The user name or the password is wrong")
 			require.NotContains(t, body, "alice")
 		}
 		resp := s.signIn(alice, "wonderland")

@@ -58,7 +58,7 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 	case errors.As(err, &field):
 		p = problem.Problem{Status: http.StatusBadRequest, Detail: field.Error(), Field: field.Field}
 	case errors.As(err, &refused):
-		p = problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not taken: " + refused.Error() + ".", Field: "endpoint"}
+		p = problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not accepted: " + refused.Error() + ".", Field: "endpoint"}
 	case errors.Is(err, subscription.ErrWrongCode):
 		p = problem.Problem{Status: http.StatusBadRequest, Detail: "This is not the code that was sent to the device.", Field: "verificationCode"}
 	case errors.Is(err, subscription.ErrNotFound):
@@ -74,7 +74,7 @@ func (h *Handler) fail(w http.ResponseWriter, err error) {
 		p = problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("The body may have %d bytes.", maxBody)}
 	case errors.As(err, &many):
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(many.wait.Seconds()))))
-		p = problem.Problem{Status: http.StatusTooManyRequests, Detail: "You have changed too much, or had too many messages sent, in a short time."}
+		p = problem.Problem{Status: http.StatusTooManyRequests, Detail: "There were too many changes or messages in a short time."}
 		event = Limited
 	case errors.As(err, &sent):
 		if sent.hidden() {
@@ -101,7 +101,7 @@ func (e *notSentError) hidden() bool {
 func (e *notSentError) problem() problem.Problem {
 	switch {
 	case e.hidden():
-		return problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not taken: its host has no address that this server connects to.", Field: "endpoint"}
+		return problem.Problem{Status: http.StatusBadRequest, Detail: "This endpoint is not accepted: its host has no address that this server connects to.", Field: "endpoint"}
 	case e.result.Outcome == delivery.Gone:
 		return problem.Problem{Status: http.StatusGone, Detail: "The device has ended its subscription, which is removed."}
 	default:

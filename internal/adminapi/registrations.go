@@ -9,7 +9,7 @@ import "time"
 // next sign-in. That is no failure.
 const ReasonNeedsLogin = "needs_login"
 
-// Registration is how it stands with a user.
+// Registration is the state of a user's registration.
 type Registration struct {
 	// The name that Dovecot has for the user.
 	User string `json:"user"`

@@ -16,7 +16,7 @@ type Status struct {
 	Instance string `json:"instance"`
 	// The notify endpoints.
 	Endpoints []EndpointStatus `json:"endpoints"`
-	// What came of the requests to them, by result.
+	// The requests to them, by result.
 	Requests map[string]uint64 `json:"requests"`
 	// Requests that were refused because of where they came from, by reason.
 	Refused map[string]uint64 `json:"refused"`

@@ -12,8 +12,8 @@ type Subscriptions struct {
 	Subscriptions []Subscription `json:"subscriptions"`
 }
 
-// Subscription is one device. Its endpoint and its keys are never shown: whoever
-// has them can send to it.
+// Subscription is one device. Its endpoint and its keys are never shown: anyone
+// who has them can send to it.
 type Subscription struct {
 	ID string `json:"id"`
 	// What its user calls it.
@@ -29,7 +29,7 @@ type Subscription struct {
 	LastDelivery *LastDelivery `json:"last_delivery,omitempty"`
 }
 
-// LastDelivery is what came of a message.
+// LastDelivery is the result of a message.
 type LastDelivery struct {
 	Time time.Time `json:"time"`
 	// delivered, try_again, refused or misconfigured.

@@ -36,8 +36,8 @@ func failsFirst() (d *devices, coalesced *atomic.Int64, target Target, observe f
 }
 
 // A mail that comes while an older one waits for its next attempt is the last
-// one that a device is told of, whether the older one is due soon or, over a
-// restart or not, much later.
+// one that a device is notified of, whether the older one is due soon or, over
+// a restart or not, much later.
 func TestOlderIsNotDeliveredLast(t *testing.T) {
 	const parked = 1
 	for name, test := range map[string]struct {

@@ -120,8 +120,8 @@ func TestBreakerMisconfiguredOpensAtOnce(t *testing.T) {
 	})
 }
 
-// While a target is down one attempt is made at a time, whoever waits; when it
-// is back everybody goes.
+// While a target is down one attempt is made at a time, however many wait; when
+// it is back everybody goes.
 func TestBreakerSingleProbe(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		bringDown(t, g)

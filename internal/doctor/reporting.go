@@ -16,7 +16,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
 
-// reports is what becomes of a mail that is delivered with a protocol.
+// reports is how mail delivered with a protocol is reported.
 type reports uint8
 
 const (
@@ -209,7 +209,7 @@ func (p *protocol) ox(driver doveconf.Driver) (goesOn bool) {
 	switch {
 	case u.Scheme != "https":
 	case driver.Client.Unverified:
-		p.report.warning("dovecot-https", driver.Name, "ssl_client_require_valid_cert is off: it reports to whoever answers", "Take it away, and set ssl_client_ca_file.")
+		p.report.warning("dovecot-https", driver.Name, "ssl_client_require_valid_cert is off: it reports to any server that answers", "Remove it, and set ssl_client_ca_file.")
 	case driver.Client.CAFile == "" && driver.Client.CADir == "":
 		p.report.warning("dovecot-https", driver.Name, "ssl_client_ca_file is not set: only certificates of public CAs are accepted, if at all",
 			"Set ssl_client_ca_file to the file with the CA of the endpoint: caddy dovecot-push dovecot-config --print-ca")

@@ -44,7 +44,7 @@ func (c *Config) IMAPMetadata() (everybody, somewhere bool) {
 	return everybody, everybody || somewhere
 }
 
-// Serves tells whether a protocol is on. An empty list is Dovecot's default,
+// Serves reports whether a protocol is on. An empty list is Dovecot's default,
 // which Debian's packages fill by files that doveconf shows.
 func (c *Config) Serves(protocol string) bool {
 	if c.root.has("protocols") {

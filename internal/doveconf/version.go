@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Is24 tells whether it has the syntax of 2.4.
+// Is24 reports whether it has the syntax of 2.4.
 func (c *Config) Is24() bool { return c.AtLeast("2.4") }
 
 // AtLeast compares the release, number by number.

@@ -141,13 +141,13 @@ type view struct {
 	Commands []string
 }
 
-// HTTPS tells whether Dovecot talks TLS.
+// HTTPS reports whether Dovecot talks TLS.
 func (v view) HTTPS() bool { return v.URL.Scheme == "https" }
 
-// IsV22 tells whether the options of 2.3 would be unknown.
+// IsV22 reports whether the options of 2.3 would be unknown.
 func (v view) IsV22() bool { return v.Version == V22 }
 
-// NamesHost tells whether the host of the URL must be looked up.
+// NamesHost reports whether the host of the URL must be looked up.
 func (v view) NamesHost() bool {
 	_, err := netip.ParseAddr(v.URL.Hostname())
 	return err != nil

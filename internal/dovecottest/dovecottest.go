@@ -3,13 +3,13 @@
 
 // Package dovecottest starts a real Dovecot for tests, demos and benchmarks.
 //
-// In goes a [Config]: a Dovecot version, users and the ox drivers that notify.
-// Out comes a [Server] on free ports of 127.0.0.1 with LMTP, IMAP and the
-// DoveAdm HTTP API, which mail can be delivered to and whose users can be
-// registered for notifications. Everything it writes is in a directory of its
-// own that [Server.Close] removes; a Dovecot that runs on the machine anyway is
-// not touched, and any number of servers run side by side. A server ends with
-// the process that started it, also when that process is killed.
+// A [Config] has the Dovecot version, the users and the ox drivers that notify.
+// A [Server] listens on free ports of 127.0.0.1 with LMTP, IMAP and the DoveAdm
+// HTTP API, which mail can be delivered to and whose users can be registered
+// for notifications. Everything it writes is in a directory of its own that
+// [Server.Close] removes; a Dovecot that runs on the machine anyway is not
+// touched, and any number of servers run side by side. A server ends with the
+// process that started it, also when that process is killed.
 //
 // Dovecot needs root: tests run as root or with a sudo that asks no password.
 // Dovecot 2.3 is the distribution's own (Debian packages dovecot-core,

@@ -173,8 +173,8 @@ func TestLuaScript(t *testing.T) {
 	})
 }
 
-// Whoever changes many messages at once does not wait for many requests, nor
-// for an endpoint that fails.
+// A client that changes many messages at once does not wait for many requests,
+// nor for an endpoint that fails.
 func TestLuaScriptIsBounded(t *testing.T) {
 	EachVersion(t, func(t *testing.T, version Version) {
 		e := newLuaEndpoint(t)

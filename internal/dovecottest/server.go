@@ -190,7 +190,7 @@ func (s *Server) launch(ctx context.Context) (err error) {
 	return nil
 }
 
-// ready tells whether this very server answers: Dovecot listens on all its
+// ready reports whether this very server answers: Dovecot listens on all its
 // ports before it greets on one.
 func (s *Server) ready(ctx context.Context) bool {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.LMTPAddr())

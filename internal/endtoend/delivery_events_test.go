@@ -22,7 +22,7 @@ import (
 )
 
 // watcher is an event handler as another module would bring it along, to react
-// to what becomes of notifications.
+// to the results of notifications.
 type watcher struct{}
 
 var watched = make(chan caddy.Event, 100)
@@ -47,7 +47,7 @@ func answering(t *testing.T, status int) string {
 	return s.URL
 }
 
-// Other modules hear what becomes of a notification at each target.
+// Other modules are notified of the result at each target.
 func TestDeliveryEvents(t *testing.T) {
 	caddy.RegisterModule(watcher{})
 	t.Setenv("XDG_DATA_HOME", t.TempDir())

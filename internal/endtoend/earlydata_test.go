@@ -18,7 +18,7 @@ import (
 )
 
 // What comes in TLS early data may be a repetition by anybody, with any source
-// address: on a guarded path it gets 425, whoever it seems to come from.
+// address: on a guarded path it gets 425, whatever source it claims.
 func TestEarlyData(t *testing.T) {
 	t.Parallel()
 	_, port, err := net.SplitHostPort(freeAddress(t))

@@ -64,7 +64,7 @@ func hear() []string {
 
 var _ caddyevents.Handler = (*accountant)(nil)
 
-// Caddy's event handlers hear what becomes of users in a real Dovecot.
+// Caddy's event handlers are notified of changes of users in a real Dovecot.
 func TestRegistrationEvents(t *testing.T) {
 	const alice, bob, nobody = "user0@example.com", "user1@example.com", "nobody@example.com"
 	caddy.RegisterModule(accountant{})

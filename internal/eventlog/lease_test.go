@@ -60,7 +60,7 @@ func TestReportIsRepeatedAfterAnError(t *testing.T) {
 	require.Eventually(t, func() bool { return slices.Contains(f.list(), alice+" false") }, patience, time.Millisecond)
 }
 
-// Whoever starts after a lease has ended ends it.
+// An instance that starts after a lease has expired removes it.
 func TestLeaseEndsOverRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -34,8 +34,8 @@ var (
 	ErrUnavailable = errors.New("IMAP server is not available")
 )
 
-// loginError sorts what came of an authentication by its response code (RFC
-// 5530). The text is left out, since it may name the user.
+// loginError classifies the result of an authentication by its response code
+// (RFC 5530). The text is left out, since it may name the user.
 func loginError(ctx context.Context, err error) error {
 	var answer *goimap.Error
 	if !errors.As(err, &answer) {
@@ -61,7 +61,7 @@ func loginError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w [%s]", kind, answer.Code)
 }
 
-// metadataError sorts what came of a command.
+// metadataError classifies the result of a command.
 func metadataError(ctx context.Context, command string, err error) error {
 	var answer *goimap.Error
 	switch {

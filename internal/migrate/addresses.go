@@ -75,7 +75,7 @@ func (a addresses) without(b addresses) addresses {
 
 func (a addresses) and(b addresses) addresses { return a.without(everybody.without(b)) }
 
-// few tells whether the set names networks, and not all but some.
+// few reports whether the set names networks, and not all but some.
 func (a addresses) few() bool {
 	for _, p := range a.prefixes() {
 		if p.Bits() < 8 {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// ifVersion tells whether the condition of an IfVersion holds for an Apache of
+// ifVersion reports whether the condition of an IfVersion holds for an Apache of
 // today.
 func ifVersion(args []string) (bool, error) {
 	if len(args) == 1 {

@@ -25,7 +25,7 @@ func (r *apacheReader) rewrites(s *server, rw rewriting, d directive) {
 			return
 		}
 		rw.rule(d, conditions)
-	case "rewriteengine": // without it the rules below it would not count; they are closed all the same
+	case "rewriteengine": // without it the rules below it would not count; they are closed anyway
 	default:
 		r.source.leave(d.where, "%s is not taken over", &d)
 	}
@@ -51,7 +51,7 @@ func (rw rewriting) rule(d directive, conditions []directive) {
 	rw.reader.close(rw.server, d, pattern, "what it rewrites or refuses is not taken over")
 }
 
-// aboutHTTPS tells whether conditions ask for nothing but whether the request
+// aboutHTTPS reports whether conditions ask for nothing but whether the request
 // came by HTTPS.
 func aboutHTTPS(conditions []directive) bool {
 	for _, c := range conditions {

@@ -66,7 +66,7 @@ type answer struct {
 	status                 int
 }
 
-// matches tells whether Apache applies the section to a path.
+// matches reports whether Apache applies the section to a path.
 func (s *section) matches(path string) bool {
 	if s.re != nil {
 		return s.re.MatchString(path)
@@ -74,7 +74,7 @@ func (s *section) matches(path string) bool {
 	return below(path, s.path)
 }
 
-// below tells whether path is prefix or below it, by segments as Apache looks at
+// below reports whether path is prefix or below it, by segments as Apache looks at
 // them.
 func below(path, prefix string) bool {
 	rest, ok := strings.CutPrefix(path, prefix)

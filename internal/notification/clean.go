@@ -54,7 +54,7 @@ func clean(text []byte, limit int) string {
 	return string(line)
 }
 
-// reorders says whether r embeds, overrides or isolates the direction of what
+// reorders reports whether r embeds, overrides or isolates the direction of what
 // follows it (Unicode Standard Annex 9, section 2).
 func reorders(r rune) bool {
 	return 0x202A <= r && r <= 0x202E || 0x2066 <= r && r <= 0x2069

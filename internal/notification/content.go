@@ -19,7 +19,7 @@ const (
 	Full Content = "full"
 )
 
-// Valid tells whether c is one of the steps.
+// Valid reports whether c is one of the steps.
 func (c Content) Valid() bool { return c == Thin || c == Sender || c == Full }
 
 // Limit returns n without the members that c does not include.
@@ -34,7 +34,7 @@ func (n Notification) Limit(c Content) Notification {
 }
 
 // Mail is a notification as devices and event streams get it, in JSON. It has
-// no user: whoever gets it is the user's.
+// no user: its receiver is the user's.
 type Mail struct {
 	// Type is always "Mail"; other messages to the same receiver have others.
 	Type string `json:"@type"`

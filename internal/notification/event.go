@@ -83,9 +83,9 @@ func (e Events) find(name []byte) Event {
 	return e[i]
 }
 
-// OfMailbox tells whether it happens to a mailbox, not to a message.
+// OfMailbox reports whether it happens to a mailbox, not to a message.
 func (e Event) OfMailbox() bool { return strings.HasPrefix(string(e), "mailbox") }
 
-// Withdraws tells whether the message needs no attention any more: a device
+// Withdraws reports whether the message needs no attention any more: a device
 // that has announced it takes that back.
 func (e Event) Withdraws() bool { return e == MessageRead || e == MessageTrash || e == MessageExpunge }

@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/decoded.jsonl again; read the difference before you keep it")
 
-// decoded is one line of testdata/decoded.jsonl: what becomes of one fixture.
+// decoded is one line of testdata/decoded.jsonl: the result for one fixture.
 type decoded struct {
 	Fixture      string
 	Notification *Notification `json:",omitempty"` // nil: ErrUnusedEvent

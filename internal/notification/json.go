@@ -229,7 +229,7 @@ func (s *scanner) number() error {
 	return nil
 }
 
-// digits reads as many digits as there are and says whether there was one.
+// digits reads as many digits as there are and reports whether there was one.
 func (s *scanner) digits() bool {
 	start := s.pos
 	for isDigit(s.peek()) {

@@ -93,7 +93,7 @@ func unquote(value []byte) (inner []byte, ok bool) {
 	return value[1 : len(value)-1], true
 }
 
-// absent says whether a member is missing or null.
+// absent reports whether a member is missing or null.
 func absent(value []byte) bool {
 	return len(value) == 0 || value[0] == 'n'
 }

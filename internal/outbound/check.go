@@ -32,7 +32,7 @@ func (p *Policy) Check(rawURL string) error {
 	return p.check(u)
 }
 
-// plain tells whether s is free of what programs read in different ways.
+// plain reports whether s is free of what programs read in different ways.
 func plain(s string) bool {
 	return len(s) <= maxURL && !strings.ContainsFunc(s, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || r == '\\' || r == '#'
@@ -70,7 +70,7 @@ func (p *Policy) checkHost(host string) error {
 	return nil
 }
 
-// PublicName tells whether a host name could be one of the public DNS: letters,
+// PublicName reports whether a host name could be one of the public DNS: letters,
 // digits and hyphens (other scripts as xn--…), at least two labels, and the
 // last one with a letter that makes it no number, because resolvers of the
 // operating system read 127.1, 0x7f.1 and 2130706433 as addresses.

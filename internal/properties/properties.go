@@ -64,7 +64,7 @@ func Parse(content []byte) (map[string]string, error) {
 	return values, nil
 }
 
-// Check tells whether Open-Xchange uses a value of [Parse] as it is. The error is
+// Check reports whether Open-Xchange uses a value of [Parse] as it is. The error is
 // ErrEncoding or ErrVariable.
 func Check(value string) error {
 	switch {
@@ -82,7 +82,7 @@ func naturalLines(content []byte) []string {
 	return strings.Split(strings.ReplaceAll(text, "\r", "\n"), "\n")
 }
 
-// goesOn tells whether a line ends with an odd number of backslashes.
+// goesOn reports whether a line ends with an odd number of backslashes.
 func goesOn(line string) bool {
 	return (len(line)-len(strings.TrimRight(line, `\`)))%2 == 1
 }

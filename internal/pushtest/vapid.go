@@ -44,7 +44,7 @@ func (s *Service) authorize(r *http.Request, serverKey string) int {
 	return 0
 }
 
-// localContact tells whether nobody in the Internet could write to the contact
+// localContact reports whether nobody in the Internet could write to the contact
 // of a message.
 func localContact(r *http.Request) bool {
 	token, _, _ := parseAuthorization(r.Header.Get("Authorization"))
@@ -87,7 +87,7 @@ func verify(token, key, audience string) (until time.Time, ok bool) {
 		(strings.HasPrefix(claims.Sub, "mailto:") || strings.HasPrefix(claims.Sub, "https:"))
 }
 
-// signed tells whether the token was signed with the key.
+// signed reports whether the token was signed with the key.
 func signed(token, key string) bool {
 	dot := strings.LastIndexByte(token, '.')
 	signature, err := base64.RawURLEncoding.DecodeString(token[dot+1:])

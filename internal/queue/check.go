@@ -16,7 +16,7 @@ const (
 	checkRoom = 4 << 10
 )
 
-// Check tells whether Accept would work now: it writes to the same store, in
+// Check reports whether Accept would work now: it writes to the same store, in
 // the same way, and looks whether there is room. Errors: those of
 // [Queue.Accept].
 func (q *Queue) Check(ctx context.Context) error {

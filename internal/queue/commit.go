@@ -173,7 +173,7 @@ func storeError(err error) error {
 		return nil
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		switch api.ErrorCode { //nolint:exhaustive // the others are all the same to us
+		switch api.ErrorCode { //nolint:exhaustive // the others make no difference
 		case codeInsufficientResources, codeMemoryExceeded, codeAccountResourceExceeded, codeStorageExceeded:
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		case codeStoreFailed:

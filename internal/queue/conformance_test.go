@@ -285,7 +285,7 @@ func TestContextEnds(t *testing.T) {
 		require.ErrorIs(t, q.Park(gone, "a", Parked{Records: []Record{numbered(9)}}), ErrUnavailable)
 		require.True(t, q.isReady(), "somebody else's context says nothing about the store")
 
-		// The sender leaves; what it submitted is stored all the same.
+		// The sender leaves; what it submitted is still stored.
 		release := hold(t, q)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()

@@ -104,7 +104,7 @@ func TestServerKilled(t *testing.T) {
 }
 
 // A server that comes back with less than it had said it stored gives numbers
-// out again that a target has passed. What it accepts is delivered all the same.
+// out again that a target has passed. What it accepts is still delivered.
 func TestServerLostData(t *testing.T) {
 	t.Parallel()
 	server := newNATSServer(t)

@@ -58,7 +58,7 @@ type LogState struct {
 }
 
 // Log returns the log with the given name (see [ValidName]). The same name
-// gives the same entries; whoever comes last sets the limits.
+// gives the same entries. The last caller sets the limits.
 func (q *Queue) Log(name string, limits LogLimits) *Log {
 	return &Log{q: q, stream: q.names.stream + "_" + name, subject: q.names.stream + "." + name, limits: limits}
 }
@@ -77,7 +77,7 @@ func (l *Log) Append(ctx context.Context, data []byte) error {
 	msg := &nats.Msg{Subject: l.subject, Data: data}
 	_, err := l.q.js().PublishMsg(write, msg, jetstream.WithExpectStream(l.stream), jetstream.WithRetryAttempts(0))
 	if err != nil {
-		l.forget() // whoever removed it meanwhile: it is made again
+		l.forget() // it was removed in the meantime: create it again
 	}
 	return storeError(err)
 }

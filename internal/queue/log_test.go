@@ -114,7 +114,7 @@ func TestLogSurvivesRestart(t *testing.T) {
 	})
 }
 
-// Whoever reads while the store is reopened misses nothing.
+// A reader misses nothing while the store is reopened.
 func TestLogOverReconcile(t *testing.T) {
 	t.Parallel()
 	s := embeddedStore(t)

@@ -117,7 +117,7 @@ func (q *Queue) checkPermissions(ctx context.Context) error {
 		"CONSUMER.DELETE.KV_"+bucket+"."+nobody, "DIRECT.GET.KV_"+bucket+".$KV."+bucket+".check")
 	var messages []*nats.Msg
 	for _, a := range api {
-		// What is no JSON is refused by whoever would act on it.
+		// A body that is not JSON is refused by the receiver.
 		messages = append(messages, &nats.Msg{Subject: "$JS.API." + a, Data: []byte("?")})
 	}
 	for _, stream := range []string{n.stream, n.parkedStream} {

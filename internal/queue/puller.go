@@ -64,7 +64,7 @@ func (p *puller) fetch(most int) (messages []*nats.Msg, err error) {
 	reply := p.inbox + strconv.FormatUint(p.sent, 10)
 	most = min(most, maxPull)
 	// With no_wait the request ends with the last message that is there; it
-	// waits until it expires all the same, for the first.
+	// still waits until it expires for the first.
 	request := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"no_wait":true}`, most, pollWait.Nanoseconds())
 	if err := p.nc.PublishRequest(p.subject, reply, request); err != nil {
 		return nil, err

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// directWrite is from which size on a message is written to the
-	// connection by whoever publishes it, in bytes. Smaller ones, such as
-	// acknowledgements, wait for another goroutine to write them together.
+	// directWrite is from which size on a message is written to the connection
+	// by its publisher, in bytes. Smaller ones, such as acknowledgements, wait
+	// for another goroutine to write them together.
 	directWrite = 256
 	// lateReplies is how many answers to writes that were given up on may
 	// come before somebody looks at them.

@@ -69,7 +69,7 @@ func TestLostFileSystem(t *testing.T) {
 	assert.Empty(t, f.Status().Outage)
 }
 
-// Whoever hears of something may act upon it at once.
+// An observer may act on an event at once.
 func TestActingOnEvents(t *testing.T) {
 	m := newMemory(alice, bob)
 	f := newFixture(t, m, Config{})

@@ -138,7 +138,7 @@ func testRenew(t *testing.T, table Table) {
 	assert.Equal(t, []change{{"alice", true}, {"alice", false}}, told)
 }
 
-// An endpoint belongs to whoever confirmed it last: a browser that several
+// An endpoint belongs to the user who confirmed it last: a browser that several
 // people use must not show one of them the mails of another.
 func TestEndpointOfAnother(t *testing.T) { eachTable(t, testEndpointOfAnother) }
 

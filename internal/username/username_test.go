@@ -137,7 +137,7 @@ func TestCanonical(t *testing.T) {
 	})
 }
 
-// IMAP says whether it minds capitals, and for whom a master user signs in.
+// IMAP reports whether it minds capitals, and for whom a master user signs in.
 func TestIdentify(t *testing.T) {
 	type server struct {
 		logins  []string

@@ -62,8 +62,8 @@ func (t *Target) attempt(ctx context.Context, rec *queue.Record) delivery.Result
 		return delivery.Result{Reason: "request", Fault: delivery.FaultOfOurs, Err: err}
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
-	// The same in each attempt. With it net/http sends the request again by
-	// itself when the node has closed the connection that it waited on.
+	// The same in each attempt. With it net/http sends the request again
+	// automatically when the node has closed the connection that it waited on.
 	r.Header.Set("Idempotency-Key", strconv.Quote(rec.ID.String()))
 	r.RequestURI = r.URL.RequestURI()
 	r.RemoteAddr = "127.0.0.1:0"
@@ -99,7 +99,7 @@ func knows(body []byte) bool {
 	return err != nil || internalUser.MatchString(n.User)
 }
 
-// isNew tells whether a body reports a new mail.
+// isNew reports whether a body reports a new mail.
 func isNew(body []byte) bool {
 	if bytes.Contains(body, []byte(`"event":"`+notification.MessageNew+`"`)) {
 		return true // as Dovecot writes it, without a look at all the rest

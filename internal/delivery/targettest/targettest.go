@@ -5,7 +5,7 @@
 // promises: what it makes of each status code, of receivers that hang, break
 // off, talk nonsense or never stop talking, and of TLS and DNS that fail.
 //
-// In goes a [Kit], which makes the target for an address; a receiver that
+// A [Kit] makes the target for an address; a receiver that
 // misbehaves is at that address. Whatever is unknown is a passing failure.
 package targettest
 

@@ -27,7 +27,7 @@ type Target struct {
 }
 
 // Destinations returns the devices of the user of a notification. They are
-// told of new mails, and of those that need no attention any more.
+// notified of new mails, and of those that no longer need attention.
 func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.Destination, error) {
 	n, err := notification.Identify(r.Body, t.Decoder.Events)
 	if err != nil { // it could be read when it was taken in
@@ -95,7 +95,7 @@ func (t *Target) sendMail(ctx context.Context, d *subscription.Subscription, m n
 
 var errUnconfirmed = errors.New("the device has not confirmed its new address yet")
 
-// note keeps what came of a message; a device that is gone is removed.
+// note stores the result of a message. A device that is gone is removed.
 func (t *Target) note(ctx context.Context, user string, d *subscription.Subscription, r delivery.Result) delivery.Result {
 	if r.Outcome != delivery.Gone {
 		t.Subscriptions.Used(user, d.ID, subscription.Delivery{Time: time.Now(), Outcome: r.Outcome.String()})

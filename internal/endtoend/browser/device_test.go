@@ -248,7 +248,7 @@ func TestServerKeyIsRotated(t *testing.T) {
 	})
 }
 
-// A browser shows the mail of one user alone: whoever is signed in.
+// A browser shows the mail of one user only: the one who is signed in.
 func TestBrowserOfSomebodyElse(t *testing.T) {
 	s := newStage(t, "en")
 	s.signedIn()
