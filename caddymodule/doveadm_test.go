@@ -140,11 +140,11 @@ func TestDoveAdmMetrics(t *testing.T) {
 	require.NoError(t, registry.Register(doveadmCollector{app}))
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(strings.NewReplacer(
 		"UP", endpoints[0].Address, "DOWN", endpoints[1].Address).Replace(`
-# HELP caddy_dovecot_push_doveadm_endpoint_connections Connections to the endpoint that are open.
+# HELP caddy_dovecot_push_doveadm_endpoint_connections Open connections to the endpoint.
 # TYPE caddy_dovecot_push_doveadm_endpoint_connections gauge
 caddy_dovecot_push_doveadm_endpoint_connections{endpoint="UP"} 0
 caddy_dovecot_push_doveadm_endpoint_connections{endpoint="DOWN"} 0
-# HELP caddy_dovecot_push_doveadm_endpoint_up Whether the endpoint is in service (1) or left out until it is found back (0).
+# HELP caddy_dovecot_push_doveadm_endpoint_up Whether the endpoint is in service (1) or not (0).
 # TYPE caddy_dovecot_push_doveadm_endpoint_up gauge
 caddy_dovecot_push_doveadm_endpoint_up{endpoint="UP"} 1
 caddy_dovecot_push_doveadm_endpoint_up{endpoint="DOWN"} 0

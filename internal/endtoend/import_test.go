@@ -47,7 +47,7 @@ func TestImportCommand(t *testing.T) {
 		"give --apache, --properties or both": nil,
 		"no such file":                        {"--apache", "missing"},
 		"nothing in these files proxies":      {"--apache", filepath.Join(testdata, "etc", "server.properties")},
-		"what was made of it does not load":   {"--apache", broken},
+		"the resulting Caddyfile does not load":   {"--apache", broken},
 		"there is neither":                    {"--properties", t.TempDir()},
 	} {
 		out, err := c.Command(append([]string{"dovecot-push", "import"}, args...)...)

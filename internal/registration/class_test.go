@@ -209,7 +209,7 @@ func TestAskedForWhileDown(t *testing.T) {
 	reported := 0
 	err := f.RegisterMany(t.Context(), all, false, func(int) {}, func(Registration) { reported++ })
 	require.ErrorIs(t, err, ErrTemporary)
-	assert.ErrorContains(t, err, "of 40 users are left, which are attempted further on")
+	assert.ErrorContains(t, err, "of 40 users are left and will be retried")
 	assert.Less(t, reported, len(all))
 	assert.Equal(t, ReasonTemporary, f.Status().Outage)
 	m.mu.Lock()
@@ -248,5 +248,5 @@ func TestStoreFails(t *testing.T) {
 		_ = f.outage.update(storeError(fmt.Errorf("%w: %w", queue.ErrUnavailable, ctx.Err())))
 	}
 	assert.Empty(t, f.Status().Outage)
-	assert.NotContains(t, f.log.String(), "Dovecot can be asked")
+	assert.NotContains(t, f.log.String(), "Dovecot answers again")
 }
