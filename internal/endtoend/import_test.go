@@ -44,11 +44,11 @@ func TestImportCommand(t *testing.T) {
 	broken := filepath.Join(c.Dir, "broken.conf")
 	require.NoError(t, writeFile(c.Dir, "broken.conf", "ServerName a.example\nProxyPass /preliminary http://ox1:99999/preliminary\n"))
 	for want, args := range map[string][]string{
-		"give --apache, --properties or both": nil,
-		"no such file":                        {"--apache", "missing"},
-		"nothing in these files proxies":      {"--apache", filepath.Join(testdata, "etc", "server.properties")},
-		"the resulting Caddyfile does not load":   {"--apache", broken},
-		"there is neither":                    {"--properties", t.TempDir()},
+		"give --apache, --properties or both":   nil,
+		"no such file":                          {"--apache", "missing"},
+		"nothing in these files proxies":        {"--apache", filepath.Join(testdata, "etc", "server.properties")},
+		"the resulting Caddyfile does not load": {"--apache", broken},
+		"there is neither":                      {"--properties", t.TempDir()},
 	} {
 		out, err := c.Command(append([]string{"dovecot-push", "import"}, args...)...)
 		assert.Error(t, err)
