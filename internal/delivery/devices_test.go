@@ -101,9 +101,9 @@ func (d *devices) target() Target {
 }
 
 // startTargets begins to deliver to targets that need more than a name.
-func startTargets(t *testing.T, q *queue.Queue, observe func(Attempt), lanes ...Target) *Engine {
+func startTargets(t *testing.T, q *queue.Queue, observe func(Attempt), targets ...Target) *Engine {
 	t.Helper()
-	return start(t, q, nil, func(cfg *Config) { cfg.Targets, cfg.Observe = lanes, observe })
+	return start(t, q, nil, func(cfg *Config) { cfg.Targets, cfg.Observe = targets, observe })
 }
 
 // acceptMail takes from..to-1 in, one after the other, for one mailbox. The

@@ -204,7 +204,7 @@ func TestDispatcherCoalescesWrongOrder(t *testing.T) {
 func TestNewerThan(t *testing.T) {
 	early, late, unknown := mailJob(1, 7), mailJob(1, 8), mailJob(1, 0)
 	early.record.Accepted = late.record.Accepted.Add(time.Second)
-	require.True(t, late.newerThan(early), "requests overtake each other")
+	require.True(t, late.newerThan(early), "requests may be reordered")
 	require.False(t, early.newerThan(late))
 	unknown.record.Accepted = late.record.Accepted.Add(time.Minute)
 	require.True(t, unknown.newerThan(late))

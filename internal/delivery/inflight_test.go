@@ -83,7 +83,7 @@ func TestBatchIsRedelivered(t *testing.T) {
 	require.NoError(t, hs.finish(&h.jobs[0], true))
 	require.Equal(t, 1, group.acked)
 	h, _ = addBatch(t, hs, 1, 0, 1, 2)
-	require.Len(t, h.jobs, 3, "settled and forgotten")
+	require.Len(t, h.jobs, 3, "acknowledged and forgotten")
 }
 
 func TestBatchWhoseAcknowledgementIsLost(t *testing.T) {

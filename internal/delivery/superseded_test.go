@@ -88,7 +88,8 @@ func TestSupersededAtFirst(t *testing.T) {
 	require.True(t, l.supersedes(deviceJob(1, 2, "phone", "")))
 }
 
-// What is overtaken is known as long as it is parked, and forgotten later.
+// Superseded notifications are known as long as they are parked, and forgotten
+// later.
 func TestSuperseded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newSuperseded()

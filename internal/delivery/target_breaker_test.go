@@ -24,7 +24,7 @@ func inBubble(t *testing.T, test func(t *testing.T, g *targetBreaker)) {
 	})
 }
 
-// sick is an item that the gate lets pass only when it lets everything pass.
+// sick is an item that the breaker allows only when it is closed.
 const sick = item(1)
 
 // makeFailing makes it so, after an outage of everybody as well.
@@ -32,7 +32,8 @@ func makeFailing(g *targetBreaker) {
 	g.health.note(sick, Result{}, time.Now().Add(1))
 }
 
-// attempt passes the gate, and says how long that took.
+// attempt makes an attempt when the breaker allows it, and returns how long
+// that took.
 func attempt(t *testing.T, g *targetBreaker, o Outcome) (probe bool, waited time.Duration, change transition) {
 	t.Helper()
 	start, i := time.Now(), sick

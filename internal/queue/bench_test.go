@@ -46,8 +46,8 @@ func BenchmarkAcceptBacklog(b *testing.B) {
 }
 
 // BenchmarkDrain takes notifications out: one reader, and the goroutines that
-// settle what it took. The groups are as large as few and many senders make
-// them.
+// acknowledge what it took. The groups are as large as few and many senders
+// make them.
 func BenchmarkDrain(b *testing.B) {
 	for _, size := range []int{1, 32} {
 		for _, workers := range []int{1, 16} {
