@@ -19,8 +19,7 @@ func isJSON(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(mediaType), "application/json")
 }
 
-// readBody reads the body into a slice of its own. Its length is known with
-// Dovecot.
+// readBody reads the body into a new slice. Dovecot sends its length.
 func readBody(r *http.Request, limit int64) ([]byte, *refusal) {
 	var (
 		body []byte

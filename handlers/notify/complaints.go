@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// complaintInterval is how often the log says the same about the same
-	// source.
+	// complaintInterval is how often the same message about the same source is
+	// logged.
 	complaintInterval = time.Minute
-	// complaintsAtOnce and complaintEvery bound what it says at all.
+	// complaintsAtOnce and complaintEvery limit all messages together.
 	complaintsAtOnce = 10
 	complaintEvery   = 5 * time.Second
 	// maxComplaints bounds the memory, to some 100 kB.
 	maxComplaints = 1024
 )
 
-// complaints keeps refusals from flooding the log: the access log has them
-// all. Its zero value is ready to use.
+// complaints keeps refusals from flooding the log. The access log has them all.
+// The zero value is ready to use.
 type complaints struct {
 	mu    sync.Mutex
 	limit *rate.Limiter
@@ -82,8 +82,8 @@ func (h *Handler) complain(ctx context.Context, source netip.Addr, a *refusal) {
 	h.Logger.Log(ctx, level(a.result), "refused a notification", args...)
 }
 
-// level is info for what the network does, and a warning for what stays wrong
-// until somebody mends it.
+// level is info for network failures, and a warning for what stays wrong until
+// somebody fixes it.
 func level(result Result) slog.Level {
 	switch result {
 	case BodyCut, BodyTimeout:

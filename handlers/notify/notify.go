@@ -31,49 +31,49 @@ import (
 
 // Defaults of [Handler].
 const (
-	// DefaultMaxBody is 6 MiB: Dovecot sends From and Subject whole, which
-	// makes up to 5.3 MB.
+	// DefaultMaxBody is 6 MiB: Dovecot sends From and Subject in full, which
+	// was seen to make up to 5.3 MB.
 	DefaultMaxBody int64 = 6 << 20
 	// DefaultReadTimeout bounds how long a body may take.
 	DefaultReadTimeout = 10 * time.Second
 	// DefaultWaitTimeout leaves Dovecot, which by default gives up after 2
-	// seconds, time to read that it should try again.
+	// seconds, time to read an answer that makes it try again.
 	DefaultWaitTimeout = 1800 * time.Millisecond
 )
 
-// CertificateMode is what a client certificate is good for.
+// CertificateMode is the role of client certificates.
 type CertificateMode int
 
 const (
-	// CertificateIgnored: nobody asks for one.
+	// CertificateIgnored: none is required.
 	CertificateIgnored CertificateMode = iota
-	// CertificateSufficient: one that was verified stands in for credentials.
+	// CertificateSufficient: a verified one replaces credentials.
 	CertificateSufficient
-	// CertificateRequired: there must be one that was verified, in addition
-	// to credentials if there are any.
+	// CertificateRequired: a verified one is required, in addition to
+	// credentials if there are any.
 	CertificateRequired
 )
 
-// Handler is the endpoint. Its fields are not changed while it serves.
+// Handler is the endpoint. Its fields must not change while it serves.
 //
-// One of Credentials, ClientCertificate and Unauthenticated must be set: a
-// Handler that does not know whom to let in answers 403.
+// One of Credentials, ClientCertificate and Unauthenticated must be set.
+// Otherwise the Handler answers 403.
 type Handler struct {
-	// Credentials are asked for, if not nil, with HTTP Basic (RFC 7617).
+	// Credentials, if not nil, are required as HTTP Basic (RFC 7617).
 	Credentials *credentials.Verifier
-	// ClientCertificate tells what a client certificate is good for. The
-	// server must have verified it (crypto/tls: VerifiedChains); one that a
-	// peer merely showed is none.
+	// ClientCertificate is the role of client certificates. Only those count
+	// that the server has verified (crypto/tls: VerifiedChains).
 	ClientCertificate CertificateMode
-	// Unauthenticated lets everybody in, if there are no credentials and
-	// client certificates are ignored.
+	// Unauthenticated allows everybody if there are no credentials and client
+	// certificates are ignored.
 	Unauthenticated bool
 
-	// Accept stores a notification and returns when it is durable; it heeds
-	// its context, and its errors are those of [queue.Queue.Accept]. Required.
+	// Accept stores a notification and returns when it is durable. It respects
+	// its context. Its errors are those of [queue.Queue.Accept]. Required.
 	Accept func(ctx context.Context, r queue.Record, window time.Duration) (duplicate bool, err error)
 
-	// Events are those that are stored. Default: [notification.MessageNew].
+	// Events are the events that are stored. Default:
+	// [notification.MessageNew].
 	Events notification.Events
 	// MaxBody is the largest body, in bytes. Default: [DefaultMaxBody].
 	MaxBody int64
@@ -86,8 +86,8 @@ type Handler struct {
 	// Peer returns the address that wrong credentials are counted for and
 	// that the log shows. Default: the peer of the connection.
 	Peer func(*http.Request) (netip.Addr, bool)
-	// Logger gets the refusals, which an operator must mend, each seldom, and
-	// at level debug everything else. Nothing of a notification is in it.
+	// Logger gets refusals that an operator must fix, rate limited, and at
+	// level debug everything else. It never gets anything of a notification.
 	// Required.
 	Logger *slog.Logger
 	// Instance is returned to allowed peers that ask for it, see
@@ -125,12 +125,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve decides about the request. It answers nothing, and refuses as much as
-// it can before it reads the body.
+// serve decides about the request without answering it. It refuses as much as
+// possible before it reads the body.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, source netip.Addr) (Result, *refusal) {
-	// The deadline bounds what we read, and what net/http reads after us: the
-	// body of a refused request, up to 256 KiB, so that Dovecot can go on
-	// using its connection. Where there is none, the server's limits remain.
+	// The deadline bounds our reads and those of net/http after us: it reads
+	// the body of a refused request, up to 256 KiB, so that Dovecot can reuse
+	// its connection. If a deadline cannot be set, the server's limits remain.
 	controller := http.NewResponseController(w)
 	if r.ContentLength != 0 {
 		_ = controller.SetReadDeadline(time.Now().Add(orDefault(h.ReadTimeout, DefaultReadTimeout)))
@@ -153,8 +153,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, source netip.Add
 	return h.store(r, body)
 }
 
-// store has the notification stored, if the body is one. What the mail is about
-// nobody need know before it is delivered.
+// store stores the notification if the body is valid. The content of the mail
+// is not decoded before delivery.
 func (h *Handler) store(r *http.Request, body []byte) (Result, *refusal) {
 	n, err := notification.Identify(body, h.Events)
 	if err != nil {
@@ -182,7 +182,8 @@ func (h *Handler) store(r *http.Request, body []byte) (Result, *refusal) {
 	}
 }
 
-// source is where the request came from; not valid if that is no IP address.
+// source returns where the request came from. It is invalid if that is not an
+// IP address.
 func (h *Handler) source(r *http.Request) netip.Addr {
 	if h.Peer != nil {
 		if addr, ok := h.Peer(r); ok {

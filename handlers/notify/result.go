@@ -3,7 +3,7 @@
 
 package notify
 
-// Result is what became of a request, in words that fit a metric's label.
+// Result is the result of a request. It is a metric label.
 type Result string
 
 const (
@@ -11,40 +11,41 @@ const (
 	Accepted Result = "accepted"
 	// Duplicate: it was stored a moment ago. 200.
 	Duplicate Result = "duplicate"
-	// UnusedEvent: the event is none that is of use; nothing is stored. 200.
+	// UnusedEvent: the event is not used; nothing is stored. 200.
 	UnusedEvent Result = "unused_event"
 
 	// BadJSON: the body is not one JSON object. 400.
 	BadJSON Result = "bad_json"
-	// BadField: a member of the body is missing or cannot be right. 400.
+	// BadField: a member of the body is missing or invalid. 400.
 	BadField Result = "bad_field"
 	// BodyCut: the body ended early, or could not be read. 400.
 	BodyCut Result = "body_cut"
 	// Unauthorized: no credentials or wrong ones (401), or the handler is
-	// not told how to know who may come in (403).
+	// configured without any authentication (403).
 	Unauthorized Result = "unauthorized"
-	// NoClientCertificate: the peer showed none that was verified. 403.
+	// NoClientCertificate: the peer has no verified one. 403.
 	NoClientCertificate Result = "no_client_certificate"
 	// Method: the method is not PUT. 405.
 	Method Result = "method"
 	// BodyTimeout: the body did not arrive in time. 408.
 	BodyTimeout Result = "body_timeout"
-	// TooLarge: the body is larger than may be or than the queue takes. 413.
+	// TooLarge: the body is larger than the limit or than the queue accepts.
+	// 413.
 	TooLarge Result = "too_large"
-	// MediaType: the body is not said to be application/json. 415.
+	// MediaType: the Content-Type is not application/json. 415.
 	MediaType Result = "media_type"
 	// Throttled: too many wrong credentials from this address. 429.
 	Throttled Result = "throttled"
 
 	// Busy: so many credentials are being checked that these were not. 503.
 	Busy Result = "busy"
-	// QueueFull: there is no room for more. 503.
+	// QueueFull: the queue is full. 503.
 	QueueFull Result = "queue_full"
 	// QueueUnavailable: it could not be stored, or not in time. 503.
 	QueueUnavailable Result = "queue_unavailable"
 )
 
-// Results are all there are.
+// Results lists all results.
 var Results = []Result{
 	Accepted, Duplicate, UnusedEvent,
 	BadJSON, BadField, BodyCut, Unauthorized, NoClientCertificate, Method, BodyTimeout, TooLarge, MediaType, Throttled,

@@ -12,11 +12,11 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// Filter is which notifications are sent: those of one of the events, and of a
-// user and a folder that each fit one of the patterns. In a pattern, * stands
-// for any characters. No pattern means everybody, or every folder; no event
-// means [notification.MessageNew]. Users are compared without regard to upper
-// and lower case, and so is INBOX.
+// Filter selects the notifications that are sent: those of one of the events,
+// and of a user and a folder that each match one of the patterns. In a pattern,
+// * stands for any characters. No pattern means everybody, or every folder; no
+// event means [notification.MessageNew]. Users and INBOX are compared ignoring
+// letter case.
 type Filter struct {
 	Events         notification.Events
 	Users, Folders []string
@@ -33,8 +33,8 @@ type filter struct {
 // different.
 var newMessage = []byte(`"event":"` + notification.MessageNew + `"`)
 
-// passes tells of the most frequent of all notifications, without reading them,
-// that they pass. Nothing follows from a no.
+// passes reports, without decoding them, that the most frequent notifications
+// pass. False means nothing.
 func (f filter) passes(body []byte) bool { return f.everyNew && bytes.Contains(body, newMessage) }
 
 func newFilter(f Filter) filter {

@@ -12,17 +12,17 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// Types of the standard payload. A change that receivers would have to know of
-// gets another name; members may be added.
+// Types of the standard payload. Members may be added. An incompatible change
+// would get another type.
 const (
-	// Type is that of a new mail.
+	// Type is the type of a new mail.
 	Type = "mail.new"
-	// TypeEvent is that of every other event, where the endpoint takes them in.
+	// TypeEvent is the type of every other event, if the endpoint accepts them.
 	TypeEvent = "mail.event"
 )
 
-// Mail is what a template works on. The names of the fields are those that a
-// template uses; the standard payload has them as members of data:
+// Mail is the data of a template, with the names of the fields that templates
+// use. The standard payload has them as members of data:
 //
 //	{
 //	  "type": "mail.new",
@@ -34,7 +34,8 @@ const (
 //	  }
 //	}
 //
-// What is not known, or left out by the content, is no member of the payload.
+// Members that are unknown, or left out by the content, are absent from the
+// payload.
 type Mail struct {
 	// ID is the identity of the notification, 32 hexadecimal digits, the same
 	// in each attempt. It is in the header field Webhook-Id.
@@ -48,10 +49,10 @@ type Mail struct {
 	// UIDVALIDITY of the folder, 0 if Dovecot did not say.
 	UID         uint32 `json:"uid,omitzero"`
 	UIDValidity uint32 `json:"uidValidity,omitzero"`
-	// Event is messageNew, or another one that the endpoint takes in.
+	// Event is messageNew, or another one that the endpoint accepts.
 	Event string `json:"event"`
-	// Flags are those that a message got or lost (flagsSet, flagsClear), and
-	// OldFolder is what a mailbox was called before (mailboxRename).
+	// Flags are the flags that were set or cleared (flagsSet, flagsClear), and
+	// OldFolder is the previous name of a mailbox (mailboxRename).
 	Flags     []string `json:"flags,omitzero"`
 	OldFolder string   `json:"oldFolder,omitzero"`
 	// Unseen is how many unseen mails the folder has, nil if Dovecot did not

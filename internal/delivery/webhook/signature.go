@@ -29,8 +29,8 @@ const minSecret, maxSecret = 24, 64
 var errSecret = errors.New("a secret is whsec_ and 24 to 64 bytes in base64, such as: " +
 	`echo "whsec_$(openssl rand -base64 32)"`)
 
-// ParseSecret reads a secret in the form of Standard Webhooks 1.0: whsec_ and
-// the key in base64. The error does not show it.
+// ParseSecret parses a secret in the form of Standard Webhooks 1.0: whsec_ and
+// the key in base64. The error does not contain it.
 func ParseSecret(s string) ([]byte, error) {
 	text, ok := strings.CutPrefix(strings.TrimSpace(s), "whsec_")
 	key, err := base64.StdEncoding.DecodeString(text)
@@ -59,8 +59,8 @@ func (s *signer) sum(to, body []byte, parts ...string) []byte {
 	return h.Sum(to)
 }
 
-// sign sets the header fields of both kinds of signature. timestamp is that of
-// the attempt, in seconds since 1970: receivers refuse old ones.
+// sign sets the header fields of both kinds of signature. timestamp is the time
+// of the attempt, in seconds since 1970: receivers refuse old ones.
 func (t *Target) sign(header http.Header, id, timestamp string, body []byte) {
 	header[idHeader] = []string{id}
 	header[timestampHeader] = []string{timestamp}

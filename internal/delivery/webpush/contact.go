@@ -13,10 +13,10 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 )
 
-// ParseContact returns the contact of a configuration as the URL that push
-// services are shown (RFC 8292, section 2.1). A bare address is taken as one of
-// mail. What large push services refuse is an error: Apple's answers 403 to
-// every message of a server whose contact nobody could write to.
+// ParseContact returns the configured contact as the URL that is sent to push
+// services (RFC 8292, section 2.1). A bare address is a mail address. Contacts
+// that large push services refuse are errors: Apple's answers 403 to every
+// message of a server whose contact cannot be reached.
 func ParseContact(contact string) (string, error) {
 	if contact == "" {
 		return "", errors.New("contact is missing: some push services refuse messages of servers that do not say whom to write to, such as: contact mailto:postmaster@example.com")

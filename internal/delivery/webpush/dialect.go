@@ -11,7 +11,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 )
 
-// meaning is what an answer of a push service says, whatever its status.
+// meaning is the meaning of a push service's answer, whatever its status.
 type meaning uint8
 
 const (
@@ -23,13 +23,13 @@ const (
 	badToken
 	// tooMany: this server sends too much.
 	tooMany
-	// tooManyToDevice: the device alone gets too much.
+	// tooManyToDevice: this device alone gets too much.
 	tooManyToDevice
-	// notThere: the device does not listen, and may come back.
+	// notThere: the device is not listening, and may come back.
 	notThere
 	// gone: the subscription has ended.
 	gone
-	// tooLong: a shorter message would be taken.
+	// tooLong: a shorter message would be accepted.
 	tooLong
 )
 
@@ -54,11 +54,11 @@ var meanings = map[meaning]struct {
 	tooLong:         {"the message is too long", delivery.Result{Outcome: delivery.Refused, Reason: reasonTooLong}},
 }
 
-// reasonTooLong is the reason of a message that a push service would take if it
-// were shorter.
+// reasonTooLong is the reason of a message that a push service would accept if
+// it were shorter.
 const reasonTooLong = "status_413"
 
-// dialect is an answer by which a push service says something in its own way.
+// dialect maps an answer that a push service gives in its own way.
 type dialect struct {
 	vendor string // who answers so; "" for all
 	status int
@@ -68,9 +68,9 @@ type dialect struct {
 	seen   string // when that was read
 }
 
-// dialects are looked through from the first to the last. They are told apart
-// by what is answered, and not by who answers: users run services of their own.
-// What is not in here means what [delivery.ResultOfStatus] says.
+// dialects are tried from the first to the last. They are matched by the answer
+// and not by the service: users run their own services. Other answers mean what
+// [delivery.ResultOfStatus] returns.
 var dialects = []dialect{
 	{
 		"Apple", 400, `"VapidPkHashMismatch"`, otherKey,
@@ -97,7 +97,7 @@ var dialects = []dialect{
 	{"", 413, "", tooLong, "RFC 8030, section 7.2", "2026-11-30"},
 }
 
-// resultOf is what an answer means. said is the beginning of its body.
+// resultOf returns the meaning of an answer. said is the beginning of its body.
 func resultOf(resp *http.Response, said []byte, general delivery.Result) delivery.Result {
 	if general.Outcome == delivery.Delivered {
 		return general

@@ -17,10 +17,10 @@ import (
 
 // Sizes of RFC 8188 and RFC 8291, in bytes.
 const (
-	// MaxBody is what a push service has to take (RFC 8030, section 7.2), and
-	// the size of the one record that a message is.
+	// MaxBody is what a push service must accept (RFC 8030, section 7.2), and
+	// the size of the single record of a message.
 	MaxBody = 4096
-	// MaxPlaintext is what of it is left for the message itself.
+	// MaxPlaintext is the part of it that is left for the message itself.
 	MaxPlaintext = MaxBody - headerSize - 1 - tagSize
 
 	saltSize   = 16
@@ -42,7 +42,7 @@ var (
 
 // encrypt makes the body of a push message for the device with the given keys
 // (RFC 8291): public is its point of P-256, auth its authentication secret. The
-// sender's key pair and the salt are made for this message alone.
+// sender's key pair and the salt are generated for this message only.
 func encrypt(plaintext, public, auth []byte) ([]byte, error) {
 	sender, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-// mail is the payload of a notification. Where it would be longer than most
-// bytes, members are left out, those that people miss least first.
+// mail returns the payload of a notification. If it would be longer than most
+// bytes, members are left out, the least important first.
 func mail(m notification.Mail, most int) ([]byte, error) {
 	for _, leaveOut := range []*string{nil, &m.Snippet, &m.From, &m.Subject} {
 		if leaveOut != nil {
@@ -30,7 +30,7 @@ func mail(m notification.Mail, most int) ([]byte, error) {
 	return nil, errTooLong
 }
 
-// encode writes JSON without escapes for HTML, which would take room.
+// encode writes JSON without escapes for HTML, which would take space.
 func encode(value any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -52,10 +52,10 @@ func Verification(d *subscription.Subscription) (Message, error) {
 	return Message{Payload: payload, TTL: subscription.UnconfirmedLifetime}, err
 }
 
-// testLife is how long somebody who asked for a test may wait for it.
+// testLife is how long a test message may take to arrive.
 const testLife = time.Minute
 
-// Test is a message that tells its user nothing but that it has arrived.
+// Test is a message that only shows that messages arrive.
 func Test(id string, at time.Time) (Message, error) {
 	payload, err := encode(struct {
 		Type string    `json:"@type"`
@@ -65,9 +65,9 @@ func Test(id string, at time.Time) (Message, error) {
 	return Message{Payload: payload, TTL: testLife}, err
 }
 
-// topic makes one message of those of a folder that wait for a device. Push
-// services can neither guess the folder from it nor see which devices are the
-// same user's.
+// topic makes newer messages of a folder replace those that wait for a device.
+// Push services can neither guess the folder from it nor see which devices
+// belong to the same user.
 func topic(d *subscription.Subscription, folder string) string {
 	mac := hmac.New(sha256.New, d.Keys.Auth)
 	mac.Write([]byte("topic\x00" + folder))

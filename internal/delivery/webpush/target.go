@@ -77,8 +77,8 @@ func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
 	return t.note(ctx, n.User, &d, t.sendMail(ctx, &d, n.Mail(t.Content, r.ID, r.Accepted), message))
 }
 
-// sendMail sends as much of a mail as the push service takes: all have to take
-// [MaxBody], and some take less.
+// sendMail sends as much of a mail as the push service accepts: all must accept
+// [MaxBody], but some accept less.
 func (t *Target) sendMail(ctx context.Context, d *subscription.Subscription, m notification.Mail, message Message) delivery.Result {
 	result := delivery.Result{Outcome: delivery.Refused, Reason: "too_long", Err: errTooLong}
 	for most := MaxPlaintext; ; most = len(message.Payload) - 1 {
@@ -101,7 +101,7 @@ func (t *Target) note(ctx context.Context, user string, d *subscription.Subscrip
 		t.Subscriptions.Used(user, d.ID, subscription.Delivery{Time: time.Now(), Outcome: r.Outcome.String()})
 		return r
 	}
-	// The answer of the push service counts, whatever becomes of our attempt.
+	// The answer of the push service counts, even if our attempt is cancelled.
 	err := t.Subscriptions.RemoveGone(context.WithoutCancel(ctx), user, d.ID, d.Endpoint)
 	if err != nil { // it has moved meanwhile, or the next attempt hears the same
 		return delivery.Result{Reason: "subscriptions", Fault: delivery.FaultOfOurs, Err: err}

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// tokenLife is how long a token is good. A day is the most that push
-	// services take (RFC 8292, section 2), by their clock.
+	// tokenLife is how long a token is valid. Push services accept a day at
+	// most (RFC 8292, section 2), by their clock.
 	tokenLife = 12 * time.Hour
 	// tokenUse is how long it is used.
 	tokenUse = 10 * time.Hour
@@ -18,8 +18,8 @@ const (
 	maxTokens = 1024
 )
 
-// tokens makes the values of the field Authorization. There is one for each
-// key and push service, signed once and used for many messages.
+// tokens makes the values of the Authorization field. There is one for each key
+// and push service, signed once and used for many messages.
 type tokens struct {
 	contact string
 

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// Key is a key pair by which push services know this server (VAPID, RFC
+// Key is a key pair that identifies this server to push services (VAPID, RFC
 // 8292). A subscription belongs to the key that the browser was given when it
-// made it: no other one can send to it.
+// subscribed. Messages signed with other keys are refused.
 type Key struct {
 	// Created is when it was made, to the second.
 	Created time.Time
@@ -43,9 +43,8 @@ func keyOf(private *ecdsa.PrivateKey, created time.Time) (*Key, error) {
 	return &Key{Created: created, private: private, public: base64.RawURLEncoding.EncodeToString(public)}, nil
 }
 
-// Public is the public key as browsers take it for their option
-// applicationServerKey: an uncompressed point in base64url. It is also the
-// name of the key.
+// Public returns the public key as browsers accept it as applicationServerKey:
+// an uncompressed point in base64url. It is also the name of the key.
 func (k *Key) Public() string { return k.public }
 
 // storedKey has the members that other tools for VAPID keys use.
@@ -68,7 +67,7 @@ func (k *Key) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// UnmarshalJSON reads what MarshalJSON writes. Errors hold nothing of it.
+// UnmarshalJSON reads the result of MarshalJSON. Errors hold nothing of it.
 func (k *Key) UnmarshalJSON(b []byte) error {
 	var stored storedKey
 	if json.Unmarshal(b, &stored) != nil {
@@ -90,13 +89,13 @@ func (k *Key) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// String tells nothing of the private key.
+// String hides the private key.
 func (k *Key) String() string { return "VAPID key " + k.public }
 
 // tokenHeader is the same for every token: {"typ":"JWT","alg":"ES256"}.
 var tokenHeader = base64.RawURLEncoding.EncodeToString([]byte(`{"typ":"JWT","alg":"ES256"}`))
 
-// token makes a JWT (RFC 7515, RFC 7519) that is good for one push service,
+// token returns a JWT (RFC 7515, RFC 7519) that is valid for one push service,
 // given by its origin, until it expires.
 func (k *Key) token(origin, contact string, expires time.Time) (string, error) {
 	claims, err := json.Marshal(struct {

@@ -32,16 +32,17 @@ type Message struct {
 	// TTL is how long the push service keeps the message for a device that it
 	// cannot reach.
 	TTL time.Duration
-	// Topic, if not empty, makes the message take the place of an older one
-	// of the same topic that has not reached the device yet (RFC 8030,
-	// section 5.4). At most 32 letters, digits, - and _.
+	// Topic, if not empty, makes the message replace an older one of the same
+	// topic that has not reached the device yet (RFC 8030, section 5.4). At
+	// most 32 letters, digits, - and _.
 	Topic string
-	// Low tells that nobody waits for the message.
+	// Low means that nobody waits for the message.
 	Low bool
 }
 
-// urgency of a message (RFC 8030, section 5.3). A person waits for a new mail;
-// with less than "high", phones that doze get it when they wake up.
+// urgency returns the urgency of a message (RFC 8030, section 5.3). Users wait
+// for new mail; with less than "high", sleeping phones get it when they wake
+// up.
 func (m *Message) urgency() string {
 	if m.Low {
 		return "low"
@@ -49,8 +50,8 @@ func (m *Message) urgency() string {
 	return "high"
 }
 
-// Ring is the VAPID keys of this server: the one that new subscriptions are
-// made with, then older ones that devices still use.
+// Ring holds the VAPID keys of this server: the one for new subscriptions, then
+// older ones that devices still use.
 type Ring []*Key
 
 // Find returns the key with the given public key, or nil.
@@ -68,7 +69,7 @@ type Config struct {
 	// Client makes the requests: one of [outbound.NewClient], because users
 	// choose the addresses.
 	Client *http.Client
-	// Contact is whom push services write to about problems: a mailto: or
+	// Contact is the contact for operators of push services: a mailto: or
 	// https: URL.
 	Contact string
 	// Keys returns the VAPID keys.
@@ -130,7 +131,7 @@ func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Messa
 
 var errEndpoint = errors.New("the endpoint is no URL")
 
-// maxSaid is how much of an answer is looked at for a reason.
+// maxSaid is how much of an answer is searched for a reason.
 const maxSaid = 1 << 10
 
 func (s *Sender) do(r *http.Request, cancel context.CancelFunc) delivery.Result {
