@@ -23,27 +23,24 @@ var maxPostpone = time.Minute
 // read turns the groups of a reader into jobs until ctx ends.
 func (l *lane) read(ctx context.Context, reader *queue.Reader) {
 	defer reader.Close()
-	typical := 0 // bytes of a group
 	crowd := &crowd{lane: l, reader: reader}
 	for l.awaitRoom(ctx) {
-		most := min(max(l.holdings.free()/max(typical, 1), 1), maxTake)
+		most := maxTake
 		if l.gate.isDown() {
 			most = 1
 		}
-		groups, err := reader.Take(ctx, most)
+		groups, err := reader.Take(ctx, most, l.holdings.free())
 		if err != nil {
 			l.pause(ctx, err)
 			continue
 		}
-		size, taken := 0, len(groups)
 		for _, g := range crowd.thinOut(ctx, groups) {
 			if ctx.Err() != nil {
 				_ = g.Return()
 				continue
 			}
-			size += l.dispatch(ctx, g)
+			l.dispatch(ctx, g)
 		}
-		typical = max(size/taken, typical/2)
 	}
 }
 
@@ -76,18 +73,18 @@ func (l *lane) pause(ctx context.Context, err error) {
 	}
 }
 
-// dispatch makes jobs of a group. It returns its size in bytes.
-func (l *lane) dispatch(ctx context.Context, g *queue.Group) int {
+// dispatch makes jobs of a group.
+func (l *lane) dispatch(ctx context.Context, g *queue.Group) {
 	if wait := l.untilDue(g.Due); g.WasParked && wait > 0 && !l.recovery.due(g) {
 		if overtaken := l.late.putsOff(g); overtaken != nil {
 			l.coalescedLate(g, overtaken)
-			return 0
+			return
 		}
 		l.postpone(g, wait)
 		if l.recovery.putOff(g) {
 			_ = g.Return()
 		}
-		return 0
+		return
 	}
 	if g.WasParked {
 		l.recovery.taken(g)
@@ -95,26 +92,24 @@ func (l *lane) dispatch(ctx context.Context, g *queue.Group) int {
 	h := &holding{group: g, id: groupID{g.WasParked, g.Sequence}}
 	var held bool
 	if h.ended, held = l.holdings.comesAgain(h.id); held {
-		return 0
+		return
 	}
 	l.fanOut(ctx, g, h)
 	if len(h.jobs) == 0 {
 		if err := g.Settle(); err != nil {
 			l.log.Debug("an acknowledgement was lost", "error", err)
 		}
-		return 0
+		return
 	}
 	if in := l.mustWait(h); g.WasParked && in.wait > 0 {
 		l.postpone(g, in.wait)
 		if in.waitsFor != "" {
 			l.recovery.blocked(in.waitsFor, g)
 		}
-		return 0
+		return
 	}
-	size := h.size // of what may have ended when this function does
 	l.holdings.hold(h)
 	l.enqueue(h)
-	return size
 }
 
 // untilDue is how long something is not due. If that is longer than anything
