@@ -27,6 +27,10 @@ type Config struct {
 	// login in lower case.
 	Canonical func(ctx context.Context, login string) (string, error)
 
+	// Unknown, if set, reports whether Dovecot says that it has no user of the
+	// name that Canonical returned. They can sign in, and are told so.
+	Unknown func(ctx context.Context, user string) bool
+
 	// Check asks the mail server. It returns nil if the password is that of
 	// the user, [ErrWrong] if it is not, or why that cannot be told.
 	Check func(ctx context.Context, user, password string) error
@@ -78,6 +82,9 @@ type Gate struct {
 func New(cfg Config) *Gate {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Attempt) {}
+	}
+	if cfg.Unknown == nil {
+		cfg.Unknown = func(context.Context, string) bool { return false }
 	}
 	if cfg.Canonical == nil {
 		cfg.Canonical = new(username.Names).Canonical

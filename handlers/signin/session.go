@@ -48,10 +48,19 @@ type answer struct {
 	User string `json:"user"`
 	// Expires is null where there is no session, but a login in each request.
 	Expires *time.Time `json:"expires"`
+	Notice  string     `json:"notice,omitempty"`
 }
 
-func writeSession(w http.ResponseWriter, user string, s *session) {
+// unknownUser is for people whose password is right, while Dovecot knows no user of
+// their name: their login is another name of somebody.
+const unknownUser = "The mail server knows no user of this name. It may report your mail under another name; your devices get none of it then. " +
+	"Sign in with your main mail address."
+
+func (g *Gate) writeSession(w http.ResponseWriter, r *http.Request, user string, s *session) {
 	a := answer{User: user}
+	if g.cfg.Unknown(r.Context(), user) {
+		a.Notice = unknownUser
+	}
 	if s != nil {
 		expires := s.expires().UTC()
 		a.Expires = &expires
@@ -73,7 +82,7 @@ func (g *Gate) showSession(w http.ResponseWriter, r *http.Request) {
 	if who.session != nil {
 		who.session = g.renew(w, r, who.session)
 	}
-	writeSession(w, who.user, who.session)
+	g.writeSession(w, r, who.user, who.session)
 }
 
 var errTrailing = errors.New("something follows the JSON object")
@@ -126,7 +135,7 @@ func (g *Gate) signIn(w http.ResponseWriter, r *http.Request) {
 		notNow(busyAgain).write(w, r)
 		return
 	}
-	writeSession(w, who.user, &s)
+	g.writeSession(w, r, who.user, &s)
 }
 
 // signOut ends the session for good, wherever its cookie may have got to.
