@@ -45,6 +45,7 @@ var layers = []string{
 	"internal/eventlog",
 	"internal/subscription",
 	"internal/registration",
+	"internal/catchup",
 	"internal/delivery",
 	"handlers",
 	"caddymodule",

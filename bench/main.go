@@ -50,6 +50,7 @@ var parts = []part{
 	{"loginflood", "The endpoint while wrong logins flood the API", (*bench).loginFlood},
 	{"credentialflood", "The endpoint while wrong passwords flood it", (*bench).credentialFlood},
 	{"registration", "Registering users with a real Dovecot", (*bench).registration},
+	{"catchup", "Comparing mailboxes with what was reported", (*bench).catchUp},
 	{"webpush", "Web Push to a push service on this machine", (*bench).webpush},
 }
 

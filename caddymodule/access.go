@@ -82,6 +82,16 @@ func (g *gate) refuses(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// peer is the address that is judged; not valid if it is none.
+func (g *gate) peer(r *http.Request) netip.Addr {
+	if g.guard.Peer != nil {
+		peer, _ := g.guard.Peer(r)
+		return peer
+	}
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	return peer.Addr().Unmap()
+}
+
 // matchesAnyPath looks at the request as it is now and as it came: a rewrite
 // in front of the handler must neither hide a guarded path nor reveal one.
 func matchesAnyPath(paths *guard.Paths, r *http.Request) bool {

@@ -39,7 +39,7 @@ func (a *App) status(ctx context.Context) adminapi.Status {
 		status.Queue.DiskFree = &free
 	}
 	status.Registration, status.Devices, status.Streams = a.registrationStatus(), a.devicesStatus(), a.streamsStatus()
-	status.SignedOut = a.signedOutStatus()
+	status.SignedOut, status.CatchUp = a.signedOutStatus(), a.catchUpStatus()
 	q := a.queue.Load()
 	if q == nil {
 		status.Queue.Error = "the queue is not open yet"

@@ -22,6 +22,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/catchup"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
@@ -60,6 +61,10 @@ type App struct {
 	// if there is a doveadm or an imap block.
 	Register *Register `json:"register,omitempty"`
 
+	// What is done about mails that Dovecot could not report. It is on wherever
+	// users are registered, unless it is switched off here.
+	CatchUp *CatchUp `json:"catch_up,omitempty"`
+
 	targets  []Target
 	log      *slog.Logger
 	activity *activity
@@ -75,6 +80,10 @@ type App struct {
 
 	names         *username.Names
 	registrations *atomic.Pointer[registration.Reconciler] // nil before Start, and where nobody is registered
+
+	catcher    *atomic.Pointer[catchup.Catcher] // nil before Start, and where nothing is caught up
+	catchUpErr error                            // why not
+	outages    *outages
 
 	key    string // of the queue in the pool; empty while it is not open
 	pooled pooledQueue
@@ -110,6 +119,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.opened = make(chan struct{})
 	a.queue = new(atomic.Pointer[queue.Queue])
 	a.registrations = new(atomic.Pointer[registration.Reconciler])
+	a.catcher, a.outages = new(atomic.Pointer[catchup.Catcher]), newOutages()
 	a.activity = newActivity(a.log)
 	a.followers, a.healthCheck, a.tracing = new(followers), new(healthCheck), new(tracing)
 	a.endpoints = []adminapi.EndpointStatus{} // not null in the status
@@ -137,6 +147,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionRegistration(); err != nil {
 		return err
 	}
+	if a.CatchUp != nil {
+		if err := a.CatchUp.provision(); err != nil {
+			return err
+		}
+	}
 	if a.events, err = newEmitter(ctx); err != nil {
 		return fmt.Errorf("loading the events app: %w", err)
 	}
@@ -163,7 +178,7 @@ func (a *App) Validate() error {
 // before this one, and begins to deliver.
 func (a *App) Start() error {
 	ctx := context.Background()
-	cfg := a.Queue.config(a.log)
+	cfg := a.queueConfig()
 	cfg.Observe = observeCommit
 	q, err := a.openQueue(ctx, cfg)
 	if err != nil {
@@ -192,6 +207,9 @@ func (a *App) Start() error {
 	if err := a.startRegistration(q); err != nil {
 		return err
 	}
+	if err := a.startCatchUp(q); err != nil {
+		return err
+	}
 	a.activity.start()
 	a.queue.Store(q)
 	close(a.opened)
@@ -213,6 +231,7 @@ func (a *App) Stop() error {
 			r.stop()
 		}
 	}
+	a.stopCatchUp()
 	a.stopRegistration()
 	a.activity.stop()
 	if a.endReport != nil {
@@ -249,6 +268,9 @@ func (a *App) accept(ctx context.Context, r queue.Record, window time.Duration) 
 	a.followers.storing(&r)
 	start := time.Now()
 	duplicate, err = a.queue.Load().Accept(ctx, r, window)
+	if err != nil && !errors.Is(err, queue.ErrTooLarge) {
+		a.outages.unstored(r.Body)
+	}
 	a.followers.stored(r.ID, time.Since(start), duplicate, err)
 	return duplicate, err
 }

@@ -37,6 +37,7 @@ import (
 //	    doveadm <urls...> { ... }
 //	    imap <url> { ... }                       # see parseIMAP
 //	    register on_subscribe|all|off { ... }    # see parseRegister
+//	    catch_up { ... }                         # see parseCatchUp
 //	    deliver middleware [<name>] {
 //	        path          <path>
 //	        credentials   <user> <password>
@@ -78,6 +79,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		}},
 		option.Option{Name: "register", Parse: func(d *caddyfile.Dispenser) (err error) {
 			app.Register, err = parseRegister(d)
+			return err
+		}},
+		option.Option{Name: "catch_up", Parse: func(d *caddyfile.Dispenser) (err error) {
+			app.CatchUp, err = parseCatchUp(d)
 			return err
 		}},
 		option.Option{Name: "deliver", Repeat: true, Parse: func(d *caddyfile.Dispenser) error {

@@ -40,6 +40,7 @@ func (a *App) observeRegistration(e registration.Event) {
 	case registration.Registered:
 		registrationChanges.WithLabelValues("registered").Inc()
 		a.events.emit(eventRegistered, user)
+		a.catchUpRegistered(e)
 	case registration.Unregistered:
 		registrationChanges.WithLabelValues("unregistered").Inc()
 		a.events.emit(eventUnregistered, user)

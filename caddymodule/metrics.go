@@ -103,7 +103,8 @@ func collectorsOf(app *App) []prometheus.Collector {
 	collectors = append(collectors, apiMetrics...)
 	if app != nil {
 		collectors = append(collectors, registrationMetrics...)
-		collectors = append(collectors, stateCollector{app}, doveadmCollector{app}, registrationCollector{app})
+		collectors = append(collectors, catchUpMetrics...)
+		collectors = append(collectors, stateCollector{app}, doveadmCollector{app}, registrationCollector{app}, catchUpCollector{app})
 	}
 	return collectors
 }

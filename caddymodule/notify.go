@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -144,8 +145,9 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 		Logger:          ctx.Slogger(),
 		Instance:        instance,
 		Repaired:        notifyRepaired.Inc,
-		Observe: func(result notify.Result, took time.Duration) {
+		Observe: func(result notify.Result, source netip.Addr, took time.Duration) {
 			observeNotify(result, took)
+			app.notified(source, result)
 			app.activity.notify(result)
 		},
 	}
@@ -199,6 +201,7 @@ func (n *Notify) Validate() error {
 // ServeHTTP judges the source, then hands over to the endpoint.
 func (n *Notify) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if n.gate.refuses(w, r) {
+		n.app.outages.refused(n.gate.peer(r))
 		return nil
 	}
 	switch {

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/catchup"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -314,7 +315,16 @@ func (a *App) openQueue(ctx context.Context, cfg queue.Config) (*queue.Queue, er
 // follow makes the queue go by the settings of a.
 func (p *pooledQueue) follow(ctx context.Context, a *App) error {
 	p.log.to.Store(a.log)
-	return p.Reconcile(ctx, a.Queue.config(a.log))
+	return p.Reconcile(ctx, a.queueConfig())
+}
+
+// queueConfig is what the queue is opened with.
+func (a *App) queueConfig() queue.Config {
+	cfg := a.Queue.config(a.log)
+	if _, err := a.catchUpSource(); err == nil {
+		cfg.Journals = []string{catchup.Name}
+	}
+	return cfg
 }
 
 // closeQueue gives the queue back. The last one to do so closes it.

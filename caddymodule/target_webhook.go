@@ -90,9 +90,9 @@ type Webhook struct {
 
 	// A [Go template](https://pkg.go.dev/text/template) that makes the body,
 	// instead of the standard payload. It has the fields ID, Time, User,
-	// Folder, UID, UIDValidity, Event, Flags, OldFolder, Unseen, From, Subject
-	// and Snippet, and the functions json, markdown, mrkdwn, slug, hash, lookup
-	// and skip. The output must be JSON unless Headers has another
+	// Folder, UID, UIDValidity, Event, Flags, OldFolder, Unseen, From, Subject,
+	// Snippet and Source, and the functions json, markdown, mrkdwn, slug, hash,
+	// lookup and skip. The output must be JSON unless Headers has another
 	// Content-Type.
 	Template string `json:"template,omitempty"`
 

@@ -51,6 +51,7 @@ var commands = []func() *cobra.Command{
 	registerCommand,
 	unregisterCommand,
 	registrationsCommand,
+	catchUpCommand,
 	subscriptionsCommand,
 	deadLettersCommand,
 	replayCommand,

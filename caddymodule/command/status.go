@@ -140,6 +140,12 @@ func (c *client) printStatus(s *adminapi.Status) error {
 			line("  %s", passText(r.Pass))
 		}
 	}
+	if c := s.CatchUp; c != nil {
+		line("%s", catchUpText(c))
+		if c.Sweep != nil {
+			line("  %s", sweepText(c.Sweep))
+		}
+	}
 	if d := s.Devices; d != nil {
 		line("devices %d, and %d unconfirmed", d.Confirmed, d.Unconfirmed)
 	}

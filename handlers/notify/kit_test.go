@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ func handler(tb testing.TB, change func(*Handler)) *endpoint {
 		Credentials: verifier,
 		Accept:      e.store.accept,
 		Logger:      slog.New(slog.NewJSONHandler(e.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Observe: func(r Result, took time.Duration) {
+		Observe: func(r Result, _ netip.Addr, took time.Duration) {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			e.results = append(e.results, r)

@@ -96,8 +96,9 @@ type Handler struct {
 	// Repaired, if set, is called for each notification of Dovecot 2.2.19 to
 	// 2.2.32 that was stored as valid JSON, see [notification.Notification.Repair].
 	Repaired func()
-	// Observe, if set, is called for each request with the time it took.
-	Observe func(Result, time.Duration)
+	// Observe, if set, is called for each request with its source, which is not
+	// valid if that is no IP address, and the time it took.
+	Observe func(result Result, source netip.Addr, took time.Duration)
 
 	complaints complaints
 }
@@ -121,7 +122,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if h.Observe != nil {
-		h.Observe(result, time.Since(start))
+		h.Observe(result, source, time.Since(start))
 	}
 }
 

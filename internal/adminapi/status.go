@@ -26,6 +26,8 @@ type Status struct {
 	DoveAdm []DoveAdmStatus `json:"doveadm,omitempty"`
 	// Nothing where users are not registered from here.
 	Registration *RegistrationStatus `json:"registration,omitempty"`
+	// Nothing where there is no way to look at mailboxes.
+	CatchUp *CatchUpStatus `json:"catch_up,omitempty"`
 	// Nothing without Web Push.
 	Devices *DevicesStatus `json:"devices,omitempty"`
 	// How many event streams are open. Nothing without an API.

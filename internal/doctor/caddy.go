@@ -299,5 +299,51 @@ func (c *caddy) user(user string) {
 		c.problem(check, tried, "it has no user=…: Dovecot reports nothing for them", "caddy dovecot-push register --takeover <user>")
 	default:
 		c.ok(check, tried, fmt.Sprintf("%q", *reg.Value))
+		c.reported(user)
+	}
+}
+
+// reported looks whether Dovecot reports the mails of a user who is registered.
+func (c *caddy) reported(user string) {
+	const check, tried = "reported", "who told of the user's last mail"
+	if c.status.CatchUp == nil || c.status.CatchUp.Off != "" {
+		c.add(check, Skipped, tried, "there is no catch-up that would know", "See docs/catch-up.md.")
+		return
+	}
+	var mails adminapi.CatchUpUser
+	err := c.Ask(http.MethodGet, api+"catch_up?"+url.Values{"user": {user}}.Encode(), &mails)
+	switch {
+	case err != nil:
+		c.add(check, Skipped, tried, err.Error(), "Mend that first, or ask the Caddy that catches up.")
+	case mails.Found != nil && (mails.Reported == nil || mails.Found.After(*mails.Reported)):
+		c.problem(check, tried, "Dovecot did not report it: the catch-up found it, "+mails.Found.Local().Format(time.DateTime), c.whyUnreported())
+	case mails.Missing > 0:
+		c.warning(check, tried, fmt.Sprintf("%d mails in INBOX were not reported so far", mails.Missing),
+			"Dovecot may be about to; else the next sweep looks at them: caddy dovecot-push catch-up <user>")
+	case mails.Reported == nil:
+		c.ok(check, tried, "no mail has come yet")
+	default:
+		c.ok(check, tried, "Dovecot reported it, "+mails.Reported.Local().Format(time.DateTime))
+	}
+}
+
+// whyUnreported is what is likely wrong where Dovecot reports nothing of a user
+// who is registered.
+func (c *caddy) whyUnreported() string {
+	refused := uint64(0)
+	for _, n := range c.status.Refused {
+		refused += n
+	}
+	switch {
+	case c.status.Requests["unauthorized"]+c.status.Requests["throttled"] > 0:
+		return "Some mail server shows wrong credentials: compare the URL of its ox driver with credentials of dovecot_push_notify."
+	case refused > 0:
+		return "The guard refused some mail server: is its address in allow?"
+	case c.status.Requests["queue_full"]+c.status.Requests["queue_unavailable"] > 0:
+		return "The queue could not store for a while, which is over if other mails are reported."
+	case c.status.Requests["accepted"] == 0:
+		return "Nothing was reported since Caddy started: can the mail server reach the endpoint, and is the URL of its ox driver right?"
+	default:
+		return "Other mails are reported: does the mail server that delivers for this user reach the endpoint, and does it load notify and push_notification for the way this mail came (LMTP, LDA)?"
 	}
 }

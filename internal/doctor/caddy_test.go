@@ -222,6 +222,45 @@ func TestEntryOfAUser(t *testing.T) {
 	}
 }
 
+// A user's last mail was reported, or it was found and something is wrong.
+func TestReported(t *testing.T) {
+	at := time.Date(2026, 11, 23, 16, 16, 18, 0, time.UTC)
+	before := at.Add(-time.Hour)
+	for _, tt := range []struct {
+		mails  adminapi.CatchUpUser
+		change func(*adminapi.Status)
+		says   string
+		fix    string
+	}{
+		{adminapi.CatchUpUser{Reported: &at, Found: &before}, nil, "", ""},
+		{adminapi.CatchUpUser{}, nil, "", ""},
+		{adminapi.CatchUpUser{Reported: &at, Missing: 2}, nil, "2 mails", "catch-up"},
+		{adminapi.CatchUpUser{Found: &at}, func(s *adminapi.Status) { s.Requests["unauthorized"] = 1 }, "the catch-up found it", "credentials"},
+		{adminapi.CatchUpUser{Found: &at}, func(s *adminapi.Status) { s.Refused = map[string]uint64{"forbidden": 1} }, "the catch-up found it", "allow"},
+		{adminapi.CatchUpUser{Found: &at}, func(s *adminapi.Status) { s.Requests["accepted"] = 0 }, "the catch-up found it", "reach the endpoint"},
+		{adminapi.CatchUpUser{Found: &at, Reported: &before}, nil, "the catch-up found it", "push_notification"},
+	} {
+		s, answers := sound()
+		s.Registration = &adminapi.RegistrationStatus{Up: true, Via: "doveadm"}
+		s.CatchUp = &adminapi.CatchUpStatus{Leads: true}
+		s.Requests = map[string]uint64{"accepted": 1}
+		s.Refused = nil
+		if tt.change != nil {
+			tt.change(s)
+		}
+		answers["/dovecot_push/registrations?user=alice"] = map[string]any{"state": "registered", "value": "user=alice"}
+		answers["/dovecot_push/catch_up?user=alice"] = tt.mails
+		a, _ := admin(answers)
+		found, _ := Caddy(a, "alice")
+		if tt.says == "" {
+			assert.Empty(t, complaints(found))
+			continue
+		}
+		requireOne(t, found, "reported", tt.says)
+		assert.Contains(t, complaints(found)[0].Fix, tt.fix)
+	}
+}
+
 // The keys of Web Push are asked for where it is a target, and nowhere else.
 func TestKeysOfWebPush(t *testing.T) {
 	s, answers := sound()

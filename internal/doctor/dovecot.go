@@ -122,12 +122,11 @@ func (d *dovecot) doveAdm() {
 	if d.want.AllUsers {
 		needed = append(needed, "user")
 	}
-	var missing []string
-	for _, command := range needed {
-		if !slices.Contains(api.Commands, command) {
-			missing = append(missing, command)
-		}
+	forbidden := func(commands ...string) []string {
+		return slices.DeleteFunc(commands, func(c string) bool { return slices.Contains(api.Commands, c) })
 	}
+	missing := forbidden(slices.Clone(needed)...)
+	unseen := forbidden("mailbox status", "fetch") // of the catch-up
 	const tried = "doveadm_allowed_commands"
 	switch {
 	case api.Blocked:
@@ -135,9 +134,12 @@ func (d *dovecot) doveAdm() {
 			`Write it as a block: doveadm_allowed_commands { "mailbox metadata set" = yes … }`)
 	case len(api.Commands) == 0:
 		d.warning(check, tried, "the key permits every command, such as to read and to delete mail",
-			"Limit it to what is needed: "+strings.Join(needed, ", "))
+			"Limit it to what is needed: "+strings.Join(append(needed, "mailbox status", "fetch"), ", "))
 	case len(missing) > 0:
 		d.problem(check, tried, "it does not permit: "+strings.Join(missing, ", "), "Add: "+strings.Join(missing, ", "))
+	case len(unseen) > 0:
+		d.warning(check, tried, "it does not permit: "+strings.Join(unseen, ", ")+": what Dovecot could not report is not found",
+			"Add: "+strings.Join(unseen, ", ")+"; or switch it off: catch_up { off } in the Caddyfile")
 	default:
 		d.ok(check, tried, "permits what is needed")
 	}

@@ -81,6 +81,9 @@ var seeds = map[string]seed{
 	"DoveAdm permits too little": {in: func(c string) string {
 		return strings.ReplaceAll(strings.ReplaceAll(c, ",mailbox metadata unset", ""), "  \"mailbox metadata unset\" = yes\n", "")
 	}, check: "dovecot-doveadm", says: "does not permit: mailbox metadata unset"},
+	"DoveAdm does not permit the catch-up": {in: func(c string) string {
+		return strings.ReplaceAll(strings.ReplaceAll(c, ",mailbox status,fetch", ""), "  \"mailbox status\" = yes\n", "")
+	}, check: "dovecot-doveadm", says: "does not permit: mailbox status"},
 	"DoveAdm permits no listing": {want: func(w *Wanted) { w.AllUsers = true }, check: "dovecot-doveadm", says: "does not permit: user"},
 	"DoveAdm's list of 2.3 in 2.4": {only: dovecottest.V24, in: func(c string) string {
 		return without(`doveadm_allowed_commands \{.*?\n\}\n`)(c) + "doveadm_allowed_commands = mailbox metadata set,mailbox metadata get\n"

@@ -77,7 +77,7 @@ func Write(w io.Writer, s Settings) error {
 	v := view{Settings: s}
 	if s.DoveAdm != "" {
 		v.DoveAdmHost, v.DoveAdmPort, _ = net.SplitHostPort(s.DoveAdm)
-		v.Commands = []string{"mailbox metadata set", "mailbox metadata get", "mailbox metadata unset", "mailbox metadata list"}
+		v.Commands = []string{"mailbox metadata set", "mailbox metadata get", "mailbox metadata unset", "mailbox metadata list", "mailbox status", "fetch"}
 		if s.AllUsers {
 			v.Commands = append(v.Commands, "user")
 		}

@@ -75,6 +75,13 @@ func (s *Server) Doveadm(args ...string) (string, error) {
 	return s.run(nil, append([]string{"doveadm", "-c", s.path("dovecot.conf")}, args...)...)
 }
 
+// Save stores a message in the user's INBOX with the doveadm program, as a mail
+// program does: the message is not delivered, and nobody is notified.
+func (s *Server) Save(user string, message []byte) error {
+	_, err := s.run(message, "doveadm", "-c", s.path("dovecot.conf"), "save", "-u", user, "-m", "INBOX")
+	return err
+}
+
 // BreakMail puts a file where the user has a directory for mail and METADATA, so
 // that Dovecot fails with everything that it is asked about this user, as with a
 // file system that is lost.

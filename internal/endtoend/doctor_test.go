@@ -282,7 +282,7 @@ func TestDoctorOnRegistration(t *testing.T) {
 	ox := startMiddleware(t)
 	f := newFront(t, ox.addr)
 	extra := "protocol lda {\n mail_plugins = $mail_plugins notify push_notification\n}\n" +
-		"doveadm_allowed_commands = mailbox metadata set,mailbox metadata get,mailbox metadata unset\n"
+		"doveadm_allowed_commands = mailbox metadata set,mailbox metadata get,mailbox metadata unset,mailbox status,fetch\n"
 	f.start(t)
 	dovecot := dovecottest.Start(t, dovecottest.Config{
 		Version: dovecottest.V23, Users: users(2), ExtraConfig: extra, SSLClientCAFile: f.RootCA(),

@@ -28,7 +28,7 @@ func TestRegistrationOfTwo(t *testing.T) {
 		f.Setenv("NATS_PASSWORD=nats-secret")
 		f.Setenv("API_SECRET=" + dovecot.APIKey())
 		f.config = strings.Replace(f.config, "dovecot_push {\n", "dovecot_push {\n"+
-			"doveadm "+proxy.URL+"/doveadm/v1 {\napi_secret {env.API_SECRET}\n}\nregister all {\nconcurrency 4\n}\n", 1)
+			"doveadm "+proxy.URL+"/doveadm/v1 {\napi_secret {env.API_SECRET}\n}\nregister all {\nconcurrency 4\n}\ncatch_up {\noff\n}\n", 1)
 		fronts = append(fronts, f)
 	}
 	one, other := fronts[0], fronts[1]

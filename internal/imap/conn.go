@@ -6,6 +6,7 @@ package imap
 import (
 	"errors"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,15 +21,16 @@ var errTooMuch = errors.New("the server says too much")
 // connection.
 type boundedConn struct {
 	net.Conn
-	left int
+	left atomic.Int64
 }
 
 func (c *boundedConn) Read(p []byte) (int, error) {
-	if c.left <= 0 {
+	left := c.left.Load()
+	if left <= 0 {
 		return 0, errTooMuch
 	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
+	n, err := c.Conn.Read(p[:min(int64(len(p)), left)])
+	c.left.Add(-int64(n))
 	return n, err
 }
 

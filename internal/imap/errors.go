@@ -61,6 +61,19 @@ func loginError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w [%s]", kind, answer.Code)
 }
 
+// mailError classifies the result of a command that reads mail.
+func mailError(ctx context.Context, command string, err error) error {
+	var answer *goimap.Error
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w: %w", command, ErrMail, ctx.Err())
+	case errors.As(err, &answer): // whose text may name the user
+		return fmt.Errorf("%s: %w [%s]", command, ErrMail, answer.Code)
+	default:
+		return fmt.Errorf("%s: %w: %w", command, ErrMail, err)
+	}
+}
+
 // metadataError classifies the result of a command.
 func metadataError(ctx context.Context, command string, err error) error {
 	var answer *goimap.Error

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package imap is a small IMAP client: it checks mail logins ([Server.Login]),
-// and reads and changes server METADATA entries (RFC 5464) of users
-// ([Server.Do] with a [Session]).
+// and with a [Session] ([Server.Do]) it reads and changes server METADATA
+// entries (RFC 5464) of users, and reads their INBOX.
 //
 // Errors are typed: wrong credentials, an unknown user, METADATA that is not
 // enabled, or a server that cannot be reached right now. Each call opens its

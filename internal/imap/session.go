@@ -23,6 +23,7 @@ type Session struct {
 	ctx    context.Context //nolint:containedctx // it lives as long as the call of Do
 	client *imapclient.Client
 	conn   net.Conn
+	bound  *boundedConn
 	stop   func() bool // closing the connection when ctx ends
 }
 
@@ -37,9 +38,11 @@ func (s *Server) open(ctx context.Context) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	var conn net.Conn = &boundedConn{Conn: tcp, left: maxAnswers}
+	bound := &boundedConn{Conn: tcp}
+	bound.left.Store(maxAnswers)
+	var conn net.Conn = bound
 	// The library sets deadlines of its own; the context is ours.
-	session := &Session{ctx: ctx, conn: tcp, stop: context.AfterFunc(ctx, func() { _ = tcp.Close() })}
+	session := &Session{ctx: ctx, conn: tcp, bound: bound, stop: context.AfterFunc(ctx, func() { _ = tcp.Close() })}
 	fail := func(err error) (*Session, error) {
 		session.stop()
 		_ = tcp.Close()

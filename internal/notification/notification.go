@@ -87,3 +87,15 @@ type Notification struct {
 
 	stray int // see Repair
 }
+
+// Source is how a notification got here.
+type Source string
+
+// The sources.
+const (
+	// Reported is what Dovecot itself sent to the endpoint.
+	Reported Source = ""
+	// CatchUp is what Dovecot could not report, and was found in the mailbox
+	// later.
+	CatchUp Source = "catch_up"
+)

@@ -88,6 +88,10 @@ func (l *Log) Append(ctx context.Context, data []byte) error {
 // error when ctx ends or the store fails; the caller calls it again for as long
 // as it wants to go on.
 func (l *Log) Follow(ctx context.Context, from func(LogState) (after uint64), seen func(LogEntry), current func()) error {
+	return l.follow(ctx, from, func(entry LogEntry, _ nats.Header) { seen(entry) }, current)
+}
+
+func (l *Log) follow(ctx context.Context, from func(LogState) (after uint64), seen func(LogEntry, nats.Header), current func()) error {
 	iter, caughtUp, err := l.read(ctx, from)
 	if err != nil {
 		return err
@@ -117,7 +121,7 @@ func (l *Log) Follow(ctx context.Context, from func(LogState) (after uint64), se
 		if err := l.persist(); err != nil {
 			return err
 		}
-		seen(LogEntry{Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Data: msg.Data()})
+		seen(LogEntry{Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Data: msg.Data()}, msg.Headers())
 		if meta.NumPending == 0 && !caughtUp {
 			caughtUp = true
 			current()
@@ -139,16 +143,7 @@ func (l *Log) read(ctx context.Context, from func(LogState) uint64) (iter jetstr
 	}
 	info := stream.CachedInfo()
 	after := from(LogState{Made: info.Created, First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq})
-	cons, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		Description:   "one who follows the log",
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   after + 1,
-		// Nothing is kept about this reader, which knows itself where it is.
-		AckPolicy:         jetstream.AckNonePolicy,
-		MemoryStorage:     true,
-		Replicas:          1,
-		InactiveThreshold: time.Minute,
-	})
+	cons, err := stream.CreateConsumer(ctx, readerConfig(after))
 	if err == nil {
 		iter, err = cons.Messages()
 	}
@@ -156,6 +151,20 @@ func (l *Log) read(ctx context.Context, from func(LogState) uint64) (iter jetstr
 		return nil, false, storeError(err)
 	}
 	return iter, cons.CachedInfo().NumPending == 0, nil
+}
+
+// readerConfig is for one who reads a stream after the message of that number.
+// Nothing is kept about this reader, which knows itself where it is.
+func readerConfig(after uint64) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Description:       "one who reads along",
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       after + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: time.Minute,
+	}
 }
 
 // Last asks the store for the number of the newest entry, 0 if there was none.

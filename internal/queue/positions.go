@@ -59,7 +59,9 @@ func (q *Queue) positions(ctx context.Context, stream jetstream.Stream) (positio
 	if q.server != nil {
 		list := stream.ListConsumers(ctx)
 		for info := range list.Info() {
-			positions = append(positions, info)
+			if isTarget(info) {
+				positions = append(positions, info)
+			}
 		}
 		return positions, list.Err()
 	}

@@ -94,6 +94,9 @@ type Config struct {
 	// MaxAge is how long notifications are kept for a target that is no
 	// longer in use.
 	MaxAge time.Duration
+	// Journals are the names of those that must cover a group before it is
+	// removed ([Queue.Journal]).
+	Journals []string
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
 	// Observe, if set, is called for every write with the number of
@@ -146,6 +149,8 @@ type Queue struct {
 	trimming   trimming
 	wake       chan struct{}
 	damage     damage
+	// journals are those that must cover what is removed.
+	journals journals
 
 	// others are the streams of tables and logs in use.
 	others struct {
@@ -217,6 +222,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		wake:      make(chan struct{}, 1),
 		reinspect: make(chan struct{}, 1),
 	}
+	q.journals.keep(q, cfg.Journals)
 	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	q.available = newAvailability(q.ctx)
 	if err := q.open(ctx); err != nil {
@@ -260,13 +266,14 @@ func (q *Queue) Close() error {
 }
 
 // Reconcile applies the settings of a new configuration to the open queue:
-// MaxBytes, MaxAge and how often it syncs. Everything else is the queue's identity.
+// MaxBytes, MaxAge, Journals and how often it syncs. Everything else is the queue's identity.
 // Writes wait meanwhile; none fails for it.
 func (q *Queue) Reconcile(ctx context.Context, cfg Config) error {
 	q.change.Lock()
 	defer q.change.Unlock()
 	old := q.settings
 	q.settings.MaxAge = cfg.MaxAge
+	q.journals.keep(q, cfg.Journals)
 	reopen := q.server != nil && cfg.Embedded.Sync != old.Embedded.Sync
 	if !reopen && cfg.MaxBytes == old.MaxBytes {
 		return nil

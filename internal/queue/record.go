@@ -37,6 +37,8 @@ type Record struct {
 	// Replayed is when the record stopped to be a dead letter, to the
 	// millisecond; zero if it was none.
 	Replayed time.Time
+	// Source is how the notification got here.
+	Source notification.Source
 	// Body is the request body exactly as Dovecot sent it.
 	Body []byte
 }
@@ -46,22 +48,23 @@ type Record struct {
 //
 //	group  = version(1) record*
 //	record = id(16) mailbox(8) uid accepted text(traceparent)
-//	         text(destination) attempts replayed text(body)
+//	         text(destination) attempts replayed text(source) text(body)
 //	text   = length bytes
 //
 // Numbers without a size are uvarints; times are in Unix milliseconds.
-// Version 1, which is still read, has records of
+// Version 2, which is still read, has no source; version 1, which is too, has
+// records of
 //
 //	record = id(16) accepted text(body)
 const (
-	groupVersion   = 2
-	recordOverhead = len(notification.Identity{}) + 8 + 7*binary.MaxVarintLen64
+	groupVersion   = 3
+	recordOverhead = len(notification.Identity{}) + 8 + 8*binary.MaxVarintLen64
 )
 
 var errCorruptGroup = errors.New("stored group of notifications is damaged")
 
 func (r *Record) maxSize() int {
-	return recordOverhead + len(r.TraceParent) + len(r.Destination) + len(r.Body)
+	return recordOverhead + len(r.TraceParent) + len(r.Destination) + len(r.Source) + len(r.Body)
 }
 
 func appendRecord(b []byte, r *Record) []byte {
@@ -77,6 +80,7 @@ func appendRecord(b []byte, r *Record) []byte {
 	} else {
 		b = appendTime(b, r.Replayed)
 	}
+	b = append(binary.AppendUvarint(b, uint64(len(r.Source))), r.Source...)
 	return append(binary.AppendUvarint(b, uint64(len(r.Body))), r.Body...)
 }
 
@@ -130,6 +134,9 @@ func (p *parser) record(version byte) (r Record) {
 	r.Attempts = int(p.number("attempts"))
 	if replayed := p.number("time of replay"); replayed != 0 {
 		r.Replayed = time.UnixMilli(int64(replayed))
+	}
+	if version > 2 {
+		r.Source = notification.Source(p.text("source"))
 	}
 	r.Body = p.text("body")
 	return r

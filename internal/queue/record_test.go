@@ -26,7 +26,7 @@ func TestGroupRoundTrip(t *testing.T) {
 		{ID: identity(4), Accepted: time.Date(2026, 11, 23, 16, 16, 18, 123e6, time.UTC).Local(), Body: body(1 << 16)},
 		{
 			ID: identity(5), Mailbox: math.MaxUint64, UID: math.MaxUint32, Accepted: time.UnixMilli(5), Destination: "device",
-			Attempts: 1000, Replayed: time.UnixMilli(6), TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Body: body(10),
+			Attempts: 1000, Replayed: time.UnixMilli(6), TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Source: notification.CatchUp, Body: body(10),
 		},
 	}
 	group := []byte{groupVersion}
@@ -76,7 +76,9 @@ func TestStoredGroups(t *testing.T) {
 	full := first
 	full.Mailbox, full.UID, full.Attempts, full.Replayed = 0x0102030405060708, 4711, 300, time.UnixMilli(1795967778125)
 	full.Destination, full.TraceParent = "device", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	versions := [][]Record{1: {first, second}, 2: {full, second}}
+	found := full
+	found.Source = notification.CatchUp
+	versions := [][]Record{1: {first, second}, 2: {full, second}, 3: {found, second}}
 	require.Len(t, versions, groupVersion+1, "a new version needs a file")
 	for version, want := range versions[1:] {
 		stored, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("group-%d", version+1)))

@@ -96,7 +96,10 @@ func (q *Queue) hasTargets() bool {
 	return len(q.targets) > 0
 }
 
-// trim removes what all targets have, or everything if there is none.
+// isTarget tells the position of a target from the reader of a journal.
+func isTarget(info *jetstream.ConsumerInfo) bool { return info.Config.Durable != "" }
+
+// trim removes what all targets have and all journals cover.
 func (q *Queue) trim(ctx context.Context) error {
 	q.trimming.purge.Lock()
 	defer q.trimming.purge.Unlock()
@@ -125,10 +128,22 @@ func (q *Queue) trim(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		upTo = min(upTo, consumer.CachedInfo().AckFloor.Stream)
+		if info := consumer.CachedInfo(); isTarget(info) {
+			upTo = min(upTo, info.AckFloor.Stream)
+		}
 	}
 	if err := names.Err(); err != nil {
 		return err
+	}
+	q.change.RLock()
+	covered, err := q.journals.covered(ctx)
+	q.change.RUnlock()
+	if err != nil {
+		return err
+	}
+	if covered < upTo {
+		upTo = covered
+		q.acked.Store(true) // the rest later
 	}
 	if upTo < state.FirstSeq {
 		return nil

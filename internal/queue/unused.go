@@ -49,6 +49,9 @@ func (q *Queue) dropUnused(ctx context.Context, full bool) error {
 	}
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
+		if !isTarget(info) {
+			continue
+		}
 		if err := q.cleanUpTarget(ctx, stream, info, full); err != nil {
 			return err
 		}
@@ -141,7 +144,7 @@ func (q *Queue) removed(ctx context.Context) (map[string]RemovedTarget, error) {
 	for info := range list.Info() {
 		since, err := time.Parse(time.RFC3339, info.Config.Metadata[unusedSince])
 		marked := err == nil
-		if q.targets[info.Name] > 0 || q.server == nil && (!marked || time.Since(since) < abandoned) {
+		if !isTarget(info) || q.targets[info.Name] > 0 || q.server == nil && (!marked || time.Since(since) < abandoned) {
 			continue
 		}
 		r := RemovedTarget{Groups: unacknowledged(info)}

@@ -79,3 +79,10 @@ func classOf(err error) class {
 	}
 	return class{err: err, reason: ReasonTemporary, retry: true}
 }
+
+// ReasonOf returns why something failed, in a word, and whether it concerns more
+// than one user. It is empty without an error.
+func ReasonOf(err error) (reason Reason, all bool) {
+	c := classOf(err)
+	return c.reason, c.scope != ofUser
+}

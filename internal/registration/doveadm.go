@@ -61,6 +61,9 @@ func (d *DoveAdm) Values(ctx context.Context, mask string) (map[string]string, e
 
 var errWildcard = fmt.Errorf("%w: it has * or ?, which DoveAdm takes for several users", ErrName)
 
+// DoveAdmError makes one of this package's errors of an error of the client.
+func DoveAdmError(err error) error { return doveadmError(err) }
+
 // doveadmError sorts the errors of the client. Whether an endpoint can serve is
 // found out by the client; every other failure is one with this user.
 func doveadmError(err error) error {

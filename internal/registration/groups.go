@@ -105,3 +105,33 @@ func split(users, listing []string) (listed, unlisted []string) {
 	}
 	return listed, unlisted
 }
+
+// Group is users of Dovecot that one mask fits, and no other user. Mask is
+// empty if they must be asked about one by one. Users are sorted.
+type Group struct {
+	Mask  string
+	Users []string
+}
+
+// Groups divides all users that Dovecot has, sorted, into groups that are worth
+// one request each.
+func Groups(listing []string) iter.Seq[Group] { return exported(groupsOf(listing, "", groupSize)) }
+
+// Smaller divides a group that could not be read as a whole.
+func (g Group) Smaller() iter.Seq[Group] { return exported(group{g.Mask, g.Users}.smaller()) }
+
+func exported(groups iter.Seq[group]) iter.Seq[Group] {
+	return func(yield func(Group) bool) {
+		for g := range groups {
+			if !yield(Group{g.mask, g.users}) {
+				return
+			}
+		}
+	}
+}
+
+// Pays reports whether one request with the mask takes less time than one for
+// each of so many users of the group.
+func (g Group) Pays(users int) bool {
+	return g.Mask != "" && users > 1 && users*maskWorthwhile >= len(g.Users)
+}

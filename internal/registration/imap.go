@@ -68,6 +68,11 @@ func (*IMAP) Values(context.Context, string) (map[string]string, error) {
 	return nil, fmt.Errorf("%w: IMAP has no command for it", ErrCannotList)
 }
 
+// Do signs in for the user and calls f. Its errors are those of a Registrar.
+func (i *IMAP) Do(ctx context.Context, user string, f func(*imap.Session) error) error {
+	return i.do(ctx, user, f)
+}
+
 func (i *IMAP) do(ctx context.Context, user string, f func(*imap.Session) error) error {
 	login := imap.Login{User: user, Master: i.master.Name, Password: i.master.Password}
 	if i.master.Name == "" {

@@ -75,6 +75,66 @@ func (r *Reconciler) Registrations(ctx context.Context) iter.Seq2[Registration, 
 	}
 }
 
+// Notified is a user whom Dovecot notifies for.
+type Notified struct {
+	User string
+	// Names are those that Dovecot may report the user under: the user of the
+	// entry, which the driver reports with user_from_metadata, and the login.
+	Names []string
+}
+
+// AllNotified returns the users whose entry is set, or was set when it could be
+// read last, in no order.
+func (r *Reconciler) AllNotified(ctx context.Context) iter.Seq2[Notified, error] {
+	return func(yield func(Notified, error) bool) {
+		for reg, err := range r.Registrations(ctx) {
+			if err != nil {
+				yield(Notified{}, err)
+				return
+			}
+			if !reg.isNotified() {
+				continue
+			}
+			if !yield(r.Notified(reg.User), nil) {
+				return
+			}
+		}
+	}
+}
+
+// isNotified reports whether the entry is set, or was.
+func (r *Registration) isNotified() bool {
+	return r.State == Registered || r.State == Failed && r.Reason == ReasonTemporary
+}
+
+// FindNotified returns one of them by the login.
+func (r *Reconciler) FindNotified(ctx context.Context, login string) (Notified, bool) {
+	rec, _, err := r.load(ctx, login)
+	reg := r.registration(login, rec, nil)
+	if err != nil || !reg.isNotified() {
+		return Notified{}, false
+	}
+	return r.Notified(login), true
+}
+
+// Notified returns the names that Dovecot may report a user under.
+func (r *Reconciler) Notified(user string) Notified {
+	n := Notified{User: user, Names: []string{user}}
+	if value, err := r.cfg.Value.value(user); err == nil {
+		if name := userOf(value); name != "" && name != user {
+			n.Names = []string{name, user}
+		}
+	}
+	return n
+}
+
+// List returns the logins of all users that Dovecot has, sorted, or fails with
+// [ErrCannotList].
+func (r *Reconciler) List(ctx context.Context) ([]string, error) {
+	users, _, err := r.list(ctx)
+	return users, err
+}
+
 // Status is the state of registration as a whole.
 type Status struct {
 	Policy Policy

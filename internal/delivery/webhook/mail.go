@@ -64,6 +64,9 @@ type Mail struct {
 	From    string `json:"from,omitzero"`
 	Subject string `json:"subject,omitzero"`
 	Snippet string `json:"snippet,omitzero"`
+	// Source is catch_up for a mail that Dovecot could not report, and that was
+	// found in the mailbox; else empty.
+	Source string `json:"source,omitzero"`
 }
 
 func newMail(rec *queue.Record, n *notification.Notification, c notification.Content) *Mail {
@@ -72,7 +75,7 @@ func newMail(rec *queue.Record, n *notification.Notification, c notification.Con
 		ID: rec.ID.String(), Time: rec.Accepted.UTC(),
 		User: n.User, Folder: n.Folder, UID: n.UID, UIDValidity: n.UIDValidity, Event: string(n.Event),
 		Flags: n.Flags, OldFolder: n.OldFolder, Unseen: n.Unseen,
-		From: told.From, Subject: told.Subject, Snippet: told.Snippet,
+		From: told.From, Subject: told.Subject, Snippet: told.Snippet, Source: string(rec.Source),
 	}
 }
 

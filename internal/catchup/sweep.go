@@ -1,0 +1,602 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package catchup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
+)
+
+const (
+	// settleTime is how long a mail is left to Dovecot, which assigns the UID
+	// before it reports the mail, and makes two attempts of two seconds.
+	settleTime = 5 * time.Second
+	// refusedSettleTime is that of a user whose notification was refused: Dovecot
+	// attempts it once more within a second.
+	refusedSettleTime = 2 * time.Second
+	// listFrom is how many users must be looked at for a list of all users to
+	// be worth a request.
+	listFrom = 50
+	// turnMails is how many mails of one user are told until it is another
+	// one's turn, scanMails how many are looked through.
+	turnMails = 10
+	scanMails = 200
+	// readTimeout bounds a request that reads many mailboxes.
+	readTimeout = time.Minute
+	// queuePause is how long a sweep waits for a queue that takes nothing.
+	queuePause = time.Second
+	// keepMarks is how long marks are kept that no sweep has found in use.
+	keepMarks = 7 * 24 * time.Hour
+	// progressInterval is how often a sweep tells how far it is.
+	progressInterval = time.Second
+)
+
+// sweep is one look at many users.
+type sweep struct {
+	*Catcher
+	book     *book
+	number   uint32
+	requests []request
+	all      bool
+	progress Progress
+	told     time.Time // when progress was told last
+
+	behind []*laggard
+	// current is up to when the marks have what was accepted.
+	current time.Time
+}
+
+// user is one who is looked at.
+type user struct {
+	login string
+	names []string
+	// refused tells that a notification was.
+	refused bool
+}
+
+// laggard is a user who has mails that were not reported.
+type laggard struct {
+	user
+	name    string // in notifications
+	mailbox notification.Mailbox
+	box     Mailbox
+	at      time.Time // when box was read
+	// begun tells that missing was found out, and rest what of it was not looked
+	// through yet.
+	begun   bool
+	rest    spans
+	chosen  []uint32 // UIDs to tell, the newest first
+	skipped int      // for too many
+}
+
+func newSweep(c *Catcher, b *book, number uint32, requests []request) *sweep {
+	s := &sweep{Catcher: c, book: b, number: number, requests: requests}
+	s.progress = Progress{Trigger: requests[0].why, Started: time.Now().UTC(), LeftOut: make(map[Reason]int)}
+	for _, r := range requests {
+		s.all = s.all || r.all
+	}
+	return s
+}
+
+// run looks at all users that were asked for. Those that are behind are served
+// after everybody was looked at, each for a while and then the next.
+func (s *sweep) run(ctx context.Context) error {
+	users, err := s.users(ctx)
+	if err != nil {
+		return fmt.Errorf("reading who is registered: %w", err)
+	}
+	s.progress.Users = len(users)
+	s.tell(true)
+	if err := s.look(ctx, users); err != nil {
+		return err
+	}
+	for len(s.behind) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l := s.behind[0]
+		s.behind = s.behind[1:]
+		more, err := s.serve(ctx, l)
+		switch {
+		case queueFailed(err) && ctx.Err() == nil:
+			s.awaitQueue(ctx, err)
+			s.behind = slices.Insert(s.behind, 0, l)
+		case err != nil && s.failed(ctx, err):
+			return err
+		case more:
+			s.behind = append(s.behind, l)
+		}
+		if err == nil {
+			s.progress.Error = ""
+		}
+		s.tell(false)
+	}
+	if s.all && s.progress.Failed == 0 {
+		s.book.forget(s.number, time.Now().Add(-keepMarks))
+	}
+	return nil
+}
+
+// users returns who is to be looked at: those that were named first, in this
+// order.
+func (s *sweep) users(ctx context.Context) ([]user, error) {
+	var named []string
+	order, refused := make(map[string]int), make(map[string]bool)
+	for _, r := range s.requests {
+		for _, login := range r.users {
+			refused[login] = refused[login] || r.why == Writable
+			if _, ok := order[login]; !ok {
+				order[login] = len(named)
+				named = append(named, login)
+			}
+		}
+	}
+	if !s.all && s.cfg.Find != nil {
+		if users, ok := s.findAll(ctx, named, refused); ok {
+			return users, nil
+		}
+	}
+	first := make([]user, len(named))
+	var rest []user
+	for n, err := range s.cfg.Users(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		u := user{login: n.User, names: n.Names}
+		at, ok := -1, false
+		for _, name := range append(slices.Clip(n.Names), n.User) { // a refused one was reported under its name
+			if at, ok = order[name]; ok {
+				break
+			}
+		}
+		switch {
+		case ok:
+			u.refused = refused[named[at]]
+			first[at] = u
+		case s.all:
+			rest = append(rest, u)
+		}
+	}
+	slices.SortFunc(rest, func(a, b user) int { return strings.Compare(a.login, b.login) })
+	first = slices.DeleteFunc(first, func(u user) bool { return u.login == "" })
+	return append(first, rest...), nil
+}
+
+// findAll looks few users up, without reading who is registered.
+func (s *sweep) findAll(ctx context.Context, named []string, refused map[string]bool) (users []user, ok bool) {
+	if len(named) > listFrom {
+		return nil, false
+	}
+	for _, name := range named {
+		n, ok := s.cfg.Find(ctx, name)
+		if !ok {
+			return nil, false
+		}
+		users = append(users, user{login: n.User, names: n.Names, refused: refused[name]})
+	}
+	return users, true
+}
+
+// look reads the mailboxes of users.
+func (s *sweep) look(ctx context.Context, users []user) error {
+	byLogin := make(map[string]user, len(users))
+	var alone []string
+	for _, u := range users {
+		byLogin[u.login] = u
+	}
+	var listing []string
+	if len(users) >= listFrom && s.cfg.List != nil {
+		var err error
+		listing, err = s.cfg.List(ctx)
+		if err != nil && !errors.Is(err, registration.ErrCannotList) {
+			return err
+		}
+	}
+	if len(listing) > 0 {
+		rest := maps.Clone(byLogin)
+		for group := range registration.Groups(listing) {
+			if err := s.lookAtGroup(ctx, group, byLogin, rest); err != nil {
+				return err
+			}
+		}
+		alone = slices.Sorted(maps.Keys(rest)) // not listed, or gone since
+	} else {
+		for _, u := range users {
+			alone = append(alone, u.login)
+		}
+	}
+	for _, login := range alone {
+		if err := s.lookAt(ctx, byLogin[login]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAtGroup reads the mailboxes of a group with one request, and removes those
+// it has read from rest. A single user whose mailbox is broken spoils the answer
+// for the whole group, so that it is tried in parts then.
+func (s *sweep) lookAtGroup(ctx context.Context, group registration.Group, byLogin, rest map[string]user) error {
+	var users []string
+	for _, login := range group.Users {
+		if _, ok := byLogin[login]; ok {
+			users = append(users, login)
+		}
+	}
+	if !group.Pays(len(users)) {
+		return nil // they are left in rest
+	}
+	at := time.Now()
+	reading, cancel := context.WithTimeout(ctx, readTimeout)
+	boxes, err := s.cfg.Source.Mailboxes(reading, group.Mask)
+	cancel()
+	_, all := registration.ReasonOf(err)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		for _, login := range users {
+			if box, ok := boxes[login]; ok {
+				s.compare(byLogin[login], box, at)
+				delete(rest, login)
+			}
+		}
+		s.tell(false)
+		return nil
+	case errors.Is(err, registration.ErrCannotList):
+		return nil
+	case all && !errors.Is(err, registration.ErrMail):
+		return err
+	}
+	for part := range group.Smaller() {
+		if err := s.lookAtGroup(ctx, part, byLogin, rest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAt reads the mailbox of one user.
+func (s *sweep) lookAt(ctx context.Context, u user) error {
+	at := time.Now()
+	box, err := s.cfg.Source.Mailbox(ctx, u.login)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		s.compare(u, box, at)
+	case errors.Is(err, registration.ErrUnknownUser):
+		s.progress.Done++ // the registration says so
+	case s.failed(ctx, err):
+		return err
+	default:
+		s.progress.Done++
+	}
+	s.tell(false)
+	return nil
+}
+
+// failed notes a failure, and reports whether it concerns all users.
+func (s *sweep) failed(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return true
+	}
+	reason, all := registration.ReasonOf(err)
+	s.cfg.Observe.Failed(string(reason))
+	s.progress.Failed++
+	return all
+}
+
+// awaitQueue waits a moment for a queue that takes nothing.
+func (s *sweep) awaitQueue(ctx context.Context, err error) {
+	if s.progress.Error == "" {
+		s.cfg.Observe.Failed("queue")
+		s.cfg.Logger.Warn("the queue does not take what was found: it is waited for", "error", err)
+		s.progress.Error = err.Error()
+	}
+	s.tell(false)
+	pause(ctx, queuePause)
+}
+
+func queueFailed(err error) bool {
+	return errors.Is(err, queue.ErrFull) || errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrClosed)
+}
+
+// compare compares a mailbox with its mark. Mailboxes that are seen for the first
+// time, or again after they were made anew, begin with what they have.
+func (s *sweep) compare(u user, box Mailbox, at time.Time) {
+	s.progress.Done++
+	if box.UIDNext == 0 || box.UIDValidity == 0 {
+		return
+	}
+	name, mailbox := s.book.find(u.names, box.UIDValidity)
+	isBehind := false
+	s.book.with(mailbox, func(m *mark) *mark {
+		if m == nil || !m.based {
+			if m == nil {
+				m = new(mark)
+			}
+			m.swept = s.number
+			m.settle(box.UIDNext, time.Time{})
+			return m
+		}
+		m.swept = s.number
+		if isBehind = len(m.missing(box.UIDNext)) > 0; !isBehind && m.settle(box.UIDNext, at) {
+			return m
+		}
+		return nil
+	})
+	if isBehind {
+		s.progress.Behind++
+		s.behind = append(s.behind, &laggard{user: u, name: name, mailbox: mailbox, box: box, at: at})
+	}
+}
+
+// serve tells some of a user's mails; more reports whether there are others.
+func (s *sweep) serve(ctx context.Context, l *laggard) (more bool, err error) {
+	wait := s.settle
+	if l.refused {
+		wait = s.refusedSettle
+	}
+	if err := s.await(ctx, l.at.Add(wait)); err != nil {
+		return false, err
+	}
+	if !l.begun {
+		l.begun = true
+		s.book.with(l.mailbox, func(m *mark) *mark {
+			if m != nil {
+				l.rest = m.missing(l.box.UIDNext)
+			}
+			return nil
+		})
+		if n := l.rest.count(); n <= uint64(min(turnMails, s.cfg.Max)) {
+			l.chosen, l.rest = listed(l.rest), nil
+		}
+	}
+	if len(l.rest) > 0 && len(l.chosen) < s.cfg.Max {
+		return true, s.choose(ctx, l)
+	}
+	if n := l.rest.count(); n > 0 || len(l.chosen) > s.cfg.Max { // older than those that are told
+		l.skipped = int(min(n, 1<<31)) + max(len(l.chosen)-s.cfg.Max, 0)
+		l.chosen, l.rest = l.chosen[:min(len(l.chosen), s.cfg.Max)], nil
+		s.leftOut(ReasonTooMany, l.skipped)
+		s.cfg.Logger.Warn("a user has more mails that Dovecot did not report than are told; the newest are", "told", len(l.chosen),
+			"left_out_at_most", l.skipped, "max", s.cfg.Max)
+	}
+	if len(l.chosen) > 0 {
+		if err := s.tellSome(ctx, l); err != nil || len(l.chosen) > 0 {
+			return err == nil, err
+		}
+	}
+	s.book.with(l.mailbox, func(m *mark) *mark {
+		if m != nil && m.settle(l.box.UIDNext, l.at) {
+			return m
+		}
+		return nil
+	})
+	return false, nil
+}
+
+// await waits until the time, and until the marks have all that was accepted
+// before it.
+func (s *sweep) await(ctx context.Context, until time.Time) error {
+	pause(ctx, time.Until(until))
+	if !s.current.Before(until) {
+		return nil
+	}
+	now := time.Now()
+	if err := s.book.current(ctx); err != nil {
+		return err
+	}
+	s.current = now
+	return nil
+}
+
+// listed are single UIDs, the newest first.
+func listed(all spans) (uids []uint32) {
+	for _, x := range slices.Backward(all) {
+		for uid := x.last; ; uid-- {
+			uids = append(uids, uid)
+			if uid == x.first {
+				break
+			}
+		}
+	}
+	return uids
+}
+
+// choose looks through the newest mails that were not looked through yet.
+func (s *sweep) choose(ctx context.Context, l *laggard) error {
+	part, rest := l.rest.takeLast(scanMails)
+	messages, err := s.cfg.Source.Messages(ctx, l.login, l.box.UIDValidity, uidsOf(part))
+	if err != nil {
+		return err
+	}
+	l.rest = rest
+	for _, m := range slices.Backward(messages) {
+		if reason := s.unwanted(&m); reason != "" {
+			s.leftOut(reason, 1)
+			continue
+		}
+		l.chosen = append(l.chosen, m.UID)
+	}
+	return nil
+}
+
+func uidsOf(all spans) []UIDs {
+	uids := make([]UIDs, len(all))
+	for i, x := range all {
+		uids[i] = UIDs{x.first, x.last}
+	}
+	return uids
+}
+
+// unwanted is why a mail is not told, or empty.
+func (s *sweep) unwanted(m *Message) Reason {
+	switch {
+	case m.Seen && !s.cfg.Seen:
+		return ReasonSeen
+	case s.cfg.MaxAge > 0 && time.Since(m.Received) > s.cfg.MaxAge:
+		return ReasonOld
+	case !s.cfg.Appended && m.appended():
+		return ReasonAppended
+	}
+	return ""
+}
+
+func (s *sweep) leftOut(reason Reason, mails int) {
+	s.progress.LeftOut[reason] += mails
+	s.cfg.Observe.LeftOut(reason, mails)
+}
+
+// tellSome tells the oldest of the chosen mails, as they are now.
+func (s *sweep) tellSome(ctx context.Context, l *laggard) error {
+	from := max(len(l.chosen)-turnMails, 0)
+	part := spans(nil)
+	for _, uid := range l.chosen[from:] {
+		part = part.add(uid)
+	}
+	messages, err := s.cfg.Source.Messages(ctx, l.login, l.box.UIDValidity, uidsOf(part))
+	if err != nil {
+		return err
+	}
+	box, err := s.cfg.Source.Mailbox(ctx, l.login)
+	if err != nil {
+		return err
+	}
+	if box.UIDValidity != l.box.UIDValidity { // made anew meanwhile
+		l.chosen = nil
+		return nil
+	}
+	slices.SortFunc(messages, func(a, b Message) int { return int(int64(a.UID) - int64(b.UID)) })
+	for i := range messages {
+		if err := s.accept(ctx, l, &messages[i], box); err != nil {
+			return err
+		}
+	}
+	l.chosen = l.chosen[:from]
+	return nil
+}
+
+// accept accepts the notification of one mail, if it is to be told.
+func (s *sweep) accept(ctx context.Context, l *laggard, m *Message, box Mailbox) error {
+	body := m.body(l.name, box)
+	n, err := s.cfg.Decoder.Decode(body)
+	if err != nil { // a name that no notification can have
+		s.leftOut(ReasonTooLarge, 1)
+		return nil
+	}
+	accepted, reported := false, false
+	s.book.with(l.mailbox, func(k *mark) *mark {
+		if k == nil {
+			return nil
+		}
+		if accepted = k.has(m.UID); accepted {
+			return nil
+		}
+		if reported = k.recognize(headersOf(n)); reported {
+			k.accept(m.UID)
+			return k
+		}
+		return nil
+	})
+	if accepted || reported {
+		return nil
+	}
+	if reason := s.unwanted(m); reason != "" {
+		s.leftOut(reason, 1)
+		return nil
+	}
+	id, window := n.Identity(body, "")
+	duplicate, err := s.cfg.Queue.Accept(ctx, queue.Record{
+		ID: id, Mailbox: l.mailbox, UID: m.UID, Accepted: time.Now(), Source: notification.CatchUp, Body: body,
+	}, window)
+	switch {
+	case errors.Is(err, queue.ErrTooLarge):
+		s.leftOut(ReasonTooLarge, 1)
+	case err != nil:
+		return err
+	case !duplicate:
+		s.progress.Found++
+		s.cfg.Observe.Found()
+		if s.progress.Oldest.IsZero() || m.Received.Before(s.progress.Oldest) {
+			s.progress.Oldest = m.Received
+		}
+	}
+	return nil
+}
+
+// tell tells those who wait how far the sweep is, now or when some time has
+// passed.
+func (s *sweep) tell(now bool) {
+	if !now && time.Since(s.told) < progressInterval {
+		return
+	}
+	s.told = time.Now()
+	p := s.snapshot()
+	if s.all {
+		s.state.note(p)
+	}
+	for _, r := range s.requests {
+		if r.progress != nil {
+			r.progress(p)
+		}
+	}
+}
+
+func (s *sweep) snapshot() Progress {
+	p := s.progress
+	p.LeftOut = maps.Clone(p.LeftOut)
+	p.Waiting = len(s.behind)
+	return p
+}
+
+// finish tells what came of the sweep.
+func (s *sweep) finish(ctx context.Context, err error) {
+	s.progress.Ended = time.Now().UTC()
+	if err != nil {
+		s.progress.Error = err.Error()
+	}
+	p := s.snapshot()
+	repeats := s.state.repeats(err)
+	if ctx.Err() == nil {
+		s.state.end(p, s.all, err)
+	}
+	for _, r := range s.requests {
+		if r.done != nil {
+			r.done <- outcome{progress: p, err: err}
+		}
+	}
+	facts := []any{
+		"trigger", string(p.Trigger), "users", p.Users, "behind", p.Behind, "found", p.Found,
+		"took", p.Ended.Sub(p.Started).Round(time.Millisecond),
+	}
+	for _, reason := range Reasons {
+		if n := p.LeftOut[reason]; n > 0 {
+			facts = append(facts, "left_out_"+string(reason), n)
+		}
+	}
+	if p.Failed > 0 {
+		facts = append(facts, "failed", p.Failed)
+	}
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && repeats: // it was said
+	case err != nil:
+		s.cfg.Logger.Warn("the mailboxes cannot be compared with what Dovecot reported; it is attempted again", append(facts, "error", err)...)
+	case p.Found > 0:
+		s.cfg.Logger.Warn("found new mails that Dovecot did not report, and accepted notifications of them", facts...)
+	default:
+		s.cfg.Logger.Debug("nothing was missed", facts...)
+	}
+}
