@@ -71,6 +71,7 @@ func WantedBy(s *adminapi.Status) (want Wanted) {
 		want.DoveAdm, want.IMAP = r.Via == "doveadm", r.Via == "imap"
 		want.AllUsers = r.Users == "all"
 	}
+	want.Logins = s.Streams != nil && len(s.DoveAdm) == 0
 	return want
 }
 

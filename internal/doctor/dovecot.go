@@ -19,6 +19,9 @@ type Wanted struct {
 	// DoveAdm tells that users are registered over the DoveAdm API, with all
 	// users listed if AllUsers is set; IMAP that they are over IMAP METADATA.
 	DoveAdm, AllUsers, IMAP bool
+	// Logins tells that people sign in, and that Dovecot is not asked what their
+	// logins stand for.
+	Logins bool
 }
 
 // Dovecot looks at the configuration of a Dovecot.
@@ -29,6 +32,9 @@ func Dovecot(c *doveconf.Config, want Wanted) []Finding {
 	d.metadata()
 	if want.DoveAdm {
 		d.doveAdm()
+	}
+	if want.Logins {
+		d.names()
 	}
 	return d.findings
 }
@@ -86,6 +92,18 @@ func (d *dovecot) metadata() {
 	default:
 		d.ok(check, "imap_metadata", "fits the way users are registered")
 	}
+}
+
+// names looks whether a login is the name that Dovecot reports.
+func (d *dovecot) names() {
+	const check, tried = "dovecot-names", "auth_username_format"
+	if d.CutsDomain() {
+		d.warning(check, tried, "it cuts the domain off, and without a doveadm block nobody tells Caddy: mail is reported for the name without it, of which "+
+			"devices of a login with it get nothing, and logins that differ in the domain count as several users",
+			"Add a doveadm block to the global option: Dovecot is asked for the name then.")
+		return
+	}
+	d.ok(check, tried, "keeps the domain")
 }
 
 func (d *dovecot) doveAdm() {

@@ -72,6 +72,8 @@ var seeds = map[string]seed{
 	"imap_metadata everywhere": {imap: true, in: func(c string) string {
 		return without(`remote [^{]*\{.*?\n\}\n`)(c) + "protocol imap {\n imap_metadata = yes\n}\n"
 	}, want: func(w *Wanted) { w.IMAP, w.DoveAdm = true, false }, check: "dovecot-metadata", says: "for everybody"},
+	"the domain is cut off, 2.3":      {only: dovecottest.V23, in: appending("auth_username_format = %Ln"), want: func(w *Wanted) { w.Logins = true }, check: "dovecot-names", says: "count as several users"},
+	"the domain is cut off, 2.4":      {only: dovecottest.V24, in: appending("auth_username_format = %{user|username|lower}"), want: func(w *Wanted) { w.Logins = true }, check: "dovecot-names", says: "count as several users"},
 	"DoveAdm does not listen":         {in: without(`service doveadm \{.*?\n\}\n`), check: "dovecot-doveadm", says: "does not listen"},
 	"DoveAdm without a key":           {in: appending("doveadm_api_key ="), check: "dovecot-doveadm", says: "answers nobody"},
 	"DoveAdm permits everything, 2.3": {only: dovecottest.V23, in: without(`doveadm_allowed_commands = [^\n]*\n`), check: "dovecot-doveadm", says: "permits every command"},
@@ -112,7 +114,7 @@ func TestSeededMistakes(t *testing.T) {
 		// configuration is right.
 		server := dovecottest.Start(t, dovecottest.Config{Version: version})
 		for _, imap := range []bool{false, true} {
-			want := Wanted{Path: notifyPath, DoveAdm: !imap, IMAP: imap}
+			want := Wanted{Path: notifyPath, DoveAdm: !imap, IMAP: imap, Logins: true}
 			require.Empty(t, complaints(Dovecot(configOf(t, server, rightConfig(t, version, imap)), want)), "nothing is wrong")
 		}
 		for name, s := range seeds {

@@ -85,6 +85,18 @@ func TestAtLeast(t *testing.T) {
 	}
 }
 
+func TestCutsDomain(t *testing.T) {
+	for format, want := range map[string]bool{
+		"": false, "%u": false, "%Lu": false, "%n": true, "%Ln": true, "%n@%d": false, "%Ln@%Ld": false, "%n@example.org": true,
+		"%{user}": false, "%{user | lower}": false, "%{user | username | lower}": true, "%{user|username}": true, "%{username}": true, "%{username}@%{domain}": false,
+		"%{user | username}@%{user | domain}": false,
+	} {
+		c, err := Parse("# 2.4.1 (abc): /etc/dovecot/dovecot.conf\nauth_username_format = " + format + "\n")
+		require.NoError(t, err)
+		assert.Equal(t, want, c.CutsDomain(), format)
+	}
+}
+
 func TestDurations(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"1500ms": 1500 * time.Millisecond, "1500 msecs": 1500 * time.Millisecond, "1s": time.Second, "2 secs": 2 * time.Second,

@@ -5,6 +5,7 @@ package doveconf
 
 import (
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -43,6 +44,20 @@ func (c *Config) IMAPMetadata() (everybody, somewhere bool) {
 	}
 	return everybody, everybody || somewhere
 }
+
+// CutsDomain reports whether auth_username_format makes one user of all logins
+// that differ in their domain.
+func (c *Config) CutsDomain() bool {
+	format := c.root.get("auth_username_format")
+	return localPart.MatchString(format) && !domainPart.MatchString(format)
+}
+
+// localPart and domainPart are the variables of a login's parts: %Ln or
+// %{username}, in 2.4 %{user|username|lower}.
+var (
+	localPart  = regexp.MustCompile(`%[A-Z0-9.-]*n|%\{[^}]*\busername\b`)
+	domainPart = regexp.MustCompile(`%[A-Z0-9.-]*d|%\{[^}]*\bdomain\b`)
+)
 
 // Serves reports whether a protocol is on. An empty list is Dovecot's default,
 // which Debian's packages fill by files that doveconf shows.
