@@ -4,20 +4,17 @@
 package attack
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -90,6 +87,10 @@ var sites = map[string]string{
 	reverse_proxy BACKEND`,
 }
 
+// malformed3 is H3_MESSAGE_ERROR (RFC 9114, section 8.1), as what is in place of
+// a status.
+const malformed3 = -0x10e
+
 // A stranger gets through to the backend by no spelling of a guarded path, over
 // HTTP/1.1, HTTP/2 and HTTP/3, whatever the site looks like; every other path
 // gets through.
@@ -119,67 +120,46 @@ https://%s {
 	import site
 }
 `, strings.ReplaceAll(site, "BACKEND", backend.Listener.Addr().String()), address, secure))
-			get3 := http3Client(t, c, secure)
-			reached.Store(0) // http3Client asks for / until there is a certificate
+			http3 := dial3(t, c, secure)
 			for _, path := range append(append([]string(nil), spellings...), rawSpellings...) {
 				path = strings.ReplaceAll(path, "HOST", address)
 				one, two := rawhttp.Get1(t, address, path), rawhttp.Get2(t, address, path)
 				assert.Zero(t, reached.Swap(0), "%s reached the backend", path)
-				if !strings.HasPrefix(path, "/") {
-					continue // over HTTP/3 there is no answer to what is no path
-				}
-				three := get3(path)
+				three := http3.Get(t, path)
 				assert.Zero(t, reached.Swap(0), "HTTP/3 %s reached the backend", path)
-				if !strings.Contains(path, "\\") {
+				switch {
+				case !strings.HasPrefix(path, "/"):
+					// The server of quic-go resets the request: a path begins with a
+					// slash. Its client sends none either, and says so.
+					assert.Equal(t, malformed3, three, path)
+				case !strings.Contains(path, "\\"):
 					assert.Equal(t, []int{403, 403, 403}, []int{one, two, three}, path)
 				}
 			}
 			for _, path := range []string{"/", "/preliminaryx", "/x/preliminaryx", "/ajax/mail?action=all", "/appsuite/%%20a/b;c"} {
 				path = strings.ReplaceAll(path, "%%", "%")
-				assert.Equal(t, []int{200, 200, 200}, []int{rawhttp.Get1(t, address, path), rawhttp.Get2(t, address, path), get3(path)}, path)
+				assert.Equal(t, []int{200, 200, 200}, []int{rawhttp.Get1(t, address, path), rawhttp.Get2(t, address, path), http3.Get(t, path)}, path)
 			}
 			reached.Store(0)
 		})
 	}
 }
 
-// http3Client returns a function that makes a request over HTTP/3 and returns
-// the status.
-func http3Client(t *testing.T, c *caddytestkit.Caddy, host string) func(path string) int {
+// dial3 returns a connection over HTTP/3 to a site, as soon as that has a
+// certificate.
+func dial3(t *testing.T, c *caddytestkit.Caddy, host string) (conn *rawhttp.HTTP3) {
 	t.Helper()
 	roots := x509.NewCertPool()
 	require.Eventually(t, func() bool {
 		ca, err := os.ReadFile(c.RootCA())
 		return err == nil && roots.AppendCertsFromPEM(ca)
 	}, patience, 100*time.Millisecond)
-	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
-	t.Cleanup(func() { _ = transport.Close() })
-	request := func(path string) (int, error) {
-		u := &url.URL{Scheme: "https", Host: host, Opaque: path}
-		if strings.HasPrefix(path, "//") {
-			decoded, err := url.PathUnescape(path)
-			if err != nil {
-				return 0, err
-			}
-			u = &url.URL{Scheme: "https", Host: host, Path: decoded, RawPath: path}
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		resp, err := transport.RoundTrip((&http.Request{Method: http.MethodGet, URL: u, Host: host, Header: make(http.Header)}).WithContext(ctx))
-		if err != nil {
-			return 0, err
-		}
-		return resp.StatusCode, resp.Body.Close()
-	}
-	require.Eventually(t, func() bool {
-		status, err := request("/")
-		return err == nil && status == http.StatusOK
+	require.Eventually(t, func() (ok bool) {
+		var err error
+		conn, err = rawhttp.Dial3(t, host, &tls.Config{RootCAs: roots, ServerName: "localhost"})
+		return err == nil
 	}, patience, 100*time.Millisecond, "with a certificate, which takes a moment")
-	return func(path string) int {
-		status, err := request(path)
-		assert.NoError(t, err, "HTTP/3 %s", path)
-		return status
-	}
+	return conn
 }
 
 // Over a Unix socket a peer has no address: it is let in where that is said, and
