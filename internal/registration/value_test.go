@@ -45,7 +45,7 @@ func TestBadTemplate(t *testing.T) {
 		"login={user}":         "no user=",
 		"user={name}":          "{name}",
 		"user={lookup}":        "need each other",
-		"user={user}\t" + mark: "added anyway",
+		"user={user}\t" + mark: "added automatically",
 		"user={user}\tx":       "key=value",
 	} {
 		_, err := NewTemplate(text, nil)
