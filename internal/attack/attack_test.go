@@ -15,6 +15,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,30 @@ import (
 )
 
 // lasts is how long each flood and each attempt to grow something lasts.
-var lasts = flag.Duration("attack", 3*time.Second, "how long each attack lasts that has no other end")
+var lasts = flag.Duration("attack", time.Second, "how long each attack lasts that has no other end")
+
+// long is from when on an attack is whole: there is time for all of its parts,
+// and for enough samples for a percentage.
+const long = 30 * time.Second
+
+func isLong() bool { return *lasts >= long }
+
+// atOnce is how many attacks go on side by side. They mostly wait.
+const atOnce = "4"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	set := false
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
+	switch {
+	case set:
+	case isLong(): // for the figures
+		_ = flag.Set("test.parallel", "1")
+	default:
+		_ = flag.Set("test.parallel", atOnce)
+	}
+	m.Run()
+}
 
 // patience is how long a test waits for what must happen, on a busy machine.
 const patience = time.Minute
@@ -40,6 +64,13 @@ func freeAddress(t *testing.T) string {
 	address, err := freeport.Address()
 	require.NoError(t, err)
 	return address
+}
+
+func splitAddress(t *testing.T, address string) (host string, port int) {
+	t.Helper()
+	addr, err := netip.ParseAddrPort(address)
+	require.NoError(t, err)
+	return addr.Addr().String(), int(addr.Port())
 }
 
 // clientFrom returns a client whose connections come from a loopback address.
@@ -94,12 +125,12 @@ func basic(username, password string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(username, password) }
 }
 
-// attackers call attempt from many goroutines for as long as the flood lasts,
-// and return how often that was.
-func attackers(goroutines int, attempt func(n, i int)) int64 {
+// attackers call attempt from many goroutines for some time, and return how often
+// that was.
+func attackers(goroutines int, lasts time.Duration, attempt func(n, i int)) int64 {
 	var attempts atomic.Int64
 	var wg sync.WaitGroup
-	end := time.Now().Add(*lasts)
+	end := time.Now().Add(lasts)
 	for n := range goroutines {
 		wg.Go(func() {
 			for i := 0; time.Now().Before(end); i++ {
@@ -112,8 +143,10 @@ func attackers(goroutines int, attempt func(n, i int)) int64 {
 	return attempts.Load()
 }
 
+// notification reports a mail in a folder of its own: devices get those of one
+// folder together.
 func notification(user string, uid int) string {
-	return fmt.Sprintf(`{"user":%q,"event":"messageNew","folder":"INBOX","imap-uidvalidity":1,"imap-uid":%d}`, user, uid)
+	return fmt.Sprintf(`{"user":%q,"event":"messageNew","folder":"Folder %d","imap-uidvalidity":1,"imap-uid":%d}`, user, uid, uid)
 }
 
 // goroutines counts the goroutines of a Caddy that are in a function.

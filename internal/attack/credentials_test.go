@@ -59,16 +59,18 @@ http://%s {
 	try := func(uid int) answer {
 		for {
 			// Without an answer Dovecot tries again, too: a reload may close
-			// an idle connection just when a request is on its way.
+			// an idle connection just when a request is on its way. A disk that
+			// is too slow for the queue is not what is tried here.
 			got := do(mailServer, http.MethodPut, url, notification("somebody", uid), basic("dovecot", "right"))
-			if got.status != 0 {
+			diskIsSlow := got.status == http.StatusServiceUnavailable && !strings.Contains(got.body, "credentials")
+			if got.status != 0 && !diskIsSlow {
 				return got
 			}
 		}
 	}
 	impatient := clientFrom(t, "127.0.0.2", 400*time.Millisecond)
 	flood := func() {
-		attackers(20, func(n, i int) {
+		attackers(20, max(*lasts, 3*time.Second), func(n, i int) {
 			body := notification("somebody", i) + strings.Repeat(" ", 4096)
 			do(impatient, http.MethodPut, url, body, basic("dovecot", fmt.Sprint(n, " ", i)))
 		})
@@ -91,7 +93,8 @@ http://%s {
 	done := make(chan struct{})
 	go func() { defer close(done); flood() }()
 	for uid := first + 1; uid < first+20; uid++ {
-		require.Equal(t, http.StatusOK, try(uid).status, "it is known over a reload")
+		got := try(uid)
+		require.Equal(t, http.StatusOK, got.status, "it is known over a reload: %s", got.body)
 	}
 	<-done
 	require.Eventually(t, func() bool { return goroutines(t, c, "credentials.(*Verifier).Verify") == 0 }, patience, 100*time.Millisecond)
