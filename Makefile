@@ -4,6 +4,8 @@
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOTESTSUM     = gotest.tools/gotestsum@v1.13.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GORELEASER    = github.com/goreleaser/goreleaser/v2@v2.16.0
+CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0
 
 GO      ?= go
 GOVULNDB ?= https://vuln.go.dev
@@ -12,10 +14,10 @@ ONLY    ?=
 ROUNDS  ?= 100
 LDFLAGS ?= -s -w
 
-.PHONY: demo run build test lint vuln attack powercut bench fuzz clean help
+.PHONY: demo run build test lint vuln attack powercut bench fuzz release-check clean help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 build: ## bin/caddy, with the modules of this repository
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/caddy ./cmd/caddy
@@ -67,5 +69,10 @@ fuzz: ## each fuzz test for a minute
 			echo "$$package $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime 60s $$package; \
 		done; done
 
+release-check: ## what a release consists of, and its .deb in a Debian of its own, as root; TARGETS=linux_amd64 for one of them
+	GOBIN=$(CURDIR)/.cache/bin $(GO) install $(GORELEASER)
+	GOBIN=$(CURDIR)/.cache/bin $(GO) install $(CYCLONEDX)
+	PATH=$(CURDIR)/.cache/bin:$$PATH ./packaging/check.sh "$(TARGETS)"
+
 clean:
-	rm -rf bin run .cache
+	rm -rf bin run dist .cache packaging/generated

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
+	"strings"
 	"time"
 )
 
@@ -22,9 +23,14 @@ type LMTPSession struct {
 	text *textproto.Conn
 }
 
-// OpenLMTP opens a session with the LMTP service at the address.
+// OpenLMTP opens a session with the LMTP service at the address: host and port,
+// or the path of a Unix socket.
 func OpenLMTP(addr string) (*LMTPSession, error) {
-	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
+	network := "tcp"
+	if strings.HasPrefix(addr, "/") {
+		network = "unix"
+	}
+	conn, err := net.DialTimeout(network, addr, 10*time.Second)
 	if err != nil {
 		return nil, fmt.Errorf("lmtp: %w", err)
 	}
