@@ -4,6 +4,7 @@
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOTESTSUM     = gotest.tools/gotestsum@v1.13.0
 GOVULNCHECK   = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+ACTIONLINT    = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GORELEASER    = github.com/goreleaser/goreleaser/v2@v2.16.0
 CYCLONEDX     = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0
 
@@ -14,7 +15,7 @@ ONLY    ?=
 ROUNDS  ?= 100
 LDFLAGS ?= -s -w
 
-.PHONY: demo run build test lint vuln attack powercut bench fuzz release-check clean help
+.PHONY: demo run build test lint vuln attack powercut bench fuzz release release-check clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,8 +43,9 @@ test: ## all tests with the race detector, on a real Dovecot
 	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race \
 		$(GO) run $(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 30m $(PKG)
 
-lint: ## golangci-lint and gofumpt
+lint: ## golangci-lint and gofumpt; actionlint
 	$(GO) run $(GOLANGCI_LINT) run $(PKG)
+	$(GO) run $(ACTIONLINT)
 
 vuln: ## known vulnerabilities in what is linked in, where their database can be reached
 	@if curl --silent --fail --max-time 20 --output /dev/null $(GOVULNDB)/index/db.json; then \
@@ -73,6 +75,11 @@ release-check: ## what a release consists of, and its .deb in a Debian of its ow
 	GOBIN=$(CURDIR)/.cache/bin $(GO) install $(GORELEASER)
 	GOBIN=$(CURDIR)/.cache/bin $(GO) install $(CYCLONEDX)
 	PATH=$(CURDIR)/.cache/bin:$$PATH ./packaging/check.sh "$(TARGETS)"
+
+release: ## a draft of the release of the tag that is checked out; the workflow does this
+	GOBIN=$(CURDIR)/.cache/bin $(GO) install $(GORELEASER)
+	GOBIN=$(CURDIR)/.cache/bin $(GO) install $(CYCLONEDX)
+	PATH=$(CURDIR)/.cache/bin:$$PATH goreleaser release --clean
 
 clean:
 	rm -rf bin run dist .cache packaging/generated
