@@ -67,7 +67,8 @@ type Webhook struct {
 	// Header fields to send, such as Authorization, or the Content-Type of a
 	// template whose output is not JSON. Placeholders are replaced when the
 	// configuration is loaded. The value of a field whose name suggests a
-	// secret must be a placeholder.
+	// secret must be a placeholder. A value with {{ in it is a template, in
+	// which no placeholders are replaced.
 	Headers http.Header `json:"headers,omitempty"`
 
 	// How much of a mail is sent: `thin` (user, folder, UID, number of unseen
@@ -90,8 +91,9 @@ type Webhook struct {
 	// A [Go template](https://pkg.go.dev/text/template) that makes the body,
 	// instead of the standard payload. It has the fields ID, Time, User,
 	// Folder, UID, UIDValidity, Event, Flags, OldFolder, Unseen, From, Subject
-	// and Snippet, and the functions json, markdown and mrkdwn. The output must
-	// be JSON unless Headers has another Content-Type.
+	// and Snippet, and the functions json, markdown, mrkdwn, slug, hash, lookup
+	// and skip. The output must be JSON unless Headers has another
+	// Content-Type.
 	Template string `json:"template,omitempty"`
 
 	// A file with the template, the alternative. It is read when the
@@ -206,13 +208,21 @@ func (w *Webhook) secrets(cfg *webhook.Config) error {
 
 func (w *Webhook) headers(cfg *webhook.Config) error {
 	cfg.Header = make(http.Header)
+	cfg.Templates = make(map[string]string)
 	for name, values := range w.Headers {
 		for _, v := range values {
 			value, err := option.Header(name, v)
 			if err != nil {
 				return fmt.Errorf("header %s: %w", name, err)
 			}
-			cfg.Header.Add(name, value)
+			if !option.IsTemplate(value) {
+				cfg.Header.Add(name, value)
+				continue
+			}
+			if cfg.Templates[name] != "" {
+				return fmt.Errorf("header %s: there can be one template for it", name)
+			}
+			cfg.Templates[name] = value
 		}
 	}
 	return nil

@@ -79,6 +79,12 @@ func TestSecret(t *testing.T) {
 		require.Error(t, err)
 		assert.NotContains(t, err.Error(), "horse")
 	}
+	value, err = option.Header("X-Key", `{{lookup "/etc/caddy/keys" .User}}`)
+	require.NoError(t, err)
+	assert.Equal(t, `{{lookup "/etc/caddy/keys" .User}}`, value)
+	_, err = option.Header("X-Key", "horse{{.User}}")
+	require.ErrorContains(t, err, "a secret must come from")
+
 	value, err = option.Header("X-Team", "horse")
 	require.NoError(t, err)
 	assert.Equal(t, "horse", value)

@@ -43,10 +43,20 @@ func Secret(s string) (string, error) {
 
 var secretHeader = regexp.MustCompile(`(?i)auth|cookie|key|password|secret|token`)
 
+// IsTemplate reports whether the value of an option is a Go template.
+func IsTemplate(value string) bool { return strings.Contains(value, "{{") }
+
 // Header replaces the placeholders in the value of a header field. Where
 // the name says that it is a secret, at least a part of it must come from a
-// placeholder for secrets, and be there.
+// placeholder for secrets, and be there. A template stays as it is; a secret one
+// must look something up.
 func Header(name, value string) (string, error) {
+	if IsTemplate(value) {
+		if secretHeader.MatchString(name) && !strings.Contains(value, "lookup ") {
+			return "", errLiteralSecret
+		}
+		return value, nil
+	}
 	if !secretHeader.MatchString(name) {
 		return Replace(value)
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,6 +27,8 @@ var secrets = []string{
 	"NTFY_TOKEN=tk_x", "GOTIFY_KEY=x", "MATRIX_TOKEN=x", "HOME_ASSISTANT_TOKEN=x",
 	"SLACK_WEBHOOK_URL=https://hooks.slack.com/services/T0/B0/x", "MATTERMOST_WEBHOOK_URL=https://mattermost.example/hooks/x",
 	"HOME_ASSISTANT_WEBHOOK_URL=http://homeassistant.internal:8123/api/webhook/x",
+	"DISCORD_WEBHOOK_URL=https://discord.com/api/webhooks/1/x", "TEAMS_WEBHOOK_URL=https://teams.example/workflows/x",
+	"TELEGRAM_URL=https://api.telegram.org/botx/sendMessage", "EMQX_KEY=x", "EMQX_SECRET=x",
 }
 
 // doveadmProperties is what a document takes from Open-Xchange.
@@ -53,6 +56,9 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 			require.NoError(t, writeFile(c.Dir, "doveadm.properties", doveadmProperties))
 			require.NoError(t, writeFile(c.Dir, "notify-password", "secret\n"))
 			require.NoError(t, writeFile(c.Dir, "doveadm-secret", "secret\n"))
+			require.NoError(t, writeFile(c.Dir, "pushover", "token x\n"))
+			require.NoError(t, writeFile(c.Dir, "telegram", "alice@example.com 1\n"))
+			require.NoError(t, writeFile(c.Dir, "gotify", "alice@example.com x\n"))
 			caddyfile = strings.NewReplacer("/opt/open-xchange/etc/", c.Dir+"/", "/etc/caddy/", c.Dir+"/").Replace(caddyfile)
 			require.NoError(t, writeFile(c.Dir, "Caddyfile", caddyfile))
 			out, err := c.Command("validate", "--config", filepath.Join(c.Dir, "Caddyfile"), "--adapter", "caddyfile")
@@ -63,7 +69,9 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 	require.NoError(t, err)
 	deeper, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), "examples", "*", "*.md"))
 	require.NoError(t, err)
-	for _, page := range append(append(pages, deeper...), filepath.Join(caddytestkit.Repository(), "README.md")) {
+	servers, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), "docs", "on", "*.md"))
+	require.NoError(t, err)
+	for _, page := range slices.Concat(pages, deeper, servers, []string{filepath.Join(caddytestkit.Repository(), "README.md")}) {
 		name, err := filepath.Rel(caddytestkit.Repository(), page)
 		require.NoError(t, err)
 		for _, m := range block.FindAllStringSubmatch(read(t, name), -1) {

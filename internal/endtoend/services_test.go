@@ -257,3 +257,119 @@ func homeAssistantService(token string) rule {
 		)
 	}
 }
+
+// https://pushover.net/api
+func pushover(token, user string) rule {
+	return func(r *http.Request, m map[string]any) (string, error) {
+		if m["token"] != token || m["user"] != user {
+			return "", fmt.Errorf("token %v, user %v", m["token"], m["user"])
+		}
+		return `{"status":1,"request":"647d2300-702c-4b38-8b2f-d56326ae460b"}`, errors.Join(
+			is(r, http.MethodPost, "/1/messages.json", "", ""),
+			only(m, "token", "user", "message", "title", "url", "url_title", "priority", "sound", "device", "timestamp", "ttl"),
+			characters(m, "message", 1024), characters(m, "title", 250), link(m["url"]),
+		)
+	}
+}
+
+// https://github.com/caronc/apprise-api#api-details
+func apprise(key, tag string) rule {
+	return func(r *http.Request, m map[string]any) (string, error) {
+		if m["tag"] != tag || m["type"] != "info" || m["format"] != "text" {
+			return "", fmt.Errorf("tag %v, type %v, format %v", m["tag"], m["type"], m["format"])
+		}
+		return "", errors.Join(
+			is(r, http.MethodPost, "/notify/"+key, "", ""), only(m, "body", "title", "type", "tag", "format"),
+			text(m, "body", 1<<15), text(m, "title", 1<<15),
+		)
+	}
+}
+
+// https://docs.discord.com/developers/resources/webhook#execute-webhook and
+// https://docs.discord.com/developers/resources/message#embed-object: of an embed,
+// the name of the author and the text of the footer are no Markdown.
+func discord(path string) rule {
+	return func(r *http.Request, m map[string]any) (string, error) {
+		embeds, _ := m["embeds"].([]any)
+		mentions, _ := m["allowed_mentions"].(map[string]any)
+		if len(embeds) != 1 || fmt.Sprint(mentions) != "map[parse:[]]" {
+			return "", fmt.Errorf("embeds %v, allowed_mentions %v", m["embeds"], mentions)
+		}
+		embed, _ := embeds[0].(map[string]any)
+		author, _ := embed["author"].(map[string]any)
+		footer, _ := embed["footer"].(map[string]any)
+		return "", errors.Join(
+			is(r, http.MethodPost, path, "", ""), only(m, "content", "username", "avatar_url", "tts", "embeds", "allowed_mentions", "components", "flags", "thread_name"),
+			only(embed, "author", "footer"), characters(m, "username", 80), characters(author, "name", 256), characters(footer, "text", 2048),
+		)
+	}
+}
+
+// https://learn.microsoft.com/connectors/teams/#request-body-schema and
+// https://adaptivecards.io/explorer/TextRun.html, which is no Markdown.
+func teams(path string) rule {
+	return func(r *http.Request, m map[string]any) (string, error) {
+		attachments, _ := m["attachments"].([]any)
+		if m["type"] != "message" || len(attachments) != 1 {
+			return "", fmt.Errorf("type %v, attachments %v", m["type"], m["attachments"])
+		}
+		attachment, _ := attachments[0].(map[string]any)
+		card, _ := attachment["content"].(map[string]any)
+		body, _ := card["body"].([]any)
+		if attachment["contentType"] != "application/vnd.microsoft.card.adaptive" || card["type"] != "AdaptiveCard" || len(body) == 0 {
+			return "", fmt.Errorf("attachment %v", attachment)
+		}
+		for _, part := range body {
+			block, _ := part.(map[string]any)
+			inlines, _ := block["inlines"].([]any)
+			if block["type"] != "RichTextBlock" || len(inlines) != 1 {
+				return "", fmt.Errorf("block %v", block)
+			}
+			run, _ := inlines[0].(map[string]any)
+			if err := text(run, "text", 28<<10); err != nil || run["type"] != "TextRun" {
+				return "", fmt.Errorf("run %v: %w", run, err)
+			}
+		}
+		return "", is(r, http.MethodPost, path, "", "")
+	}
+}
+
+// https://core.telegram.org/bots/api#sendmessage
+func telegram(path, chat string) rule {
+	return func(r *http.Request, m map[string]any) (string, error) {
+		if m["chat_id"] != chat {
+			return "", fmt.Errorf("chat_id %v", m["chat_id"])
+		}
+		return `{"ok":true,"result":{"message_id":1}}`, errors.Join(
+			is(r, http.MethodPost, path, "", ""), only(m, "chat_id", "text", "link_preview_options", "disable_notification", "protect_content"),
+			characters(m, "text", 4096),
+		)
+	}
+}
+
+// https://docs.emqx.com/en/emqx/latest/admin/api-docs.html, POST /publish
+func emqx(key, secret string) rule {
+	return func(r *http.Request, m map[string]any) (string, error) {
+		user, password, _ := r.BasicAuth()
+		payload, _ := m["payload"].(string)
+		topic, _ := m["topic"].(string)
+		if user != key || password != secret || m["qos"] != float64(1) || m["retain"] != false || !json.Valid([]byte(payload)) {
+			return "", fmt.Errorf("%s, payload %v, qos %v, retain %v", user, m["payload"], m["qos"], m["retain"])
+		}
+		if topic != "mail/alice-example-com/new" {
+			return "", fmt.Errorf("topic %q", topic)
+		}
+		return `{"id":"000513AE4A1F25B5F44100000B9D0001"}`, errors.Join(
+			is(r, http.MethodPost, "/api/v5/publish", "", ""), only(m, "topic", "payload", "payload_encoding", "qos", "retain", "properties"),
+		)
+	}
+}
+
+// characters is text with at most so many characters.
+func characters(m map[string]any, name string, most int) error {
+	s, _ := m[name].(string)
+	if n := utf8.RuneCountInString(s); n > most {
+		return fmt.Errorf("%s: %d characters", name, n)
+	}
+	return text(m, name, 4*most)
+}

@@ -74,20 +74,39 @@ func TestWebhookExamples(t *testing.T) {
 		"matrix":               startService(t, matrix("matrix-token")),
 		"home_assistant":       startService(t, homeAssistantWebhook("/api/webhook/id")),
 		"home_assistant_phone": startService(t, homeAssistantService("ha-token")),
+		"pushover":             startService(t, pushover("po-token", "alice-key")),
+		"apprise":              startService(t, apprise("mail", "alice-example-com")),
+		"discord":              startService(t, discord("/api/webhooks/1/dc-token")),
+		"teams":                startService(t, teams("/workflows/tm-token")),
+		"telegram":             startService(t, telegram("/bottg-token/sendMessage", "123456789")),
+		"mqtt":                 startService(t, emqx("mqtt-key", "mqtt-secret")),
 	}
-	examples := []string{"webhook-ntfy", "webhook-gotify", "webhook-slack", "webhook-matrix", "webhook-home-assistant"}
+	examples := []string{
+		"webhook-ntfy", "webhook-gotify", "webhook-slack", "webhook-matrix", "webhook-home-assistant",
+		"webhook-pushover", "webhook-apprise", "webhook-discord", "webhook-teams", "webhook-telegram", "webhook-mqtt",
+	}
+	// The users of those that serve everybody.
+	dir := t.TempDir()
+	require.NoError(t, writeFile(dir, "pushover", "token po-token\nalice@example.com alice-key\n"))
+	require.NoError(t, writeFile(dir, "telegram", "alice@example.com 123456789\n"))
 	var blocks string
 	for _, example := range examples {
 		blocks += deliverBlocks(t, example)
 	}
 	blocks = strings.NewReplacer(
 		"https://ntfy.example.com", services["ntfy"].URL, "https://gotify.example.com", services["gotify"].URL,
+		"/etc/caddy/", dir+"/", "https://api.pushover.net", services["pushover"].URL, "http://emqx.internal:18083", services["mqtt"].URL,
+		// Apprise and MQTT have all users, and the test three.
+		"http://apprise.internal:8000/notify/mail {", services["apprise"].URL+"/notify/mail {\nusers alice@example.com",
+		"credentials {env.EMQX_KEY}", "users alice@example.com\ncredentials {env.EMQX_KEY}",
 		"https://matrix.example.org", services["matrix"].URL, "http://homeassistant.internal:8123", services["home_assistant_phone"].URL,
 	).Replace(blocks)
 	f := frontWith(t, blocks,
 		"NTFY_TOKEN=tk_ntfy", "GOTIFY_KEY=gotify-key", "MATRIX_TOKEN=matrix-token", "HOME_ASSISTANT_TOKEN=ha-token",
 		"SLACK_WEBHOOK_URL="+services["slack"].URL+"/services/T0/B0/x", "MATTERMOST_WEBHOOK_URL="+services["mattermost"].URL+"/hooks/x",
 		"HOME_ASSISTANT_WEBHOOK_URL="+services["home_assistant"].URL+"/api/webhook/id",
+		"DISCORD_WEBHOOK_URL="+services["discord"].URL+"/api/webhooks/1/dc-token", "TEAMS_WEBHOOK_URL="+services["teams"].URL+"/workflows/tm-token",
+		"TELEGRAM_URL="+services["telegram"].URL+"/bottg-token/sendMessage", "EMQX_KEY=mqtt-key", "EMQX_SECRET=mqtt-secret",
 	)
 	mails := []map[string]any{
 		{"from": "Bob <bob@example.net>", "subject": "Hello", "snippet": "Hello Alice", "unseen": 3},
@@ -114,7 +133,7 @@ func TestWebhookExamples(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, metrics, "caddy_dovecot_push_dead_letters_total{")
 	assert.Contains(t, metrics, `caddy_dovecot_push_delivery_failures_total{reason="status_429",target="matrix"} 5`)
-	for _, secret := range []string{"Hello", "evil.example", "bob@example.net", "tk_ntfy", "gotify-key", "matrix-token", "ha-token", "/services/T0", "/hooks/x"} {
+	for _, secret := range []string{"Hello", "evil.example", "bob@example.net", "tk_ntfy", "gotify-key", "matrix-token", "ha-token", "/services/T0", "/hooks/x", "po-token", "alice-key", "dc-token", "tm-token", "tg-token", "mqtt-secret"} {
 		assert.NotContains(t, f.Log(), secret)
 	}
 }

@@ -5,6 +5,8 @@ package webhook
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -25,6 +27,42 @@ var functions = template.FuncMap{
 	"markdown": markdown.Replace,
 	// mrkdwn escapes text as Slack asks for: no links, no <!channel>.
 	"mrkdwn": mrkdwn.Replace,
+	// slug makes a name of a text that URLs and topics may have.
+	"slug": slug,
+	// hash makes a name of texts that tells nothing of them.
+	"hash": digest,
+	// skip ends the template: this mail is not sent.
+	"skip": func() (string, error) { return "", errSkip },
+}
+
+// errSkip is that a template does not want a mail.
+var errSkip = errors.New("skipped")
+
+// maxSlug is how long a name may be, as for a topic of ntfy.
+const maxSlug = 64
+
+// slug keeps the letters and digits of ASCII, in lower case, with a hyphen in
+// the place of everything between them. Different texts may have the same.
+func slug(text string) string {
+	var b strings.Builder
+	for _, c := range []byte(strings.ToLower(text)) {
+		switch {
+		case b.Len() == maxSlug:
+			return b.String()
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+			b.WriteByte(c)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+	}
+	return strings.TrimSuffix(b.String(), "-")
+}
+
+// digest is the beginning of the SHA-256 of its arguments, each with a NUL behind
+// it, as 32 hexadecimal digits.
+func digest(texts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(texts, "\x00") + "\x00"))
+	return hex.EncodeToString(sum[:16])
 }
 
 var mrkdwn = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
@@ -47,7 +85,7 @@ var errNoJSON = errors.New("what the template makes is no JSON: write values as 
 // parseTemplate reads a template and tries it, so that mistakes show when the
 // configuration is loaded.
 func parseTemplate(text string, isJSON bool) (func(*Mail) ([]byte, error), error) {
-	tmpl, err := template.New("body").Funcs(functions).Parse(text)
+	tmpl, err := template.New("body").Funcs(functions).Funcs(template.FuncMap{"lookup": new(tables).lookup}).Parse(text)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +100,7 @@ func parseTemplate(text string, isJSON bool) (func(*Mail) ([]byte, error), error
 		return b.Bytes(), nil
 	}
 	for _, m := range samples() {
-		if _, err := body(m); err != nil {
+		if _, err := body(m); err != nil && !errors.Is(err, errSkip) {
 			return nil, err
 		}
 	}
@@ -71,6 +109,12 @@ func parseTemplate(text string, isJSON bool) (func(*Mail) ([]byte, error), error
 
 // errTemplate keeps what a mail held out of the error: functions may quote it.
 func errTemplate(err error) error {
+	if errors.Is(err, errSkip) {
+		return errSkip
+	}
+	if table, ok := errors.AsType[tableError](err); ok {
+		return table
+	}
 	if exec, ok := errors.AsType[template.ExecError](err); ok {
 		text, _, _ := strings.Cut(exec.Error(), ": error calling ")
 		return errors.New(text)

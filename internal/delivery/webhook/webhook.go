@@ -25,6 +25,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
@@ -50,6 +52,8 @@ type Config struct {
 	// the signatures. A Content-Type given here is sent in the place of
 	// application/json, and what a template makes need not be JSON then.
 	Header http.Header
+	// Templates make the values of further header fields, by their names.
+	Templates map[string]string
 	// Username and Password, HTTP Basic, if the user name is not empty.
 	Username, Password string
 	// Secrets sign each request as Standard Webhooks 1.0 does, once for each
@@ -89,6 +93,7 @@ type Target struct {
 	content   notification.Content
 	filter    filter
 	body      func(*Mail) ([]byte, error)
+	values    map[string]func(*Mail) ([]byte, error) // of header fields
 	signers   []*signer
 	signed    string // name of the field of our own signature
 	signature *signer
@@ -123,6 +128,12 @@ func New(cfg Config) (*Target, error) {
 	if cfg.Template != "" {
 		if t.body, err = parseTemplate(cfg.Template, t.header.Get("Content-Type") == jsonType); err != nil {
 			return nil, err
+		}
+	}
+	t.values = make(map[string]func(*Mail) ([]byte, error))
+	for name, text := range cfg.Templates {
+		if t.values[name], err = parseTemplate(text, false); err != nil {
+			return nil, fmt.Errorf("header %s: %w", name, err)
 		}
 	}
 	t.transport = newTransport(cfg)
@@ -173,6 +184,11 @@ func (t *Target) setHeader(cfg Config) error {
 			return fmt.Errorf("the header field %s cannot be set", name)
 		}
 		t.header[name] = values
+	}
+	for name := range cfg.Templates {
+		if slices.Contains(ours, http.CanonicalHeaderKey(name)) {
+			return fmt.Errorf("the header field %s cannot be set", name)
+		}
 	}
 	if cfg.Username != "" {
 		if t.header.Get("Authorization") != "" {
@@ -226,13 +242,16 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 	if err != nil {
 		return delivery.Result{Outcome: delivery.Refused, Reason: "undecodable", Err: err}
 	}
-	body, err := t.body(newMail(rec, n, t.content))
-	if err != nil {
-		return delivery.Result{Outcome: delivery.Refused, Reason: "template", Err: err}
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	resp, err := t.transport.RoundTrip(t.newRequest(ctx, rec.ID, body)) //nolint:bodyclose // Discard does
+	r, err := t.requestOf(ctx, rec, n)
+	switch {
+	case errors.Is(err, errSkip):
+		return delivery.Result{Outcome: delivery.Delivered, Reason: "skipped"}
+	case err != nil:
+		return delivery.Result{Outcome: delivery.Refused, Reason: "template", Err: err}
+	}
+	resp, err := t.transport.RoundTrip(r) //nolint:bodyclose // Discard does
 	if err != nil {
 		return delivery.ResultOfFailure(err)
 	}
@@ -245,6 +264,28 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 		result.Err = fmt.Errorf("the webhook answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	return result
+}
+
+// requestOf makes the request for a notification. The error is that of a
+// template.
+func (t *Target) requestOf(ctx context.Context, rec *queue.Record, n *notification.Notification) (*http.Request, error) {
+	mail := newMail(rec, n, t.content)
+	body, err := t.body(mail)
+	if err != nil {
+		return nil, err
+	}
+	r := t.newRequest(ctx, rec.ID, body)
+	for name, value := range t.values {
+		text, err := value(mail)
+		if err != nil {
+			return nil, err
+		}
+		if !httpguts.ValidHeaderFieldValue(string(text)) {
+			return nil, fmt.Errorf("what the template of the header field %s makes is no value for it", name)
+		}
+		r.Header.Set(name, string(text))
+	}
+	return r, nil
 }
 
 // Probe asks with HEAD whether somebody answers at the URL. Every answer of a
