@@ -5,8 +5,11 @@ package dovecottest
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Doveconf returns the server's configuration as doveconf prints it, secrets
@@ -34,4 +37,33 @@ func (s *Server) DoveconfOf(extra string) (run func(args ...string) (string, err
 	return func(args ...string) (string, error) {
 		return s.run(nil, append([]string{"doveconf", "-c", s.path("other.conf")}, args...)...)
 	}, nil
+}
+
+// Doveconf runs doveconf of the wanted version on the files of another server,
+// with their paths as they are there: absolute ones are below a directory of the
+// test. The configuration is /etc/dovecot/dovecot.conf.
+//
+// The error wraps [ErrNoSuchVersion] if the machine does not have the version.
+func Doveconf(ctx context.Context, version Version, files map[string]string, args ...string) (out string, err error) {
+	inst, err := findInstallation(ctx, version)
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(filepath.Join("/", inst.root, "tmp"), "dct")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	inside := filepath.Join("/tmp", filepath.Base(dir))
+	paths := strings.NewReplacer("/etc/dovecot/", inside+"/etc/dovecot/", "/overrides/", inside+"/overrides/")
+	for name, content := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(file, []byte(paths.Replace(content)), 0o644); err != nil {
+			return "", err
+		}
+	}
+	return output(inst.command(ctx, append([]string{"doveconf", "-c", inside + "/etc/dovecot/dovecot.conf"}, args...)...))
 }

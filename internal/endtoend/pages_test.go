@@ -159,7 +159,7 @@ func TestAnnouncementsAreKept(t *testing.T) {
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
-	for _, pattern := range []string{"*.md", "*/*.md", "examples/*/*.md"} {
+	for _, pattern := range []string{"*.md", "*/*.md", "docs/*/*.md", "examples/*/*.md"} {
 		files, err := filepath.Glob(filepath.Join(caddytestkit.Repository(), filepath.FromSlash(pattern)))
 		require.NoError(t, err)
 		for _, file := range files {
