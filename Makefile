@@ -14,6 +14,8 @@ PKG     ?= ./...
 ONLY    ?=
 ROUNDS  ?= 100
 LDFLAGS ?= -s -w
+# As Caddy's own releases and xcaddy: data bases for Caddy's CA that nobody asks for.
+TAGS    ?= nobadger,nomysql,nopgx
 
 .PHONY: demo run build test lint vuln attack powercut bench fuzz release release-check clean help
 
@@ -21,7 +23,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 build: ## bin/caddy, with the modules of this repository
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/caddy ./cmd/caddy
+	CGO_ENABLED=0 $(GO) build -trimpath -tags "$(TAGS)" -ldflags "$(LDFLAGS)" -o bin/caddy ./cmd/caddy
 
 run: build ## Caddy with Caddyfile.example; its data stays below ./run
 	@echo "The password of the notify endpoint is $${NOTIFY_PASSWORD:-try-it}; stop with Ctrl-C."

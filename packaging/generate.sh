@@ -9,7 +9,7 @@ rm -rf "$out"
 mkdir -p "$out/man" "$out/completions" "$out/systemd" .cache
 
 # The flags are those of .goreleaser.yaml: nothing is compiled twice.
-CGO_ENABLED=0 GOOS='' GOARCH='' go build -trimpath -buildvcs=true -ldflags '-s -w' -o .cache/caddy-generate ./cmd/caddy
+CGO_ENABLED=0 GOOS='' GOARCH='' go build -trimpath -buildvcs=true -tags nobadger,nomysql,nopgx -ldflags '-s -w' -o .cache/caddy-generate ./cmd/caddy
 caddy=.cache/caddy-generate
 
 # A packaged Caddy has the pages of its own commands.
