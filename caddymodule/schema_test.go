@@ -108,7 +108,7 @@ func schemaOfConfig(t *testing.T) []byte {
 			name := define(typ)
 			is := &generate.Schema{Const: info.ID.Name()}
 			definitions[name].Properties.Set(key, is)
-			match := &generate.Schema{Required: []string{key}, Properties: generate.NewProperties()}
+			match := &generate.Schema{Type: "object", Required: []string{key}, Properties: generate.NewProperties()}
 			match.Properties.Set(key, is)
 			choices = append(choices, &generate.Schema{If: match, Then: ref(name)})
 		}

@@ -37,6 +37,7 @@ if [ ! -e "$work/old-$previous.deb" ]; then
 	git worktree prune
 	git worktree add --force --detach "$work/old" "$previous"
 	cp -r .goreleaser.yaml packaging "$work/old/"
+	cp docs/schema.json "$work/old/docs/"
 	mkdir -p "$work/old/.cache"
 	(cd "$work/old" && package 0.0.0 linux_amd64)
 	cp "$work"/old/dist/*_amd64.deb "$work/old-$previous.deb"

@@ -74,7 +74,7 @@ func TestOnMailServers(t *testing.T) {
 				return out
 			}
 			plugins := func() []string {
-				_, words, _ := strings.Cut(doveconf("-f", "protocol="+server.protocol, "mail_plugins"), "mail_plugins")
+				_, words, _ := strings.Cut(doveconf("-x", "-f", "protocol="+server.protocol, "mail_plugins"), "mail_plugins")
 				var names []string
 				for name := range strings.FieldsFuncSeq(words, func(r rune) bool { return strings.ContainsRune(" \n={}", r) }) {
 					if name != "yes" {
