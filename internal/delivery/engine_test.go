@@ -230,7 +230,7 @@ func requireParked(t *testing.T, q *queue.Queue) queue.Parked {
 	defer reader.Close()
 	var parked queue.Parked
 	require.Eventually(t, func() bool {
-		groups, err := reader.Take(t.Context(), 1)
+		groups, err := reader.Take(t.Context(), 1, 1<<30)
 		if err != nil {
 			return false
 		}

@@ -23,27 +23,24 @@ var maxPostpone = time.Minute
 // read turns the groups of a reader into jobs until ctx ends.
 func (r *runner) read(ctx context.Context, reader *queue.Reader) {
 	defer reader.Close()
-	typical := 0 // bytes of a group
 	compactor := &compactor{runner: r, reader: reader}
 	for r.awaitCapacity(ctx) {
-		most := min(max(r.inflight.free()/max(typical, 1), 1), maxTake)
+		most := maxTake
 		if r.breaker.isDown() {
 			most = 1
 		}
-		groups, err := reader.Take(ctx, most)
+		groups, err := reader.Take(ctx, most, r.inflight.free())
 		if err != nil {
 			r.pause(ctx, err)
 			continue
 		}
-		size, taken := 0, len(groups)
 		for _, g := range compactor.compact(ctx, groups) {
 			if ctx.Err() != nil {
 				_ = g.Nak()
 				continue
 			}
-			size += r.dispatch(ctx, g)
+			r.dispatch(ctx, g)
 		}
-		typical = max(size/taken, typical/2)
 	}
 }
 
@@ -76,18 +73,18 @@ func (r *runner) pause(ctx context.Context, err error) {
 	}
 }
 
-// dispatch turns a group into jobs. It returns its size in bytes.
-func (r *runner) dispatch(ctx context.Context, g *queue.Group) int {
+// dispatch turns a group into jobs.
+func (r *runner) dispatch(ctx context.Context, g *queue.Group) {
 	if wait := r.untilDue(g.Due); g.WasParked && wait > 0 && !r.recovery.due(g) {
 		if superseded := r.superseded.postponed(g); superseded != nil {
 			r.coalesceParked(g, superseded)
-			return 0
+			return
 		}
 		r.nakWithDelay(g, wait)
 		if r.recovery.postponed(g) {
 			_ = g.Nak()
 		}
-		return 0
+		return
 	}
 	if g.WasParked {
 		r.recovery.taken(g)
@@ -95,26 +92,24 @@ func (r *runner) dispatch(ctx context.Context, g *queue.Group) int {
 	h := &batch{group: g, id: groupID{g.WasParked, g.Sequence}}
 	var held bool
 	if h.ended, held = r.inflight.redelivered(h.id); held {
-		return 0
+		return
 	}
 	r.fanOut(ctx, g, h)
 	if len(h.jobs) == 0 {
 		if err := g.Ack(); err != nil {
 			r.log.Debug("an acknowledgement was lost", "error", err)
 		}
-		return 0
+		return
 	}
 	if in := r.mustWait(h); g.WasParked && in.wait > 0 {
 		r.nakWithDelay(g, in.wait)
 		if in.waitsFor != "" {
 			r.recovery.blocked(in.waitsFor, g)
 		}
-		return 0
+		return
 	}
-	size := h.size // before it may end
 	r.inflight.add(h)
 	r.enqueue(h)
-	return size
 }
 
 // untilDue returns the time until due. If that is longer than any delay, the

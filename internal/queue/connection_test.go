@@ -183,7 +183,7 @@ func goesOn(t *testing.T, q *Queue, table *Table, reader *Reader) {
 	}
 	got := make(map[int]bool)
 	require.Eventually(t, func() bool {
-		groups, _ := reader.Take(t.Context(), 10)
+		groups, _ := reader.Take(t.Context(), 10, 1<<30)
 		for _, g := range groups {
 			for _, r := range g.Records {
 				got[numberOf(r)] = true

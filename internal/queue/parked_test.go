@@ -97,7 +97,7 @@ func TestTakeMany(t *testing.T) {
 		r := q.NewParkedReader("a")
 		var got []Record
 		for takes := 0; len(got) < 50; takes++ {
-			groups, err := r.Take(t.Context(), 20)
+			groups, err := r.Take(t.Context(), 20, 1<<30)
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(groups), 20)
 			require.Less(t, takes, 10, "many at once")
@@ -110,7 +110,7 @@ func TestTakeMany(t *testing.T) {
 		for n := range got {
 			require.Equal(t, numbered(n), got[n])
 		}
-		_, err := r.Take(t.Context(), 20)
+		_, err := r.Take(t.Context(), 20, 1<<30)
 		require.ErrorIs(t, err, ErrNoMore)
 		require.NoError(t, q.Park(t.Context(), "a", Parked{Records: []Record{numbered(50)}}))
 		require.Equal(t, identity(50), next(t, r).Records[0].ID, "and one that comes later")

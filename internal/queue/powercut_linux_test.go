@@ -123,7 +123,7 @@ func childRest() int {
 	}
 	for _, r := range []*Reader{q.NewReader("slow"), q.NewReader("fast"), q.NewParkedReader("fast")} {
 		for empty := 0; empty < 3; {
-			groups, err := r.Take(context.Background(), maxPull)
+			groups, err := r.Take(context.Background(), maxPull, 1<<30)
 			switch {
 			case errors.Is(err, ErrNoMore):
 				empty++

@@ -42,10 +42,10 @@ func newPuller(nc *nats.Conn, stream, consumer string) (*puller, error) {
 	return p, err
 }
 
-// fetch returns the messages that are there, up to most, and waits a
-// moment for the first. It may return more where an earlier request was
-// answered late.
-func (p *puller) fetch(most int) (messages []*nats.Msg, err error) {
+// fetch returns the messages that are there, up to most and of up to size bytes
+// together, but at least one, and waits a moment for the first. It may return
+// more where an earlier request was answered late.
+func (p *puller) fetch(most, size int) (messages []*nats.Msg, err error) {
 	for { // what came late
 		select {
 		case msg := <-p.arrived:
@@ -60,14 +60,24 @@ func (p *puller) fetch(most int) (messages []*nats.Msg, err error) {
 	if len(messages) > 0 {
 		return messages, nil
 	}
+	messages, tooLarge, err := p.request(min(most, maxPull), max(size, 1))
+	if tooLarge && len(messages) == 0 {
+		messages, _, err = p.request(1, 0)
+	}
+	return messages, err
+}
+
+// request asks for up to most messages of up to size bytes together, which 0
+// leaves open. It reports whether the next one is too large for that.
+func (p *puller) request(most, size int) (messages []*nats.Msg, tooLarge bool, err error) {
 	p.sent++
 	reply := p.inbox + strconv.FormatUint(p.sent, 10)
-	most = min(most, maxPull)
 	// With no_wait the request ends with the last message that is there; it
 	// waits until it expires all the same, for the first.
-	request := fmt.Appendf(nil, `{"batch":%d,"expires":%d,"no_wait":true}`, most, pollWait.Nanoseconds())
+	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"no_wait":true}`,
+		most, size, pollWait.Nanoseconds())
 	if err := p.nc.PublishRequest(p.subject, reply, request); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	end := time.NewTimer(pollWait + lateAnswer)
 	defer end.Stop()
@@ -75,7 +85,7 @@ func (p *puller) fetch(most int) (messages []*nats.Msg, err error) {
 		select {
 		case msg, open := <-p.arrived:
 			if !open {
-				return messages, nats.ErrConnectionClosed
+				return messages, false, nats.ErrConnectionClosed
 			}
 			status, description := statusOf(msg)
 			switch {
@@ -83,15 +93,17 @@ func (p *puller) fetch(most int) (messages []*nats.Msg, err error) {
 				messages = append(messages, msg)
 			case msg.Subject != reply: // of an earlier request
 			case status == "404" || status == "408": // no more, or not in time
-				return messages, nil
+				return messages, false, nil
+			case status == "409" && description == "Message Size Exceeds MaxBytes":
+				return messages, true, nil
 			default:
-				return messages, fmt.Errorf("the store answers %s %s", status, description)
+				return messages, false, fmt.Errorf("the store answers %s %s", status, description)
 			}
 		case <-end.C:
-			return messages, nil
+			return messages, false, nil
 		}
 	}
-	return messages, nil
+	return messages, false, nil
 }
 
 // statusOf tells what an answer without a message says.

@@ -49,11 +49,11 @@ func (q *Queue) NewParkedReader(target string) *Reader {
 	return &Reader{q: q, target: target, parked: true}
 }
 
-// Take takes up to most groups, waiting a moment for the first ([ErrNoMore]). A
-// group is redelivered unless [Group.Ack] or [Group.InProgress] is called
-// within [AckWait].
-func (r *Reader) Take(ctx context.Context, most int) ([]*Group, error) {
-	messages, err := r.fetch(ctx, most)
+// Take takes up to most groups of up to size bytes together, but at least one,
+// waiting a moment for the first ([ErrNoMore]). A group is redelivered unless
+// [Group.Ack] or [Group.InProgress] is called within [AckWait].
+func (r *Reader) Take(ctx context.Context, most, size int) ([]*Group, error) {
+	messages, err := r.fetch(ctx, most, size)
 	groups := make([]*Group, 0, len(messages))
 	for _, msg := range messages {
 		g, damage := r.read(msg)
@@ -92,7 +92,7 @@ func (r *Reader) Close() {
 	r.pull = nil
 }
 
-func (r *Reader) fetch(ctx context.Context, most int) ([]*nats.Msg, error) {
+func (r *Reader) fetch(ctx context.Context, most, size int) ([]*nats.Msg, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (r *Reader) fetch(ctx context.Context, most int) ([]*nats.Msg, error) {
 			return nil, err
 		}
 	}
-	messages, err := r.pull.fetch(most)
+	messages, err := r.pull.fetch(most, size)
 	if err != nil { // the position may have been removed: make it again
 		r.Close()
 		return messages, fmt.Errorf("%w: reading for target %s: %w", ErrUnavailable, r.target, err)

@@ -120,7 +120,7 @@ func acceptRange(t testing.TB, q *Queue, from, to int) {
 
 // take takes one group.
 func take(ctx context.Context, r *Reader) (*Group, error) {
-	groups, err := r.Take(ctx, 1)
+	groups, err := r.Take(ctx, 1, 1<<30)
 	if err != nil {
 		return nil, err
 	}
