@@ -127,6 +127,9 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app.addEndpoint(ctx, n)
+	if err := awaitStart(ctx); err != nil {
+		return err
+	}
 	events, err := notification.ParseEvents(n.Events)
 	if err != nil {
 		return err

@@ -5,11 +5,14 @@ package endtoend
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
 )
 
 // newHeldFront is a front whose sockets the test holds, as systemd does with
@@ -90,4 +94,77 @@ func TestHeldSocket(t *testing.T) {
 		assert.Zero(t, missing, "%s: acknowledged and lost", how)
 		t.Logf("%s, twice: %d answered, the slowest after %v", how, s.count(), s.slowest.Round(time.Millisecond))
 	}
+}
+
+// The same with real mails: Dovecot fails to report none of them, over HTTPS.
+func TestHeldSocketWithDovecot(t *testing.T) {
+	t.Parallel()
+	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
+		ox := startMiddleware(t)
+		f := newHeldFront(t, ox.addr)
+		f.start(t)
+		dovecot := dovecottest.Start(t, dovecottest.Config{
+			Version: version, Users: users(4), SSLClientCAFile: f.RootCA(), NoDebugLog: true,
+			Drivers: []dovecottest.Driver{{URL: f.url("https"), Timeout: waitTimeout, MaxAttempts: 2}},
+		})
+		for _, u := range dovecot.Users() {
+			require.NoError(t, dovecot.Register(u.Name))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		var sent, slowest atomic.Int64
+		for _, u := range dovecot.Users() {
+			wg.Go(func() {
+				session, err := dovecot.OpenLMTP()
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer session.Close()
+				for ctx.Err() == nil {
+					took, err := session.Deliver("alice@example.net", []string{u.Name}, message("Hello"))
+					if !assert.NoError(t, err) {
+						return
+					}
+					sent.Add(1)
+					slowest.Store(max(slowest.Load(), took.Milliseconds()))
+				}
+			})
+		}
+		lost := 0
+		for how, restart := range f.restarts(t) {
+			before := sent.Load()
+			require.Eventually(t, func() bool { return sent.Load() > before+20 }, waitTimeout, 10*time.Millisecond)
+			restart()
+			failed := errorsOf(dovecot)[lost:]
+			lost += len(failed)
+			if how == "kill" { // Dovecot does not repeat a handshake that was broken off
+				failed = slices.DeleteFunc(failed, func(line string) bool { return strings.Contains(line, "SSL handshaking") })
+			}
+			assert.Empty(t, failed, how)
+		}
+		before := sent.Load()
+		require.Eventually(t, func() bool { return sent.Load() > before+20 }, waitTimeout, 10*time.Millisecond)
+		cancel()
+		wg.Wait()
+		assert.LessOrEqual(t, lost, 4, "one for each connection")
+		assert.Len(t, errorsOf(dovecot), lost)
+		assert.Eventually(t, func() bool {
+			reported := make(map[string]bool)
+			for _, n := range decode(t, ox.got()) {
+				reported[fmt.Sprint(n.User, n.UID)] = true
+			}
+			return len(reported)+lost >= int(sent.Load())
+		}, waitTimeout, 100*time.Millisecond)
+		t.Logf("%d mails, of which %d were not reported; the slowest took %d ms", sent.Load(), lost, slowest.Load())
+	})
+}
+
+// errorsOf are the lines of Dovecot's log about reports that failed.
+func errorsOf(dovecot *dovecottest.Server) (lines []string) {
+	for line := range strings.Lines(dovecot.Log()) {
+		if strings.Contains(line, "Error when sending notification") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
