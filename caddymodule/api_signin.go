@@ -48,7 +48,7 @@ func (m *MailLogin) server() (*imap.Server, error) {
 
 // authenticator makes what finds out who is asking.
 func (a *API) authenticator(ctx caddy.Context, streams *streams) (*signin.Authenticator, error) {
-	cfg := signin.Config{Canonical: a.app.names.Canonical, Source: sourceOf, Observe: a.observeSignIn}
+	cfg := signin.Config{Canonical: a.app.names.Canonical, Unknown: a.app.names.Unknown, Source: sourceOf, Observe: a.observeSignIn}
 	switch a.Login {
 	case loginCaddy:
 		cfg.External = authenticatedUser

@@ -128,6 +128,13 @@ func TestDescription(t *testing.T) {
 			cfg.ApplicationServerKey = func(context.Context) (string, error) { return "", errors.New("the storage is away") }
 		}))
 	})
+	t.Run("unknown user", func(*testing.T) {
+		s := newSite(t, func(_ *site, _ *Config, gate *signin.Config) {
+			gate.Unknown = func(context.Context, string) bool { return true }
+		})
+		a := d.call(s, 200, "POST", "/session", `{"username":"Alice@example.com","password":"wonderland"}`)
+		require.NotEmpty(d.t, a.member(d.t, "notice"))
+	})
 	d.complete()
 }
 

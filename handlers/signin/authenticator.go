@@ -25,6 +25,10 @@ type Config struct {
 	// what cannot be a user name. Default: the login in lower case.
 	Canonical func(ctx context.Context, login string) (string, error)
 
+	// Unknown, if set, reports whether Dovecot says that it has no user of the
+	// name that Canonical returned. They can sign in, and are told so.
+	Unknown func(ctx context.Context, user string) bool
+
 	// Check asks the mail server. It returns nil if the password is right,
 	// [ErrWrong] if it is not, or another error if the server could not be
 	// asked.
@@ -77,6 +81,9 @@ type Authenticator struct {
 func New(cfg Config) *Authenticator {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Attempt) {}
+	}
+	if cfg.Unknown == nil {
+		cfg.Unknown = func(context.Context, string) bool { return false }
 	}
 	if cfg.Canonical == nil {
 		cfg.Canonical = new(username.Names).Canonical

@@ -48,17 +48,26 @@ type answer struct {
 	User string `json:"user"`
 	// Expires is null if there is no session, but a login in each request.
 	Expires *time.Time `json:"expires"`
+	Notice  string     `json:"notice,omitempty"`
 }
 
-func writeSession(w http.ResponseWriter, user string, s *session) {
-	a := answer{User: user}
+// unknownUser is for people whose password is right, while Dovecot knows no user of
+// their name: their login is another name of somebody.
+const unknownUser = "The mail server knows no user of this name. It may report your mail under another name; your devices get none of it then. " +
+	"Sign in with your main mail address."
+
+func (a *Authenticator) writeSession(w http.ResponseWriter, r *http.Request, user string, s *session) {
+	body := answer{User: user}
+	if a.cfg.Unknown(r.Context(), user) {
+		body.Notice = unknownUser
+	}
 	if s != nil {
 		expires := s.expires().UTC()
-		a.Expires = &expires
+		body.Expires = &expires
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(a)
+	_ = json.NewEncoder(w).Encode(body)
 }
 
 func (a *Authenticator) showSession(w http.ResponseWriter, r *http.Request) {
@@ -73,7 +82,7 @@ func (a *Authenticator) showSession(w http.ResponseWriter, r *http.Request) {
 	if who.session != nil {
 		who.session = a.renew(w, r, who.session)
 	}
-	writeSession(w, who.user, who.session)
+	a.writeSession(w, r, who.user, who.session)
 }
 
 var errTrailing = errors.New("something follows the JSON object")
@@ -126,7 +135,7 @@ func (a *Authenticator) signIn(w http.ResponseWriter, r *http.Request) {
 		notNow(busyRetryAfter).write(w, r)
 		return
 	}
-	writeSession(w, who.user, &s)
+	a.writeSession(w, r, who.user, &s)
 }
 
 // signOut ends the session for good, even for copies of its cookie.

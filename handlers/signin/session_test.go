@@ -344,3 +344,26 @@ func TestSessionsOfAUserAreBounded(t *testing.T) {
 		require.Equal(t, http.StatusOK, s.signIn(alice, "wonderland").StatusCode)
 	})
 }
+
+// Whom Dovecot knows under another name can sign in, and is told so each time
+// the session is asked about.
+func TestUnknownUser(t *testing.T) {
+	s := newSite(t)
+	unknown := true
+	s.cfg.Unknown = func(_ context.Context, user string) bool { return unknown && user == alice }
+	s.auth = New(s.cfg)
+	notice := func(resp *http.Response) string {
+		var session answer
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		require.NoError(t, json.Unmarshal([]byte(text(resp)), &session))
+		return session.Notice
+	}
+	require.Empty(t, notice(s.signIn("bob@example.com", "builder")))
+	resp := s.signIn("Alice@example.com", "wonderland")
+	r := httptest.NewRequest(http.MethodGet, "/session", nil)
+	r.AddCookie(cookieOf(t, resp))
+	require.Contains(t, notice(resp), "Sign in with your main mail address.")
+	require.Contains(t, notice(s.do(r)), "Sign in with your main mail address.")
+	unknown = false
+	require.Empty(t, notice(s.do(r)))
+}

@@ -42,6 +42,8 @@ type answer struct {
 	name  string
 	until time.Time
 	guess bool // nobody could say
+	// unknown means that Dovecot knows nobody of the name.
+	unknown bool
 }
 
 // Canonical returns the canonical name of the user with the login. The error is
@@ -57,18 +59,37 @@ func (n *Names) Canonical(ctx context.Context, login string) (string, error) {
 	if n.Ask == nil || HasWildcard(login) {
 		return Fold(login), nil
 	}
+	return n.ask(ctx, login).name, nil
+}
+
+// Unknown reports whether Dovecot says that it has no user of the name. Where it
+// cannot be asked, or fails to answer, that is not known, and it is false.
+func (n *Names) Unknown(ctx context.Context, name string) bool {
+	if n.Ask == nil || Valid(name) != nil || HasWildcard(name) {
+		return false
+	}
+	n.mu.Lock()
+	a := n.known[name]
+	n.mu.Unlock()
+	if !time.Now().Before(a.until) {
+		a = n.ask(ctx, name)
+	}
+	return a.unknown
+}
+
+// ask asks Dovecot who has the login, and remembers the answer.
+func (n *Names) ask(ctx context.Context, login string) answer {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	name, err := n.Ask(ctx, login)
-	switch {
-	case err == nil && Valid(name) == nil:
-		n.remember(login, answer{name, time.Now().Add(knownFor), false})
-		return name, nil
-	case errors.Is(err, context.Canceled):
-	default:
-		n.remember(login, answer{Fold(login), time.Now().Add(guessedFor), true})
+	a := answer{name: name, until: time.Now().Add(knownFor)}
+	if err != nil || Valid(name) != nil {
+		a = answer{name: Fold(login), until: time.Now().Add(guessedFor), guess: true, unknown: errors.Is(err, ErrUnknown)}
 	}
-	return Fold(login), nil
+	if !errors.Is(err, context.Canceled) {
+		n.remember(login, a)
+	}
+	return a
 }
 
 // masterSeparator is what stands between a user and the master user who signs in
@@ -126,7 +147,7 @@ func (n *Names) Identify(ctx context.Context, login string, takes func(ctx conte
 
 func (n *Names) learn(login, name string) {
 	if Valid(login) == nil && Valid(name) == nil {
-		n.remember(login, answer{name, time.Now().Add(knownFor), false})
+		n.remember(login, answer{name: name, until: time.Now().Add(knownFor)})
 	}
 }
 

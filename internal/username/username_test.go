@@ -137,6 +137,39 @@ func TestCanonical(t *testing.T) {
 	})
 }
 
+// A name is unknown only where Dovecot says so, for as long as it says so.
+func TestUnknown(t *testing.T) {
+	assert.False(t, new(Names).Unknown(t.Context(), "alice"), "nobody can be asked")
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		names := Names{Ask: func(_ context.Context, login string) (string, error) {
+			asked++
+			return login, nil
+		}}
+		for range 2 {
+			assert.False(t, names.Unknown(t.Context(), "alice"))
+		}
+		assert.Equal(t, 1, asked)
+		for failure, unknown := range map[error]bool{ErrUnknown: true, errors.New("out of order"): false} {
+			time.Sleep(knownFor)
+			asked = 0
+			names.Ask = func(context.Context, string) (string, error) {
+				asked++
+				return "", failure
+			}
+			for range 2 {
+				assert.Equal(t, unknown, names.Unknown(t.Context(), "alice"))
+			}
+			assert.Equal(t, 1, asked)
+		}
+		asked = 0
+		for _, name := range []string{"", "a*b", "tab\tname"} {
+			assert.False(t, names.Unknown(t.Context(), name))
+		}
+		assert.Zero(t, asked)
+	})
+}
+
 // IMAP says whether it minds capitals, and for whom a master user signs in.
 func TestIdentify(t *testing.T) {
 	type server struct {

@@ -51,9 +51,10 @@ async function start() {
 }
 
 /** Shows what somebody who is signed in sees. */
-function open({ user }) {
+function open({ user, notice }) {
   signIn.close();
   say($('user'), user);
+  show($('unknown-user'), Boolean(notice));
   show($('account'));
   show($('sign-out'), config.login === 'imap');
   showWebmail(config.webmailURL);
@@ -75,7 +76,7 @@ function close(note) {
   session.abort();
   show($('account'), false);
   say($('user'), '');
-  for (const id of ['device', 'mails-card', 'devices-card']) show($(id), false);
+  for (const id of ['unknown-user', 'device', 'mails-card', 'devices-card']) show($(id), false);
   if (obstacle() === 'install') deviceView.showObstacle('install'); // what is on the home screen signs in anew
   if (note) announce(note);
   if (config.login === 'imap') return signIn.open(note);

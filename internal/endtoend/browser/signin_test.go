@@ -57,6 +57,29 @@ func TestSignIn(t *testing.T) {
 	assert.False(t, s.visible("#user"))
 }
 
+// Whom the mail server knows under another name is told so, at every visit.
+func TestUnknownUser(t *testing.T) {
+	s := newStage(t, "en")
+	s.open(s.site)
+	s.awaitVisible("#sign-in")
+	assert.False(t, s.visible("#unknown-user"))
+	s.with(func() { s.notice = "in words for programs" })
+	s.enter(user, password)
+	s.awaitText("#unknown-user", "sign in with your main mail address")
+	s.open(s.site)
+	s.awaitText("#unknown-user", "sign in with your main mail address")
+	s.with(func() {
+		s.notice = ""
+		clear(s.sessions)
+	})
+	s.open(s.site)
+	s.awaitVisible("#sign-in")
+	assert.False(t, s.visible("#unknown-user"))
+	s.enter(user, password)
+	s.awaitText("#user", user)
+	assert.False(t, s.visible("#unknown-user"))
+}
+
 func TestPasswordCanBeShown(t *testing.T) {
 	s := newStage(t, "en")
 	s.open(s.site)

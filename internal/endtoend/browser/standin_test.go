@@ -78,6 +78,7 @@ type standIn struct {
 	sessions      map[string]bool
 	subscriptions []*device
 	streams       map[chan string]bool
+	notice        string   // about the session
 	streamed      []string // the Last-Event-ID of each stream that was opened
 	push          func(s *device, payload string)
 	pushing       sync.WaitGroup
@@ -95,7 +96,7 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	api.HandleFunc("GET /api/config", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.config) })
 	api.HandleFunc("POST /api/session", s.signIn)
 	api.HandleFunc("GET /api/session", s.signedIn(func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]any{"user": user, "expires": time.Now().Add(time.Hour)})
+		s.answerSession(w)
 	}))
 	api.HandleFunc("DELETE /api/session", s.signedIn(s.signOut))
 	api.HandleFunc("GET /api/events", s.signedIn(s.events))
@@ -172,7 +173,17 @@ func (s *standIn) signIn(w http.ResponseWriter, r *http.Request) {
 	id := rand.Text()
 	s.with(func() { s.sessions[id] = true })
 	http.SetCookie(w, &http.Cookie{Name: "session", Value: id, Path: "/push/", HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
-	answer(w, http.StatusOK, map[string]any{"user": user, "expires": time.Now().Add(time.Hour)})
+	s.answerSession(w)
+}
+
+func (s *standIn) answerSession(w http.ResponseWriter) {
+	session := map[string]any{"user": user, "expires": time.Now().Add(time.Hour)}
+	s.with(func() {
+		if s.notice != "" {
+			session["notice"] = s.notice
+		}
+	})
+	answer(w, http.StatusOK, session)
 }
 
 func (s *standIn) signedIn(next http.HandlerFunc) http.HandlerFunc {

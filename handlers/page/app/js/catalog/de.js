@@ -8,6 +8,7 @@ export default {
 
   "account.signOut": "Abmelden",
   "account.webmail": "Webmail",
+  "account.unknown": "Der Mailserver kennt keinen Benutzer mit diesem Namen. Vielleicht meldet er Ihre Mail unter einem anderen Namen; dann erscheint hier nichts davon. Bitte melden Sie sich mit Ihrer Hauptadresse an.",
 
   "signIn.title": "Anmelden",
   "signIn.text": "Mit Ihren Mail-Zugangsdaten, wie im Mailprogramm.",

@@ -8,6 +8,7 @@ export default {
 
   "account.signOut": "Sign out",
   "account.webmail": "Webmail",
+  "account.unknown": "The mail server knows no user of this name. It may report your mail under another name, and then you see none of it here. Please sign in with your main mail address.",
 
   "signIn.title": "Sign in",
   "signIn.text": "With your mail login, as in your mail program.",
