@@ -89,6 +89,9 @@ var arrangements = map[string]arrangement{
 	"24 no dictionary":              {only: dovecottest.V24, noDict: true, config: inLMTP(load24) + ox24},
 	"24 dlog beside ours":           {only: dovecottest.V24, config: inLMTP(load24) + "push_notification dlog {\n driver = dlog\n}\n" + ox24},
 	"24 wrong password":             {only: dovecottest.V24, config: inLMTP(load24) + strings.Replace(ox24, "URL", "WRONG", 1)},
+	"24 Lua":                        {only: dovecottest.V24, blind: true, config: inLMTP(lua24) + "push_notification lua {\n driver = lua\n lua_file = {{.Dir}}/push.lua\n}\n"},
+	"24 Lua for everybody":          {only: dovecottest.V24, blind: true, config: lua24 + "push_notification lua {\n driver = lua\n lua_file = {{.Dir}}/push.lua\n}\n"},
+	"24 Lua, and ours":              {only: dovecottest.V24, config: inLMTP(lua24) + "push_notification lua {\n driver = lua\n lua_file = {{.Dir}}/push.lua\n}\n" + ox24},
 	"24 Lua without a script":       {only: dovecottest.V24, config: inLMTP(lua24) + "push_notification lua {\n driver = lua\n}\n"},
 	"24 Lua without its plugin":     {only: dovecottest.V24, config: inLMTP(load24) + "push_notification lua {\n driver = lua\n}\n"},
 }
@@ -97,7 +100,8 @@ var arrangements = map[string]arrangement{
 const luaScript = `
 local client
 function script_init()
-  client = dovecot.http.client({ timeout = 5000 })
+  local ok, made = pcall(dovecot.http.client, { timeout = 5000 })
+  client = ok and made or dovecot.http.client({ request_timeout = "5s" }) -- as 2.4 calls it
   return 0
 end
 function dovecot_lua_notify_begin_txn(user)
