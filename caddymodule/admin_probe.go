@@ -9,13 +9,18 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
@@ -28,7 +33,7 @@ const probeTimeout = 10 * time.Second
 func postProbe(a *App, r *http.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 	defer cancel()
-	asks := []func(context.Context) []adminapi.Probe{a.probeQueue, a.probeDoveAdm, a.probeUsers}
+	asks := []func(context.Context) []adminapi.Probe{a.probeQueue, a.probeGuards, a.probeDoveAdm, a.probeUsers, a.probeRegistration, a.probeContact}
 	for _, where := range slices.Sorted(maps.Keys(a.imapServers())) {
 		asks = append(asks, func(ctx context.Context) []adminapi.Probe { return probeIMAP(ctx, where, a.imapServers()[where]) })
 	}
@@ -49,6 +54,73 @@ func (a *App) probeQueue(context.Context) []adminapi.Probe {
 	p := adminapi.Probe{Kind: "queue", Name: "queue", Asked: "a write to the store", Answered: "it is durable", OK: h.Ready}
 	if !h.Ready {
 		p.Answered = h.Error
+	}
+	return []adminapi.Probe{p}
+}
+
+// strangers are addresses that nobody has (RFC 5737, RFC 3849): no network
+// that is allowed for good reason holds them.
+var strangers = [2]netip.Addr{netip.MustParseAddr("203.0.113.77"), netip.MustParseAddr("2001:db8:77::1")}
+
+// probeGuards lets strangers come to each endpoint.
+func (a *App) probeGuards(ctx context.Context) (all []adminapi.Probe) {
+	for i, g := range a.guards {
+		p := adminapi.Probe{
+			Kind: "guard", Name: a.endpoints[i].Path, Asked: fmt.Sprintf("requests from %s and %s", strangers[0], strangers[1]),
+			Answered: "strangers stay out", OK: true,
+		}
+		for _, stranger := range strangers {
+			vars := map[string]any{caddyhttp.ClientIPVarKey: stranger.String()}
+			r := (&http.Request{RemoteAddr: netip.AddrPortFrom(stranger, 1).String()}).WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, vars))
+			if g.Judge(r) == guard.Allowed {
+				p.OK, p.Answered = false, "everybody may come in"
+			}
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// probeRegistration reads the entry of a user who is registered.
+func (a *App) probeRegistration(ctx context.Context) []adminapi.Probe {
+	if a.registrations.Load() == nil {
+		return nil
+	}
+	p := adminapi.Probe{Kind: "registration", Name: a.Register.Via, Asked: "the METADATA entry of a user who is registered"}
+	p.Skipped, p.Answered = true, "nobody is registered yet"
+	for reg, err := range a.Registrations(ctx) {
+		if err != nil {
+			p.Skipped, p.Answered = false, probeError(ctx, err)
+			break
+		}
+		if reg.State != string(registration.Registered) {
+			continue
+		}
+		switch reg, err := a.UserRegistration(ctx, reg.User); {
+		case err != nil:
+			p.Skipped, p.Answered = false, probeError(ctx, err)
+		case reg.Error != "":
+			p.Skipped, p.Answered = false, reg.Error
+		case reg.Value == nil:
+			p.Answered = "without a master user it can be read with the user's own login only"
+		default:
+			p.Skipped, p.OK, p.Answered = false, true, "it can be read"
+		}
+		break
+	}
+	return []adminapi.Probe{p}
+}
+
+// probeContact looks at the contact that every message of Web Push carries with
+// the eyes of the large push services.
+func (a *App) probeContact(context.Context) []adminapi.Probe {
+	w := a.webpush()
+	if w == nil {
+		return nil
+	}
+	p := adminapi.Probe{Kind: "contact", Name: "webpush", Asked: "the contact " + w.Contact, Answered: "large push services take it", OK: true}
+	if _, err := webpush.ParseContact(w.Contact); err != nil {
+		p.OK, p.Answered = false, err.Error()
 	}
 	return []adminapi.Probe{p}
 }

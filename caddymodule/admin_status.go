@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -124,10 +123,6 @@ func (a *App) streamsStatus() *int {
 	return &open
 }
 
-// strangers are addresses that nobody has (RFC 5737, RFC 3849): no network
-// that is allowed for good reason holds them.
-var strangers = [2]netip.Addr{netip.MustParseAddr("203.0.113.77"), netip.MustParseAddr("2001:db8:77::1")}
-
 // addEndpoint notes a notify endpoint, while the configuration is provisioned.
 func (a *App) addEndpoint(ctx caddy.Context, n *Notify) {
 	allow := n.gate.guard.Allow
@@ -140,5 +135,5 @@ func (a *App) addEndpoint(ctx caddy.Context, n *Notify) {
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		e.Listen = server.Listen
 	}
-	a.endpoints = append(a.endpoints, e)
+	a.endpoints, a.guards = append(a.endpoints, e), append(a.guards, n.gate.guard)
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
@@ -69,6 +70,7 @@ type App struct {
 	healthCheck *healthCheck
 	failures    *failures
 	logins      map[string]*imap.Server   // where people sign in, by URL
+	guards      []*guard.Guard            // of the endpoints
 	endpoints   []adminapi.EndpointStatus // of the handlers, which tell of themselves
 
 	names         *username.Names

@@ -54,7 +54,6 @@ func Caddy(a Admin, user string) (findings []Finding, status *adminapi.Status) {
 	c.routes()
 	c.probes()
 	c.queue()
-	c.registration()
 	c.keys()
 	if user != "" {
 		c.user(user)
@@ -85,19 +84,22 @@ func (c *caddy) endpoints() {
 		c.problem("endpoint-configured", "the configuration of Caddy", "no site has dovecot_push_notify",
 			"Add dovecot_push_notify to a site of the Caddyfile.")
 	}
-	for _, e := range c.status.Endpoints {
-		const check, fix = "guard", "Write the addresses of your mail servers into allow."
-		tried := fmt.Sprintf("allow of the endpoint %s", e.Path)
-		switch {
-		case e.Nobody:
-			c.problem(check, tried, "it is empty: nobody may come in", fix)
-		case e.Everybody && !e.Credentials && e.ClientCertificate == "":
-			c.problem(check, tried, "everybody may come in, and nothing is asked for", "Write the addresses of your mail servers into allow, and add credentials.")
-		case e.Everybody:
-			c.warning(check, tried, "everybody may come in", fix)
-		default:
-			c.ok(check, tried, "strangers stay out")
-		}
+}
+
+// guard judges what became of strangers at an endpoint.
+func (c *caddy) guard(p adminapi.Probe) {
+	const check, fix = "guard", "Write the addresses of your mail servers into allow."
+	tried := "the endpoint " + p.Name + ": " + p.Asked
+	i := slices.IndexFunc(c.status.Endpoints, func(e adminapi.EndpointStatus) bool { return e.Path == p.Name })
+	switch {
+	case p.OK && i >= 0 && c.status.Endpoints[i].Nobody:
+		c.problem(check, tried, "nobody may come in: allow is empty", fix)
+	case p.OK:
+		c.ok(check, tried, p.Answered)
+	case i >= 0 && (c.status.Endpoints[i].Credentials || c.status.Endpoints[i].ClientCertificate != ""):
+		c.warning(check, tried, p.Answered, fix)
+	default:
+		c.problem(check, tried, p.Answered+", and nothing is asked for", "Write the addresses of your mail servers into allow, and add credentials.")
 	}
 }
 
@@ -129,6 +131,12 @@ func (c *caddy) probes() {
 		switch p.Kind {
 		case "queue":
 			c.probed("queue", p.Asked, p, "Look at the log of Caddy: is the disk full or read-only, or the NATS cluster away?")
+		case "guard":
+			c.guard(p)
+		case "registration":
+			c.registration(p)
+		case "contact":
+			c.probed("webpush-contact", p.Asked, p, "Give deliver webpush a contact that exists, such as mailto:postmaster@ and your domain.")
 		case "doveadm":
 			c.probed("doveadm", "DoveAdm endpoint "+p.Name+": "+p.Asked, p, doveAdmFixes[p.Reason])
 		case "imap":
@@ -228,16 +236,16 @@ func (c *caddy) queue() {
 	}
 }
 
-func (c *caddy) registration() {
-	r := c.status.Registration
-	const check = "registration"
-	switch {
-	case r == nil:
-	case !r.Up:
-		c.problem(check, "registration over "+r.Via+", by its last attempt", r.Error, "Mend that, then: caddy dovecot-push register <user>")
-	default:
-		c.ok(check, "registration over "+r.Via+", by its last attempt", "users can be registered")
+// registration judges what Dovecot says now about somebody who is registered; where
+// there is nobody, what the last attempt failed with.
+func (c *caddy) registration(p adminapi.Probe) {
+	const check, fix = "registration", "Mend that, then: caddy dovecot-push register <user>"
+	tried := "registration over " + p.Name + ": " + p.Asked
+	if r := c.status.Registration; p.Skipped && r != nil && !r.Up {
+		c.problem(check, tried, p.Answered+"; the last attempt failed: "+r.Error, fix)
+		return
 	}
+	c.probed(check, tried, p, fix)
 }
 
 // keys looks at the keys of Web Push. Where it is not configured they are not

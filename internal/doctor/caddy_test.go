@@ -83,9 +83,49 @@ func TestProbesDecide(t *testing.T) {
 			adminapi.Probe{Kind: "doveadm", Name: "imap1:8080", Answered: "200 OK", OK: true},
 			OK, "", "",
 		},
-		"IMAP":  {nil, adminapi.Probe{Kind: "imap", Answered: "refused"}, Problem, "refused", "imap-login"},
-		"users": {nil, adminapi.Probe{Kind: "users", Answered: "users cannot be listed"}, Problem, "cannot be listed", "iterate"},
-		"queue": {nil, adminapi.Probe{Kind: "queue", Answered: "disk full"}, Problem, "disk full", "disk"},
+		"strangers at an endpoint with credentials": {
+			func(s *adminapi.Status) { s.Endpoints[0].Everybody = false },
+			adminapi.Probe{Kind: "guard", Name: notifyPath, Asked: "requests from 203.0.113.77", Answered: "everybody may come in"},
+			Warning, "everybody", "allow",
+		},
+		"strangers at one without": {
+			func(s *adminapi.Status) { s.Endpoints[0].Credentials = false },
+			adminapi.Probe{Kind: "guard", Name: notifyPath, Answered: "everybody may come in"},
+			Problem, "nothing is asked for", "add credentials",
+		},
+		"nobody": {
+			func(s *adminapi.Status) { s.Endpoints[0].Nobody = true },
+			adminapi.Probe{Kind: "guard", Name: notifyPath, Answered: "strangers stay out", OK: true},
+			Problem, "nobody may come in", "allow",
+		},
+		"strangers stay out": {
+			func(s *adminapi.Status) { s.Endpoints[0].Everybody = true },
+			adminapi.Probe{Kind: "guard", Name: notifyPath, Answered: "strangers stay out", OK: true},
+			OK, "", "",
+		},
+		"registration worked, and fails now": {
+			func(s *adminapi.Status) { s.Registration = &adminapi.RegistrationStatus{Via: "doveadm", Up: true} },
+			adminapi.Probe{Kind: "registration", Name: "doveadm", Answered: "no endpoint is in service"},
+			Problem, "no endpoint", "Mend that",
+		},
+		"registration failed, and works now": {
+			func(s *adminapi.Status) {
+				s.Registration = &adminapi.RegistrationStatus{Via: "doveadm", Error: "no endpoint is in service"}
+			},
+			adminapi.Probe{Kind: "registration", Name: "doveadm", Answered: "it can be read", OK: true},
+			OK, "", "",
+		},
+		"registration of nobody failed": {
+			func(s *adminapi.Status) {
+				s.Registration = &adminapi.RegistrationStatus{Via: "doveadm", Error: "wrong secret"}
+			},
+			adminapi.Probe{Kind: "registration", Name: "doveadm", Skipped: true, Answered: "nobody is registered yet"},
+			Problem, "wrong secret", "Mend that",
+		},
+		"contact": {nil, adminapi.Probe{Kind: "contact", Name: "webpush", Answered: "no name of the Internet"}, Problem, "no name", "postmaster@"},
+		"IMAP":    {nil, adminapi.Probe{Kind: "imap", Answered: "refused"}, Problem, "refused", "imap-login"},
+		"users":   {nil, adminapi.Probe{Kind: "users", Answered: "users cannot be listed"}, Problem, "cannot be listed", "iterate"},
+		"queue":   {nil, adminapi.Probe{Kind: "queue", Answered: "disk full"}, Problem, "disk full", "disk"},
 		"target up, and refuses now": {
 			nil, adminapi.Probe{Kind: "target", Name: "middleware", Answered: "the middleware answers 401 Unauthorized", Reason: "status_401"}, Problem, "401", "credentials",
 		},
