@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -124,7 +125,7 @@ func ask(t *testing.T, source, address, host, path string) seen {
 
 // importing is an Apache with a configuration, and a Caddy with what the command
 // made of it.
-type importing struct{ apache, caddy, caddyfile string }
+type importing struct{ apache, caddy, admin, caddyfile string }
 
 var (
 	siteAddress = regexp.MustCompile(`(?m)^https?://.*\{$`)
@@ -198,7 +199,7 @@ func startImported(t *testing.T, files []string, members [3]string) importing {
 	})
 	local = strings.Replace(local, "{\n", "{\n\tskip_install_trust\n\tauto_https disable_redirects\n", 1)
 	require.NoError(t, c.Run(local), "%s\n%s", local, c.Log())
-	return importing{fmt.Sprintf("127.0.0.1:%d", apachePort), address, caddyfile}
+	return importing{fmt.Sprintf("127.0.0.1:%d", apachePort), address, c.Admin, caddyfile}
 }
 
 // What Caddy does with an imported configuration is what Apache does with it:
@@ -270,8 +271,7 @@ func decoded(target string) string {
 	return path + "?" + query
 }
 
-// With one of two nodes down every request is answered, and after both were down
-// the first one that is back answers at once, as with Apache.
+// With one of two nodes down every request is answered, as with Apache.
 func TestImportedFailover(t *testing.T) {
 	t.Parallel()
 	members := nodes(t)
@@ -285,6 +285,56 @@ func TestImportedFailover(t *testing.T) {
 			assert.Equal(t, "1", got.Node)
 		}
 	}
+}
+
+// After all nodes were down, the first one that is back is asked at once, whatever
+// retry says, as with Apache. Caddy holds what comes meanwhile for a moment.
+func TestImportedFailoverOfAll(t *testing.T) {
+	t.Parallel()
+	nobody := [3]string{freeAddress(t), freeAddress(t), freeAddress(t)}
+	both := startImported(t, []string{"failover.conf"}, nobody)
+	const path = "/preliminary/x"
+	for range 3 {
+		assert.Equal(t, http.StatusServiceUnavailable, ask(t, sources[0], both.apache, both.apache, path).Status)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	back := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNoContent)
+	})}
+	defer back.Close()
+	wg.Go(func() { // once Caddy has found both down
+		if !assert.Eventually(t, func() bool { return failing(both.admin) >= 2 }, waitTimeout, time.Millisecond) {
+			return
+		}
+		l, err := net.Listen("tcp", nobody[1])
+		if assert.NoError(t, err) {
+			wg.Go(func() { _ = back.Serve(l) })
+		}
+	})
+	assert.Equal(t, http.StatusNoContent, ask(t, sources[0], both.caddy, both.caddy, path).Status, "which came when all were down")
+	for range 5 {
+		for _, address := range []string{both.apache, both.caddy} {
+			assert.Equal(t, http.StatusNoContent, ask(t, sources[0], address, address, path).Status)
+		}
+	}
+}
+
+// failing is how many nodes a Caddy has found down.
+func failing(admin string) (n int) {
+	resp, err := http.Get("http://" + admin + "/reverse_proxy/upstreams")
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	var upstreams []struct{ Fails int }
+	_ = json.NewDecoder(resp.Body).Decode(&upstreams)
+	for _, u := range upstreams {
+		if u.Fails > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // A single node that is back after it was down is asked at once.

@@ -213,12 +213,34 @@ func (r *apacheReader) serverDirective(s *server, d directive) {
 func (r *apacheReader) other(d directive) {
 	for _, prefix := range peer {
 		if strings.HasPrefix(d.name, prefix) {
-			r.refuse(d, "it decides whose address Apache looks at, which is not understood: leave it out here, and see trusted_proxies and client_ip")
+			r.refuse(d, "it decides whose address Apache looks at, which is not taken over: "+byHand(d))
 			return
 		}
 	}
 	if !harmless[d.name] {
 		r.source.leave(d.where, "%s is not taken over", &d)
+	}
+}
+
+// byHand says what to write into the Caddyfile in place of a directive that decides
+// about the peer. Apache and Caddy differ where a proxy names another proxy as the
+// client, so that the addresses that come in would not be the same.
+func byHand(d directive) string {
+	const out, guards = "leave it out here; in the Caddyfile, ", ", and client_ip in each dovecot_push_guard and dovecot_push_notify. Until then, all come in from behind a proxy whose own address is allowed"
+	values := strings.Join(d.args, " ")
+	switch d.name {
+	case "remoteipheader":
+		return out + "write client_ip_headers " + values + " and trusted_proxies_strict into the global option servers, with trusted_proxies" + guards
+	case "remoteipinternalproxy", "remoteiptrustedproxy":
+		return out + "write trusted_proxies static " + values + " and trusted_proxies_strict into the global option servers" + guards
+	case "remoteipinternalproxylist", "remoteiptrustedproxylist":
+		return out + "write trusted_proxies static, with the addresses in " + values + ", and trusted_proxies_strict into the global option servers" + guards
+	case "remoteipproxyprotocol":
+		return out + "write proxy_protocol, with allow and the addresses of the proxies, and tls into the option listener_wrappers of the global option servers"
+	case "remoteipproxiesheader", "remoteipproxyprotocolexceptions":
+		return "leave it out here"
+	default:
+		return out + "write trusted_proxies and trusted_proxies_strict into the global option servers" + guards
 	}
 }
 
