@@ -51,7 +51,7 @@ var meanings = map[meaning]struct {
 	tooManyToDevice: {"too many messages are for this device", delivery.Result{Fault: delivery.FaultOfItem}},
 	notThere:        {"the device does not listen", delivery.Result{Fault: delivery.FaultOfItem}},
 	gone:            {"the subscription has ended", delivery.Result{Outcome: delivery.Gone}},
-	tooLong:         {"the message is too long", delivery.Result{Outcome: delivery.Refused, Reason: reasonTooLong}},
+	tooLong:         {"the message is too long", delivery.Result{Outcome: delivery.Refused}},
 }
 
 // reasonTooLong is the reason of a message that a push service would take if it
