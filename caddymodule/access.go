@@ -37,7 +37,7 @@ type Access struct {
 	ClientIP bool `json:"client_ip,omitempty"`
 }
 
-// authenticator decides about requests for guarded paths.
+// gate decides about requests for guarded paths.
 type gate struct {
 	paths *guard.Paths
 	guard *guard.Guard
@@ -46,7 +46,7 @@ type gate struct {
 	quiet *occasional
 }
 
-// authenticator makes what decides about paths.
+// gate returns what decides about paths.
 func (a *Access) gate(ctx caddy.Context, paths ...string) (*gate, error) {
 	g := &gate{path: paths[0], log: ctx.Slogger(), quiet: newOccasional()}
 	var err error

@@ -106,7 +106,7 @@ func (d *dispatcher) add(j *job) (instead *job, overflow bool) {
 	return nil, false
 }
 
-// state is a new one, for j to go first.
+// newKeyState returns the state of a key whose first job is j.
 func (d *dispatcher) newKeyState(j *job) *keyState {
 	if d.coalesce > 0 {
 		return &keyState{newest: j}

@@ -21,7 +21,7 @@ const (
 	holdAtFirst = 10 * time.Second
 )
 
-// availability is whether the store takes writes.
+// availability is whether the store accepts writes.
 type availability struct {
 	is atomic.Bool
 
@@ -38,14 +38,14 @@ func newAvailability(ctx context.Context) *availability {
 	return a
 }
 
-// context is one that ends when the store fails.
+// context returns a context that ends when the store fails.
 func (a *availability) context() context.Context {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.up
 }
 
-// set notes that the store takes writes.
+// set records that the store accepts writes.
 func (a *availability) set(ctx context.Context) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -57,7 +57,7 @@ func (a *availability) set(ctx context.Context) {
 	}
 }
 
-// clear notes that it takes none.
+// clear records that it does not.
 func (a *availability) clear() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -66,20 +66,20 @@ func (a *availability) clear() {
 	}
 }
 
-// fail notes that it takes none, and ends what is under way.
+// fail records that it does not, and ends writes in progress.
 func (a *availability) fail() {
 	a.clear()
 	a.interrupt()
 }
 
-// interrupt ends what is under way.
+// interrupt ends writes in progress.
 func (a *availability) interrupt() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.fails()
 }
 
-// away is how long the store has taken no writes.
+// away returns how long the store has not accepted writes.
 func (a *availability) away() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -89,8 +89,8 @@ func (a *availability) away() time.Duration {
 	return time.Since(a.since)
 }
 
-// wait returns when the store takes writes, or has taken none for so long that
-// nobody should wait for it, or ctx ends.
+// wait returns when the store accepts writes, has not accepted any for too
+// long, or ctx ends.
 func (a *availability) wait(ctx context.Context) {
 	a.mu.Lock()
 	again, left := a.again, holdAtFirst-time.Since(a.since)

@@ -37,8 +37,8 @@ const (
 // the promise is the same. A window of 0 stores in any case.
 //
 // Errors: [ErrFull], [ErrTooLarge], [ErrUnavailable], [ErrClosed]. After an
-// error the notification may still have been stored (a write that was given
-// up on), never the other way round.
+// error the notification may still have been stored (a write that timed out),
+// never the other way round.
 func (q *Queue) Accept(ctx context.Context, r Record, window time.Duration) (duplicate bool, err error) {
 	limit := q.maxRecord()
 	if r.maxSize() > limit {
@@ -70,9 +70,9 @@ func (q *Queue) commitLoop() {
 // write publishes one group. The count in the subject lets the server say how
 // many notifications wait without anybody reading them.
 //
-// A store that is away is waited for, as long as those who wait for the group
-// do. To a NATS server the group is written again when the answer does not
-// come; its ID keeps it from being stored twice.
+// It waits for an unavailable store as long as callers wait for the group. A
+// NATS server gets the group again if it does not answer. The ID keeps the
+// group from being stored twice.
 func (q *Queue) write(c *commit) error {
 	msg := &nats.Msg{
 		Subject: q.names.in + "." + strconv.Itoa(c.records),
@@ -114,9 +114,9 @@ func (q *Queue) write(c *commit) error {
 	}
 }
 
-// publish gives one message to a stream and waits until it is on the disk,
-// also where what is accepted is synced at intervals: what the message is made
-// of is acknowledged next.
+// publish publishes one message to a stream and waits until it is on the disk,
+// even if accepted notifications are synced at intervals: the groups it was
+// made from are acknowledged next.
 func (q *Queue) publish(ctx context.Context, stream string, msg *nats.Msg) error {
 	return q.whileReady(ctx, writeTimeout, func(ctx context.Context) error {
 		_, err := q.js().PublishMsg(ctx, msg, jetstream.WithExpectStream(stream), jetstream.WithRetryAttempts(0))
@@ -127,7 +127,8 @@ func (q *Queue) publish(ctx context.Context, stream string, msg *nats.Msg) error
 	})
 }
 
-// whileReady lets write write, but no longer than the store takes writes.
+// whileReady calls write, and cancels it when the store no longer accepts
+// writes.
 func (q *Queue) whileReady(ctx context.Context, timeout time.Duration, write func(context.Context) error) error {
 	if !q.isReady() { // at once, also while a repair takes its time
 		return fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)
@@ -167,7 +168,7 @@ const (
 	codeStoreFailed             jetstream.ErrorCode = 10077
 )
 
-// storeError sorts what a publish can fail with.
+// storeError classifies the errors of a publish.
 func storeError(err error) error {
 	if err == nil {
 		return nil

@@ -12,28 +12,28 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
-// testWindow is a dedup whose clock stands still.
-func testWindow() (w *dedup, advance func(time.Duration)) {
-	w = newDedup()
+// testDedup returns a dedup whose clock stands still.
+func testDedup() (d *dedup, advance func(time.Duration)) {
+	d = newDedup()
 	now := time.Now()
-	w.now = func() time.Time { return now }
-	return w, func(d time.Duration) { now = now.Add(d) }
+	d.now = func() time.Time { return now }
+	return d, func(d time.Duration) { now = now.Add(d) }
 }
 
-func (w *dedup) accept(n int, d time.Duration) (known bool) {
-	written, other := w.find(identity(n), d)
+func (d *dedup) accept(n int, within time.Duration) (known bool) {
+	written, other := d.find(identity(n), within)
 	if written || other != nil {
 		return true
 	}
-	w.begin(identity(n), &commit{})
-	w.finish(ids(n), true)
+	d.begin(identity(n), &commit{})
+	d.finish(ids(n), true)
 	return false
 }
 
 func ids(n int) []notification.Identity { return []notification.Identity{identity(n)} }
 
 func TestWindow(t *testing.T) {
-	w, advance := testWindow()
+	w, advance := testDedup()
 	first := &commit{}
 	written, other := w.find(identity(1), time.Minute)
 	require.False(t, written)
@@ -58,7 +58,7 @@ func TestWindow(t *testing.T) {
 }
 
 func TestWindowForgetsFailures(t *testing.T) {
-	w, _ := testWindow()
+	w, _ := testDedup()
 	w.begin(identity(1), &commit{})
 	w.finish(ids(1), false)
 	require.False(t, w.accept(1, time.Minute))
@@ -67,7 +67,7 @@ func TestWindowForgetsFailures(t *testing.T) {
 }
 
 func TestWindowGenerations(t *testing.T) {
-	w, _ := testWindow()
+	w, _ := testDedup()
 	for n := range dedupSize {
 		require.False(t, w.accept(n, time.Minute))
 	}

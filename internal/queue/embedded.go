@@ -24,20 +24,20 @@ import (
 var ErrLocked = errors.New("queue directory is in use by another process")
 
 const (
-	// embeddedMaxPayload is the largest message the embedded server takes: a
+	// embeddedMaxPayload is the largest message the embedded server accepts: a
 	// notification of [MaxBody] with what is stored beside it.
 	embeddedMaxPayload = MaxBody + 64<<10
-	// probeSize is how much room the disk must have again after it was full.
+	// probeSize is how much space the disk must have again after it was full.
 	probeSize = 1 << 20
 )
 
 // Embedded is a store in this process.
 type Embedded struct {
-	// Path is the directory. It is made if it does not exist, readable by
+	// Path is the directory. If it does not exist, it is created, readable by
 	// its owner only.
 	Path string
-	// Sync is how often what was accepted reaches the disk. 0 means always:
-	// before Accept returns.
+	// Sync is how often accepted notifications are synced to disk. 0 means
+	// always, before Accept returns.
 	Sync time.Duration
 }
 
@@ -250,8 +250,8 @@ func (e *embeddedServer) InProcessConn() (net.Conn, error) {
 	return nil, nats.ErrNoServers
 }
 
-// natsLogger passes on what the server has to say, in the levels of slog:
-// its notices are of no interest to an operator of the module.
+// natsLogger passes on the server's logs. Its notices have the level debug:
+// they do not concern an operator of the module.
 type natsLogger struct {
 	log   *slog.Logger
 	fatal error // why the server did not start

@@ -39,14 +39,14 @@ type External struct {
 	User, Password, Token string
 	// TLS, if not nil, is used for every connection.
 	TLS *tls.Config
-	// Replicas is how many servers keep each notification: 1, 3 or 5.
-	// Default 3 where the cluster has as many, else 1.
+	// Replicas is how many servers store each notification: 1, 3 or 5. Default:
+	// 3 if the cluster has as many, else 1.
 	Replicas int
-	// Durability is what has to be promised at least: [OnDisk], [OnReplicas]
-	// or [AnyDurability]. Default [OnReplicas]. Below it Accept fails.
+	// Durability is the minimum promise: [OnDisk], [OnReplicas] or
+	// [AnyDurability]. Default [OnReplicas]. Below it Accept fails.
 	Durability Durability
-	// SyncInterval is what the configuration of the servers says, if the
-	// operator states it: [SyncAlways] or a duration.
+	// SyncInterval is the servers' sync_interval, if the operator states it:
+	// [SyncAlways] or a duration.
 	SyncInterval time.Duration
 	// Monitoring are the URLs of the servers' monitoring endpoints.
 	Monitoring []string

@@ -13,15 +13,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// LogLimits bound what a [Log] holds: what is older, and the oldest of what is
-// too much, is dropped.
+// LogLimits bound a [Log]: older entries, and the oldest ones beyond the size,
+// are dropped.
 type LogLimits struct {
 	Age   time.Duration
 	Bytes int64
 }
 
-// Log is a bounded sequence of entries in the store of the queue, which all who
-// share the store read in the same order. It is made when it is first written
+// Log is a bounded sequence of entries in the store of the queue. All users of
+// the store read it in the same order. It is created when it is first written
 // or read, and is safe for concurrent use.
 type Log struct {
 	q       *Queue
@@ -43,10 +43,10 @@ type LogEntry struct {
 	Data   []byte
 }
 
-// LogState is what a [Log] holds when somebody begins to read it.
+// LogState is the state of a [Log] when a reader starts.
 type LogState struct {
-	// Made tells this log from one of the same name that was lost with the
-	// store, and whose numbers meant something else.
+	// Made distinguishes this log from one of the same name that was lost with
+	// the store, whose numbers had another meaning.
 	Made time.Time
 	// First is the number of the oldest entry that is still there, or if there
 	// is none of the next to come.
@@ -190,7 +190,7 @@ func (l *Log) persist() error {
 	return l.q.persist(l.stream)
 }
 
-// current makes the stream, or finds it and gives it its limits. q.change is held.
+// open makes the stream, or finds it and gives it its limits. q.change is held.
 func (l *Log) open(ctx context.Context) error {
 	if !l.q.isReady() {
 		return fmt.Errorf("%w: %w", ErrUnavailable, errNotReady)

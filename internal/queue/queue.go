@@ -242,7 +242,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	return q, nil
 }
 
-// current opens the embedded store, or begins to connect to the external one.
+// open opens the embedded store, or starts to connect to the external one.
 func (q *Queue) open(ctx context.Context) (err error) {
 	if cfg := q.settings.Embedded; cfg != nil {
 		if q.server, err = startEmbedded(*cfg, q.log, &q.damage); err != nil {

@@ -137,7 +137,7 @@ func (r *Reader) group(msg *nats.Msg) *Group {
 	return g
 }
 
-// quarantine terminates the delivery of a message that cannot be read, and
+// term terminates the delivery of a message that cannot be read, and
 // makes a dead letter of it.
 func (r *Reader) term(ctx context.Context, msg *nats.Msg, damage error) error {
 	damage = fmt.Errorf("target %s: %w", r.target, damage)

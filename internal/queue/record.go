@@ -15,27 +15,27 @@ import (
 // Record is one accepted notification as the queue stores it.
 type Record struct {
 	// ID is the identity of the notification. It stays the same over all
-	// redeliveries, so that a receiver can recognise a duplicate.
+	// redeliveries, so that a receiver can recognize a duplicate.
 	ID notification.Identity
-	// Mailbox tells which notifications are for the same user and folder, and
-	// are delivered in their order. 0: not known.
+	// Mailbox is the same for notifications of one user and folder, which are
+	// delivered in order. 0 means unknown.
 	Mailbox notification.Mailbox
 	// UID of the message in its folder; 0 if Dovecot did not know it.
 	UID uint32
-	// Accepted is when the notification was taken in, to the millisecond.
+	// Accepted is when the notification was accepted, to the millisecond.
 	Accepted time.Time
 	// TraceParent is the trace the request belonged to, as in the W3C header
 	// of that name; empty without one.
 	TraceParent string
-	// Destination is which of a target's destinations, such as one of a
-	// user's devices, this attempt is for. It is empty where a target has
-	// only one, and in what is accepted.
+	// Destination is the target's destination of this attempt, such as one of a
+	// user's devices. It is empty for targets with a single destination, and in
+	// accepted records.
 	Destination string
 	// Attempts is how many attempts at one target, and there at Destination,
-	// failed until now; 0 in what is accepted.
+	// have failed; 0 in accepted records.
 	Attempts int
-	// Replayed is when the record stopped to be a dead letter, to the
-	// millisecond; zero if it was none.
+	// Replayed is when the record was replayed as a dead letter, to the
+	// millisecond, or zero.
 	Replayed time.Time
 	// Source is how the notification got here.
 	Source notification.Source
@@ -110,7 +110,7 @@ func parseGroup(data []byte) ([]Record, error) {
 	return records, nil
 }
 
-// parser takes one thing after the other off data. After an error it returns
+// parser reads one value after the other from data. After an error it returns
 // zero values.
 type parser struct {
 	data []byte

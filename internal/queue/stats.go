@@ -14,30 +14,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Stats is what the queue holds at one moment.
+// Stats is the content of the queue at one moment.
 type Stats struct {
-	// Waiting is the number of notifications some target still has to get.
+	// Waiting is the number of notifications that at least one target has not
+	// got yet.
 	Waiting uint64
-	// Bytes is what they take in the store.
+	// Bytes is the space they take in the store.
 	Bytes uint64
-	// Oldest is when the oldest of them was stored; zero if none waits.
+	// Oldest is when the oldest of them was stored, or zero.
 	Oldest time.Time
-	// Targets tells the same for each target.
+	// Targets has the numbers of each target.
 	Targets map[string]TargetStats
-	// Removed is what is kept for targets that nobody uses any more.
+	// Removed is what is stored for targets that are no longer used.
 	Removed map[string]RemovedTarget
 }
 
-// RemovedTarget is what is kept for a target that nobody uses any more.
+// RemovedTarget is what is stored for a target that is no longer used.
 type RemovedTarget struct {
 	TargetStats
 	// Groups is in how many groups what waits was accepted.
 	Groups uint64
-	// Until is how long it is kept at most; zero if that is not decided yet.
+	// Until is how long it is kept at most, or zero if that is not decided yet.
 	Until time.Time
 }
 
-// TargetStats is what the queue holds for one target.
+// TargetStats is the content of the queue for one target.
 type TargetStats struct {
 	// Waiting is the number of notifications not attempted yet. While targets
 	// go at different paces it is computed from the average size of a group; 0

@@ -62,7 +62,7 @@ func externalStore(t testing.TB) *testStore {
 	}}
 }
 
-// current opens the queue and uses targets.
+// open opens the queue and uses targets.
 func (s *testStore) open(t testing.TB, targets ...string) *Queue {
 	t.Helper()
 	q, err := Open(t.Context(), s.config)

@@ -16,14 +16,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// What the methods of a Table fail with, besides [ErrUnavailable].
+// Errors of the methods of a Table, besides [ErrUnavailable].
 var (
 	// ErrNotFound means that there is no entry with this key.
 	ErrNotFound = errors.New("no such entry")
 	// ErrExists means that Create found an entry with this key.
 	ErrExists = errors.New("the entry exists")
-	// ErrChanged means that the entry is not at the given revision any more:
-	// read it again and decide again.
+	// ErrChanged means that the entry is no longer at the given revision: read
+	// it again and decide again.
 	ErrChanged = errors.New("the entry was changed meanwhile")
 	// ErrKey means that there can be no entry with this key: a part of it is
 	// empty, or it is too long.
@@ -36,13 +36,13 @@ var (
 const maxKey = 3000
 
 // markerAge is how long a table remembers that an entry was deleted, so that
-// those who watch it learn of it.
+// watchers are notified.
 const markerAge = time.Hour
 
-// Table is a small durable map in the store of the queue: what must outlive a
-// restart and be the same for all who share the store, such as registrations
-// and subscriptions. It is made when it is first written, read or watched, and
-// is safe for concurrent use.
+// Table is a small durable map in the store of the queue: data that must
+// survive a restart and be shared by all users of the store, such as
+// registrations and subscriptions. It is created when it is first written, read
+// or watched, and is safe for concurrent use.
 //
 // A write returns when it is as durable as an accepted notification.
 type Table struct {
@@ -65,8 +65,7 @@ type Entry struct {
 	Value []byte
 	// Revision grows with every write to the table.
 	Revision uint64
-	// Deleted tells those who watch that the entry is gone. Value is empty
-	// then.
+	// Deleted is whether the entry was deleted. Value is then empty.
 	Deleted bool
 }
 
@@ -120,9 +119,8 @@ func (t *Table) Update(ctx context.Context, key Key, value []byte, revision uint
 	return next, err
 }
 
-// Delete removes an entry; one that does not exist is no error. With a
-// revision other than 0 it removes the entry only at that revision
-// ([ErrChanged]).
+// Delete removes an entry. It is not an error if there is none. With a revision
+// other than 0 it removes the entry only at that revision ([ErrChanged]).
 func (t *Table) Delete(ctx context.Context, key Key, revision uint64) error {
 	return t.at(ctx, key, func(kv jetstream.KeyValue) error {
 		options := []jetstream.KVDeleteOpt{jetstream.PurgeTTL(markerAge)}
@@ -252,7 +250,7 @@ func (t *Table) do(ctx context.Context, operation func(jetstream.KeyValue) error
 	return tableError(err)
 }
 
-// current makes the bucket, or finds it.
+// open makes the bucket, or finds it.
 func (t *Table) open(ctx context.Context) (jetstream.KeyValue, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

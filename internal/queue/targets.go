@@ -15,10 +15,10 @@ import (
 // Use makes the queue keep everything that is accepted from now on until each
 // of the targets has it. The function it returns ends that.
 //
-// What waits for a target that nobody uses any more is kept for MaxAge, in
-// case it comes back, and given up earlier only when the queue is full, or by
-// [Queue.Drop]. A target that is new starts with what waits for the others in
-// targets; if there are none, with what is kept.
+// What waits for a target that is no longer used is kept for MaxAge, in case it
+// returns. It is deleted earlier only if the queue is full, or by [Queue.Drop].
+// A new target starts with what waits for the others in targets, or, if there
+// are none, with everything that is stored.
 func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err error) {
 	q.change.Lock()
 	defer q.change.Unlock()
@@ -33,7 +33,7 @@ func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err 
 	before := q.configured
 	q.configured = slices.Clone(targets)
 	// If the cluster is away, repairLoop does it later, and until then the
-	// queue takes nothing in.
+	// queue accepts nothing.
 	if err = q.reconnect(); err == nil && (q.server != nil || q.nc().IsConnected()) {
 		err = q.prepare(ctx)
 	} else if err == nil {

@@ -29,7 +29,7 @@ const (
 	releaseTimeout = 5 * time.Second
 )
 
-// passIfLeader elects the one that makes passes, among instances that share the
+// lease elects the one that makes passes, among instances that share the
 // store and among the configurations before and after a reload. It also keeps a
 // reload from making a pass too early.
 type lease struct {

@@ -28,7 +28,7 @@ type outage struct {
 	served bool // Dovecot has set or returned some user's entry
 }
 
-// setResult counts the result of an attempt, and reports whether going on with
+// update counts the result of an attempt, and reports whether going on with
 // other users is pointless.
 func (o *outage) update(err error) (halt bool) {
 	c := classOf(err)
