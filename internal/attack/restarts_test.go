@@ -133,7 +133,7 @@ var services = map[string]func(h *healthyUser, n int) bool{
 }
 
 // Whatever is closed, and opened again, everything works again afterwards,
-// without a restart; what was accepted meanwhile comes out, and whoever reads an
+// without a restart; what was accepted meanwhile comes out, and the reader of an
 // event stream misses nothing.
 func TestRestarts(t *testing.T) {
 	t.Parallel()
