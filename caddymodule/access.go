@@ -127,7 +127,7 @@ func (a *Access) guard(ctx caddy.Context, log *slog.Logger, path string) (*guard
 		}
 	}
 	if len(entries) == 0 && len(g.Sources) == 0 {
-		log.Warn("nobody may come in, because no allow is configured", "path", path)
+		log.Warn("nobody is allowed, because no allow is configured", "path", path)
 	}
 	if a.ClientIP {
 		g.Peer = clientIP

@@ -55,7 +55,7 @@ func (a *API) authenticator(ctx caddy.Context, streams *streams) (*signin.Authen
 		return signin.New(cfg), nil
 	case loginIMAP:
 	case "":
-		return nil, errors.New("it is not said how people sign in: with \"login imap\" or \"login caddy\"")
+		return nil, errors.New("login is missing: choose \"login imap\" or \"login caddy\"")
 	default:
 		return nil, fmt.Errorf("people sign in with \"login imap\" or \"login caddy\"; there is no login %q", a.Login)
 	}

@@ -215,7 +215,7 @@ func (a *App) Start() error {
 	close(a.opened)
 	a.endReport = a.reportStart(q)
 	if len(a.targets) == 0 {
-		a.log.Warn("no target is configured: notifications are accepted, counted and forgotten; add a deliver block")
+		a.log.Warn("no target is configured: notifications are accepted, counted and dropped; add a deliver block")
 	}
 	return nil
 }

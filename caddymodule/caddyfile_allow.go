@@ -33,7 +33,7 @@ func (a *Access) options() []option.Option {
 			}
 			source, ok := unm.(caddyhttp.IPRangeSource)
 			if !ok {
-				return d.Errf("module http.ip_sources.%s is no source of networks: %T", name, unm)
+				return d.Errf("module http.ip_sources.%s is not a source of networks: %T", name, unm)
 			}
 			a.AllowSourcesRaw = append(a.AllowSourcesRaw, caddyconfig.JSONModuleObject(source, "source", name, nil))
 			return nil

@@ -38,7 +38,7 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		}
 	}
 	if h.NextArg() {
-		return nil, h.Errf("dovecot_push_api has one path; %q is too much", h.Val())
+		return nil, h.Errf("dovecot_push_api takes one path; %q is one too many", h.Val())
 	}
 	err := option.Block(h.Dispenser, "dovecot_push_api",
 		option.Option{Name: "login", Parse: func(d *caddyfile.Dispenser) error { return parseLogin(d, a) }},

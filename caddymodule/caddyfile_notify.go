@@ -33,7 +33,7 @@ func parseNotify(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		}
 	}
 	if h.NextArg() {
-		return nil, h.Errf("dovecot_push_notify has one path; %q is too much", h.Val())
+		return nil, h.Errf("dovecot_push_notify takes one path; %q is one too many", h.Val())
 	}
 	err := option.Block(h.Dispenser, "dovecot_push_notify", append(n.Access.options(),
 		option.Pair("credentials", true, func(user, password string) {

@@ -20,7 +20,7 @@ import (
 func (w *Webpush) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the kind of the target
 	if d.NextArg() {
-		return d.Err("deliver webpush has no name: there is one, for all devices")
+		return d.Err("deliver webpush takes no name: there is one for all devices")
 	}
 	return option.Block(d, "deliver webpush",
 		option.String("contact", &w.Contact),

@@ -60,7 +60,7 @@ func (s *sessionKey) load(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("reading the session key from Caddy's storage: %w", err)
 	}
 	if len(key) < sessionKeySize {
-		return nil, fmt.Errorf("%s in Caddy's storage is no key; without it, and after a reload, a new one is made", sessionKeyFile)
+		return nil, fmt.Errorf("%s in Caddy's storage is not a key; without it, a new one is created after a reload", sessionKeyFile)
 	}
 	return key, nil
 }

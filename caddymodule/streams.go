@@ -66,7 +66,7 @@ func (a *App) provideStreams() (*streams, error) {
 	}
 	for _, name := range a.targetNames() {
 		if name == events.Name {
-			return nil, fmt.Errorf("deliver: a target is named %s, which is the name of what event streams get their events from; give it another one", name)
+			return nil, fmt.Errorf("deliver: a target is named %s, which is the name of the target of the event streams; choose another one", name)
 		}
 	}
 	s := &streams{ready: make(chan struct{})}

@@ -234,7 +234,7 @@ func (w *Webhook) template(cfg *webhook.Config) error {
 		return nil
 	}
 	if w.Template != "" {
-		return errors.New("there are template and template_file; one of them is too much")
+		return errors.New("template and template_file cannot be used together")
 	}
 	path, err := option.Replace(w.TemplateFile)
 	if err != nil {

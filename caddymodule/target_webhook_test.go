@@ -66,7 +66,7 @@ func TestWebhookMistakes(t *testing.T) {
 		{"template that makes no JSON", "json .Subject", ".Subject", "is no JSON: write values as {{json .Subject}}"},
 		{"field that is none", "json .Subject", "json .Body", "can't evaluate field Body"},
 		{"function that is none", "json .Subject", "quote .Subject", `function "quote" not defined`},
-		{"two templates", inline, inline + "\ntemplate_file " + file, "one of them is too much"},
+		{"two templates", inline, inline + "\ntemplate_file " + file, "cannot be used together"},
 		{"template in a file that makes no JSON", inline, "template_file " + file, "is no JSON"},
 		{"template in a file that is empty", inline, "template_file " + empty, "is empty"},
 		{"template in no file", inline, "template_file /no/such/file", "template_file: open /no/such/file"},

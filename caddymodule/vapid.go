@@ -151,7 +151,7 @@ func (v *vapidKeys) load(ctx context.Context) (webpush.Ring, error) {
 		return nil, fmt.Errorf("%s in Caddy's storage: %w", vapidFile, err)
 	}
 	if len(stored.Keys) == 0 {
-		return nil, fmt.Errorf("%s in Caddy's storage holds no key; without it, and after a restart, a new one is made", vapidFile)
+		return nil, fmt.Errorf("%s in Caddy's storage holds no key; without it, a new one is created after a restart", vapidFile)
 	}
 	return stored.Keys, nil
 }

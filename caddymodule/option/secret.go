@@ -22,7 +22,7 @@ var (
 	secretPlaceholder = regexp.MustCompile(`^\{(env\.[^{}]+|file\.[^{}]+)\}$`)
 	secretPart        = regexp.MustCompile(`\{(env\.[^{}]+|file\.[^{}]+)\}`)
 
-	errLiteralSecret = errors.New("a secret must come from {env.NAME} or {file./path}, because what stands in the configuration " +
+	errLiteralSecret = errors.New("a secret must come from {env.NAME} or {file./path}, because what is written in the configuration " +
 		"is shown by Caddy's admin API ({$NAME} is replaced too early and ends there as well)")
 	errEmptySecret = errors.New("the secret is empty or cannot be read")
 )

@@ -30,7 +30,7 @@ type refusal struct {
 var (
 	refusedUnconfigured = &refusal{
 		result: Unauthorized, status: http.StatusForbidden,
-		problem: "nobody may come in, because the endpoint has neither credentials nor client certificates to know its peers by",
+		problem: "nobody is allowed, because the endpoint has neither credentials nor client certificates to know its peers by",
 	}
 	refusedNoCertificate = &refusal{
 		result: NoClientCertificate, status: http.StatusForbidden,

@@ -58,7 +58,7 @@ type EndpointStatus struct {
 	// Where its server listens.
 	Listen []string `json:"listen"`
 	Path   string   `json:"path"`
-	// Whether nobody may come in, because no network is allowed; or everybody
+	// Whether nobody is allowed, because no network is allowed; or everybody
 	// on the Internet, because all are.
 	Nobody    bool `json:"nobody"`
 	Everybody bool `json:"everybody"`

@@ -94,7 +94,7 @@ func (c *caddy) guard(p adminapi.Probe) {
 	i := slices.IndexFunc(c.status.Endpoints, func(e adminapi.EndpointStatus) bool { return e.Path == p.Name })
 	switch {
 	case p.OK && i >= 0 && c.status.Endpoints[i].Nobody:
-		c.problem(check, tried, "nobody may come in: allow is empty", fix)
+		c.problem(check, tried, "nobody is allowed: allow is empty", fix)
 	case p.OK:
 		c.ok(check, tried, p.Answered)
 	case i >= 0 && (c.status.Endpoints[i].Credentials || c.status.Endpoints[i].ClientCertificate != ""):

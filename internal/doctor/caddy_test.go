@@ -96,7 +96,7 @@ func TestProbesDecide(t *testing.T) {
 		"nobody": {
 			func(s *adminapi.Status) { s.Endpoints[0].Nobody = true },
 			adminapi.Probe{Kind: "guard", Name: notifyPath, Answered: "strangers stay out", OK: true},
-			Problem, "nobody may come in", "allow",
+			Problem, "nobody is allowed", "allow",
 		},
 		"strangers stay out": {
 			func(s *adminapi.Status) { s.Endpoints[0].Everybody = true },

@@ -187,5 +187,5 @@ http://:%d {
 	assert.Equal(t, http.StatusOK, rawhttp.Get1(t, v6, "/v6"))
 	assert.Equal(t, http.StatusForbidden, rawhttp.Get1(t, v6, "/mapped"))
 	assert.Equal(t, http.StatusForbidden, rawhttp.Get1(t, v4, "/nobody"))
-	assert.Contains(t, c.Log(), "nobody may come in")
+	assert.Contains(t, c.Log(), "nobody is allowed")
 }

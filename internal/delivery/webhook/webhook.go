@@ -192,7 +192,7 @@ func (t *Target) setHeader(cfg Config) error {
 	}
 	if cfg.Username != "" {
 		if t.header.Get("Authorization") != "" {
-			return errors.New("there are credentials and a header field Authorization; one of them is too much")
+			return errors.New("credentials and a header field Authorization cannot be used together")
 		}
 		r := http.Request{Header: t.header}
 		r.SetBasicAuth(cfg.Username, cfg.Password)

@@ -147,7 +147,7 @@ func TestMistakes(t *testing.T) {
 		"in its host":                 {URL: "https://" + ID + ".example/t0ken"},
 		"Webhook-Id cannot be set":    {URL: "https://hooks.example/t0ken", Header: http.Header{"webhook-id": {"1"}}},
 		"Host cannot be set":          {URL: "https://hooks.example/t0ken", Header: http.Header{"HOST": {"x"}}},
-		"one of them is too much":     {URL: "https://hooks.example/t0ken", Header: http.Header{"Authorization": {"t0ken"}}, Username: "x"},
+		"cannot be used together":     {URL: "https://hooks.example/t0ken", Header: http.Header{"Authorization": {"t0ken"}}, Username: "x"},
 		"unclosed action":             {URL: "https://hooks.example/t0ken", Template: `{{.User`},
 		`function "nope" not defined`: {URL: "https://hooks.example/t0ken", Template: `{{nope .User}}`},
 		"can't evaluate field Nope":   {URL: "https://hooks.example/t0ken", Template: `{{.Nope}}`},
