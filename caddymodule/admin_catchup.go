@@ -19,7 +19,7 @@ func init() {
 	adminRoutes["GET catch_up"] = getCatchUp
 }
 
-// catchUpStatus is how it stands with the catch-up.
+// catchUpStatus returns the state of the catch-up.
 func (a *App) catchUpStatus() *adminapi.CatchUpStatus {
 	c := a.catcher.Load()
 	if c == nil {
@@ -54,7 +54,7 @@ func newCatchUpSweep(p catchup.Progress) adminapi.CatchUpSweep {
 	return s
 }
 
-// getCatchUp answers how it stands with one user.
+// getCatchUp returns the state of one user.
 func getCatchUp(a *App, r *http.Request) (any, error) {
 	catcher, err := a.catchUp(r.Context())
 	if err != nil {

@@ -158,7 +158,7 @@ func (a *App) stopOutages() {
 	}
 }
 
-// notified notes what came of a request to the notify endpoint.
+// notified records the result of a request to the notify endpoint.
 func (a *App) notified(peer netip.Addr, result notify.Result) {
 	switch result {
 	case notify.Accepted, notify.Duplicate:

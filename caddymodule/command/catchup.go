@@ -90,7 +90,7 @@ func (c *client) catchUp(request adminapi.CatchUpRequest, stderr io.Writer) erro
 	return nil
 }
 
-// sweepText tells in a line what came of a sweep.
+// sweepText returns the result of a sweep in a line.
 func sweepText(s *adminapi.CatchUpSweep) string {
 	took := "since " + s.Started.Local().Format(time.DateTime)
 	if !s.Ended.IsZero() {
@@ -113,7 +113,7 @@ func sweepText(s *adminapi.CatchUpSweep) string {
 	return text
 }
 
-// catchUpText tells how it stands.
+// catchUpText returns the state of the catch-up.
 func catchUpText(c *adminapi.CatchUpStatus) string {
 	switch {
 	case c.Off != "":

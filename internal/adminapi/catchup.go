@@ -5,7 +5,8 @@ package adminapi
 
 import "time"
 
-// CatchUpStatus is how it stands with finding what Dovecot could not report.
+// CatchUpStatus is the state of the catch-up, which finds mails that Dovecot
+// could not report.
 type CatchUpStatus struct {
 	// Why nothing is found; the rest is empty then.
 	Off string `json:"off,omitempty"`
@@ -29,7 +30,7 @@ type CatchUpRequest struct {
 	All   bool     `json:"all,omitempty"`
 }
 
-// CatchUpUser is how it stands with one user: GET /dovecot_push/catch_up?user=….
+// CatchUpUser is the state of one user: GET /dovecot_push/catch_up?user=….
 type CatchUpUser struct {
 	User string `json:"user"`
 	// When a notification of the user was accepted last that Dovecot reported,

@@ -82,7 +82,7 @@ func (b *book) load(ctx context.Context) (err error) {
 	// Nobody kept the journal for a while, and what was accepted then is not
 	// known.
 	if b.at.Covers > 0 {
-		b.log.Warn("the catch-up begins anew: notifications were accepted while it was off")
+		b.log.Warn("the catch-up starts again: notifications were accepted while it was off")
 	}
 	if err := b.journal.DropBefore(ctx, b.at.Entry+1); err != nil {
 		return err
@@ -201,7 +201,7 @@ func (b *book) note(r *queue.Record) {
 }
 
 // current waits until the marks have everything that was accepted before the
-// call, by whoever shares the store.
+// call, by any instance that shares the store.
 func (b *book) current(ctx context.Context) error {
 	first, end, err := b.journal.Kept(ctx)
 	if err != nil {

@@ -15,14 +15,15 @@
 // For each INBOX and UIDVALIDITY there is a mark: the UID up to which there is
 // nothing left to tell, what was accepted beyond it, and which notifications
 // came without a UID. The marks cost nothing where notifications are accepted:
-// whoever sweeps reads along what the queue has stored, and writes the marks
-// that changed to a journal, once in a second (book.go). An entry of the journal
-// also says up to which group of accepted notifications its marks go, and the
-// queue removes no group before an entry covers it ([queue.Journal]). So the
-// journal and the queue together have everything that was ever accepted, at each
-// moment, also when the process is killed at that moment: the next one reads the
-// journal, then the queue from there on, and has the same marks. What a sweep
-// accepts goes the same way: it is in the queue before it is in a mark.
+// the instance that sweeps reads along what the queue has stored, and writes
+// the marks that changed to a journal, once in a second (book.go). An entry of
+// the journal also says up to which group of accepted notifications its marks
+// go, and the queue removes no group before an entry covers it
+// ([queue.Journal]). So the journal and the queue together have everything that
+// was ever accepted, at each moment, also when the process is killed at that
+// moment: the next one reads the journal, then the queue from there on, and has
+// the same marks. What a sweep accepts goes the same way: it is in the queue
+// before it is in a mark.
 //
 // Entries hold whole marks, so that reading one twice changes nothing. When the
 // journal has become long, all marks are written once and what is before them is
@@ -40,8 +41,8 @@
 // # Several that share a store
 //
 // One of them reads along and sweeps, the one that has the lease (lease.go). If
-// two think they do, one of them cannot write the journal, whose writes name the
-// entry before them, and begins anew.
+// two think they do, one of them cannot write the journal, whose writes name
+// the entry before them, and starts again.
 package catchup
 
 import (
@@ -98,11 +99,11 @@ type Config struct {
 	Appended bool
 	// Logger gets what an operator should know, and no names of users. Required.
 	Logger *slog.Logger
-	// Observe, if set, is told of what happens, from several goroutines.
+	// Observe, if set, is notified of what happens, from several goroutines.
 	Observe Observer
 }
 
-// Observer is told of what happens.
+// Observer is notified of what happens.
 type Observer interface {
 	// Found is called for each notification that was found and accepted.
 	Found()

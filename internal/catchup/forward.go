@@ -10,11 +10,12 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// forwardKey is where those without the lease put why they want a sweep. Whoever
-// has it looks at all users then, so that the newest stands for those before it.
+// forwardKey is where instances without the lease put why they want a sweep.
+// The one that has it looks at all users then, so that the newest stands for
+// those before it.
 var forwardKey = queue.Key{"wanted"}
 
-// forward gives a trigger to whoever has the lease.
+// forward gives a trigger to the instance that has the lease.
 func (c *Catcher) forward(why Trigger) {
 	table := c.cfg.Queue.Table(Name)
 	for c.stopped.Err() == nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // The lease is held as that of the registration is, and for as long as the
-// process lives: whoever has it reads along.
+// process lives: its holder reads along.
 const (
 	// renewal is how often the holder shows that it is alive.
 	renewal = 3 * time.Second

@@ -15,7 +15,7 @@ import (
 // inbox is the one folder that Dovecot's ox driver reports.
 const inbox = "INBOX"
 
-// Mailbox is how it stands with the INBOX of a user.
+// Mailbox is the state of a user's INBOX.
 type Mailbox struct {
 	// UIDValidity, UIDNext and Unseen are those of IMAP (RFC 9051).
 	UIDValidity, UIDNext, Unseen uint32

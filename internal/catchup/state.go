@@ -36,7 +36,7 @@ type Progress struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Status is how it stands with the catch-up.
+// Status is the state of the catch-up.
 type Status struct {
 	// Leads tells that this process sweeps, and no other one.
 	Leads bool
@@ -73,7 +73,7 @@ func (s *state) note(p Progress) {
 	s.sweep = &p
 }
 
-// end notes what came of a sweep.
+// end records the result of a sweep.
 func (s *state) end(p Progress, all bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,14 +95,14 @@ func (s *state) repeats(err error) bool {
 	return err != nil && reason == s.reason
 }
 
-// Status returns how it stands.
+// Status returns the state of the catch-up.
 func (c *Catcher) Status() Status {
 	c.state.mu.Lock()
 	defer c.state.mu.Unlock()
 	return Status{Leads: c.state.book != nil, Sweep: c.state.sweep, Ended: c.state.ended, Err: c.state.err}
 }
 
-// UserStatus is how it stands with a user.
+// UserStatus is the state of a user.
 type UserStatus struct {
 	// Reported and Found are when a notification of the user was accepted last
 	// from Dovecot, and from a sweep; zero if none was.
@@ -111,7 +111,7 @@ type UserStatus struct {
 	Missing uint64
 }
 
-// User looks at the mailbox of a user now, and returns how it stands. Errors: those
+// User looks at the mailbox of a user now, and returns its state. Errors: those
 // of a Source, and [ErrElsewhere].
 func (c *Catcher) User(ctx context.Context, n registration.Notified) (UserStatus, error) {
 	c.state.mu.Lock()

@@ -312,8 +312,9 @@ func queueFailed(err error) bool {
 	return errors.Is(err, queue.ErrFull) || errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrClosed)
 }
 
-// compare compares a mailbox with its mark. Mailboxes that are seen for the first
-// time, or again after they were made anew, begin with what they have.
+// compare compares a mailbox with its mark. Mailboxes that are seen for the
+// first time, or again after they were created again, start with their current
+// mails.
 func (s *sweep) compare(u user, box Mailbox, at time.Time) {
 	s.progress.Done++
 	if box.UIDNext == 0 || box.UIDValidity == 0 {
@@ -474,7 +475,7 @@ func (s *sweep) tellSome(ctx context.Context, l *laggard) error {
 	if err != nil {
 		return err
 	}
-	if box.UIDValidity != l.box.UIDValidity { // made anew meanwhile
+	if box.UIDValidity != l.box.UIDValidity { // created again in the meantime
 		l.chosen = nil
 		return nil
 	}
@@ -561,7 +562,7 @@ func (s *sweep) snapshot() Progress {
 	return p
 }
 
-// finish tells what came of the sweep.
+// finish reports the result of the sweep.
 func (s *sweep) finish(ctx context.Context, err error) {
 	s.progress.Ended = time.Now().UTC()
 	if err != nil {

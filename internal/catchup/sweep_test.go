@@ -265,7 +265,7 @@ func TestSweep(t *testing.T) {
 		c.Stop()
 		c = d.start(q, Config{})
 	}
-	// An INBOX that was made anew begins with what it has.
+	// An INBOX that was created again starts with its current mails.
 	d.mu.Lock()
 	d.validity = 2
 	d.mu.Unlock()

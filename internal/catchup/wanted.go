@@ -119,7 +119,7 @@ func (w *wanted) take() []request {
 }
 
 // fail ends the commands that wait. What was triggered is left: it is found by
-// the sweep of whoever has the lease.
+// the sweep of the instance that has the lease.
 func (w *wanted) fail(err error) {
 	for _, r := range w.take() {
 		if r.done != nil {

@@ -318,7 +318,7 @@ func (c *caddy) reported(user string) {
 	case mails.Found != nil && (mails.Reported == nil || mails.Found.After(*mails.Reported)):
 		c.problem(check, tried, "Dovecot did not report it: the catch-up found it, "+mails.Found.Local().Format(time.DateTime), c.whyUnreported())
 	case mails.Missing > 0:
-		c.warning(check, tried, fmt.Sprintf("%d mails in INBOX were not reported so far", mails.Missing),
+		c.warning(check, tried, fmt.Sprintf("%d mails in INBOX have not been reported yet", mails.Missing),
 			"Dovecot may be about to; else the next sweep looks at them: caddy dovecot-push catch-up <user>")
 	case mails.Reported == nil:
 		c.ok(check, tried, "no mail has come yet")

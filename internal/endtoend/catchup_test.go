@@ -102,7 +102,7 @@ func TestCatchUp(t *testing.T) {
 		deliver(t, dovecot, "two", names[2])
 		// What a client appends has no Received field.
 		require.NoError(t, dovecot.Save(names[3], message("appended")))
-		// The INBOX made anew begins with what it has.
+		// The INBOX that was created again starts with its current mails.
 		mustDoveadm(t, dovecot, "mailbox", "delete", "-u", names[4], "INBOX")
 		deliver(t, dovecot, "in the new one", names[4])
 		f.start(t)

@@ -22,12 +22,12 @@ const (
 // headerFields are those that are read of a message.
 var headerFields = []string{"From", "Subject", "Received"}
 
-// MailboxStatus is how it stands with a mailbox.
+// MailboxStatus is the state of a mailbox.
 type MailboxStatus struct {
 	UIDValidity, UIDNext, Unseen uint32
 }
 
-// Status returns how it stands with the INBOX.
+// Status returns the state of the INBOX.
 func (s *Session) Status() (MailboxStatus, error) {
 	data, err := s.client.Status("INBOX", &goimap.StatusOptions{UIDNext: true, UIDValidity: true, NumUnseen: true}).Wait()
 	if err != nil {
