@@ -24,8 +24,10 @@ gzip -9n "$out"/man/*.8
 rm "$caddy"
 
 # From [Unit] on: what stands above tells how to install by hand. With the alias,
-# "systemctl restart caddy" is this unit, also beside that of a packaged Caddy.
+# "systemctl restart caddy" is this unit, also beside that of a packaged Caddy. Of the
+# sockets it has the one on this machine alone, as fd/3.
 for kind in service socket; do
 	sed -e '/^\[Unit\]/,$!d' -e 's#/usr/local/bin/caddy#/usr/bin/caddy#' -e 's#caddy\.socket#caddy-dovecot-push.socket#' \
+		-e '/^# HTTPS\.$/d' -e '/^ListenStream=[0-9]*$/d' \
 		-e "/^\[Install\]/a Alias=caddy.$kind" "examples/service/caddy.$kind" >"$out/systemd/caddy-dovecot-push.$kind"
 done
