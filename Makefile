@@ -34,7 +34,7 @@ demo: build ## everything at once: a throw-away Dovecot, Caddy with its page, a 
 	./internal/dovecottest/install.sh
 	$(GO) run ./demo -caddy bin/caddy
 
-test: ## all tests with the race detector, on a real Dovecot
+test: ## all tests with the race detector, on a real Dovecot; make lint vets them
 	./internal/dovecottest/install.sh
 	./internal/pushtest/install.sh
 	./internal/apachetest/install.sh
@@ -42,8 +42,10 @@ test: ## all tests with the race detector, on a real Dovecot
 	./internal/endtoend/install.sh
 	./internal/endtoend/browser/install.sh
 	$(GO) build -race -o bin/caddy-race ./cmd/caddy
-	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race \
-		$(GO) run $(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 30m $(PKG)
+	mkdir -p .cache
+	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race $(GO) run $(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg \
+		--jsonfile-timing-events .cache/tests.json -- -race -vet=off -timeout 30m $(PKG); status=$$?; \
+		echo "the slowest tests:"; $(GO) run $(GOTESTSUM) tool slowest --jsonfile .cache/tests.json --threshold 1s --num 10; exit $$status
 
 lint: ## golangci-lint and gofumpt; actionlint
 	$(GO) run $(GOLANGCI_LINT) run $(PKG)
