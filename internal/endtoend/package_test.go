@@ -220,6 +220,10 @@ func TestPackage(t *testing.T) {
 			alice := newPerson(t, "https://localhost/push", m.path("/var/lib/caddy/pki/authorities/local/root.crt"))
 			require.Equal(t, http.StatusOK, alice.signIn("alice", "pass"))
 			phone, _ := alice.subscribe(service)
+			require.Eventually(t, func() bool {
+				out, _ := m.command("doveadm", "mailbox", "metadata", "get", "-s", "-u", "alice", "", dovecottest.MetadataKey).CombinedOutput()
+				return strings.Contains(string(out), "user=alice")
+			}, waitTimeout, 200*time.Millisecond, "Dovecot notifies for her")
 			m.deliver("alice", "first push")
 			assert.Equal(t, "first push", mailOf(t, phone.Wait(2)[1]).Subject)
 			took := time.Since(begin)
