@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -24,6 +25,8 @@ const module = "github.com/dovecotpush/caddy-dovecot-push"
 // layers are the rooms of the repository from the bottom to the top. A
 // package imports only what is below it, or belongs to its own room.
 var layers = []string{
+	"internal/cafile",
+	"internal/lograte",
 	"internal/username",
 	"internal/dovecotconfig",
 	"internal/properties",
@@ -47,6 +50,7 @@ var layers = []string{
 	"internal/registration",
 	"internal/catchup",
 	"internal/delivery",
+	"caddymodule/target",
 	"handlers",
 	"caddymodule",
 	"", // the package for xcaddy
@@ -161,6 +165,41 @@ func TestEveryPackageIsDocumentedOnce(t *testing.T) {
 	})
 	for dir, files := range docs {
 		assert.Len(t, files, 1, "package documentation of %s", dir)
+	}
+}
+
+// The handlers show types of internal packages: nobody outside can rely on them.
+func TestHandlersPromiseNothing(t *testing.T) {
+	eachGoFile(t, func(path string, source []byte) {
+		if !strings.HasPrefix(path, "handlers/") || strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, source, parser.PackageClauseOnly|parser.ParseComments)
+		require.NoError(t, err)
+		if file.Doc != nil {
+			assert.Contains(t, file.Doc.Text(), "no promise of stability before v1", path)
+		}
+	})
+}
+
+// A newcomer finds what to do by the names of files: the table in CONTRIBUTING.md
+// names at most five for each task, and they exist.
+func TestTwelveTasks(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(text), "\n## Twelve tasks, and the files to open\n")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n## ")
+	rows := regexp.MustCompile(`(?m)^\| ([^|]+) \| ([^|]*`+"`"+`[^|]*) \|$`).FindAllStringSubmatch(table, -1)
+	require.Len(t, rows, 12)
+	for _, row := range rows {
+		files := 0
+		for _, name := range regexp.MustCompile("`([^`<> ]+\\.[a-z]+)`").FindAllStringSubmatch(row[2], -1) {
+			files++
+			assert.FileExists(t, name[1], row[1])
+		}
+		assert.Positive(t, files, row[1])
+		assert.LessOrEqual(t, files, 5, row[1])
 	}
 }
 

@@ -6,17 +6,19 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/lograte"
 )
 
 // Access tells which peers may come in.
@@ -37,18 +39,21 @@ type Access struct {
 	ClientIP bool `json:"client_ip,omitempty"`
 }
 
+// strangersLimit is how many lines of the log strangers can cause.
+var strangersLimit = lograte.Limit{Burst: 3, Every: 10 * time.Second}
+
 // gate decides about requests for guarded paths.
 type gate struct {
 	paths *guard.Paths
 	guard *guard.Guard
 	path  string // for the log
-	log   *slog.Logger
-	quiet *occasional
+	log   *zap.Logger
+	quiet *lograte.Limiter[struct{}]
 }
 
 // gate returns what decides about paths.
 func (a *Access) gate(ctx caddy.Context, paths ...string) (*gate, error) {
-	g := &gate{path: paths[0], log: ctx.Slogger(), quiet: newOccasional()}
+	g := &gate{path: paths[0], log: ctx.Logger(), quiet: lograte.New[struct{}](strangersLimit)}
 	var err error
 	if g.paths, err = guard.NewPaths(paths...); err != nil {
 		return nil, err
@@ -70,13 +75,15 @@ func (g *gate) refuses(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	observeGuard(verdict)
-	if ok, suppressed := g.quiet.ok(); ok {
-		args := []any{"path", g.path, "remote", r.RemoteAddr, "verdict", verdict.String(), "not_logged_since", suppressed}
+	if ok, suppressed := g.quiet.Allow(struct{}{}); ok {
+		fields := []zap.Field{
+			zap.String("path", g.path), zap.String("remote", r.RemoteAddr), zap.Stringer("verdict", verdict), zap.Int64("not_logged_since", suppressed),
+		}
 		if g.guard.Peer != nil { // the address that was judged is not that of the connection
 			peer, _ := g.guard.Peer(r)
-			args = append(args, "client_ip", peer.String())
+			fields = append(fields, zap.Stringer("client_ip", peer))
 		}
-		g.log.Warn("refused a request from outside the allowed networks", args...)
+		g.log.Warn("refused a request from outside the allowed networks", fields...)
 	}
 	w.WriteHeader(verdict.Status())
 	return true
@@ -103,7 +110,7 @@ func matchesAnyPath(paths *guard.Paths, r *http.Request) bool {
 }
 
 // guard makes what decides about sources. path is for the warnings only.
-func (a *Access) guard(ctx caddy.Context, log *slog.Logger, path string) (*guard.Guard, error) {
+func (a *Access) guard(ctx caddy.Context, log *zap.Logger, path string) (*guard.Guard, error) {
 	var entries []string
 	for _, entry := range a.Allow {
 		v, err := option.Replace(entry)
@@ -127,12 +134,12 @@ func (a *Access) guard(ctx caddy.Context, log *slog.Logger, path string) (*guard
 		}
 	}
 	if len(entries) == 0 && len(g.Sources) == 0 {
-		log.Warn("nobody is allowed, because no allow is configured", "path", path)
+		log.Warn("nobody is allowed, because no allow is configured", zap.String("path", path))
 	}
 	if a.ClientIP {
 		g.Peer = clientIP
 		if clientIPForgeable(ctx) {
-			log.Warn("client_ip can be forged: "+forgeable, "path", path)
+			log.Warn("client_ip can be forged: "+forgeable, zap.String("path", path))
 		}
 	}
 	return g, nil

@@ -66,6 +66,9 @@ var adminRoutes = map[string]adminHandler{
 	"DELETE dead_letters":      deleteDeadLetters,
 	"DELETE targets":           dropTarget,
 
+	"GET catch_up":  getCatchUp,
+	"POST catch_up": postCatchUp,
+
 	"GET registrations":           getRegistrations,
 	"POST registrations":          postRegistrations,
 	"PUT registrations/{user}":    putRegistration,

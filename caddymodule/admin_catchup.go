@@ -14,11 +14,6 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
-func init() {
-	adminRoutes["POST catch_up"] = postCatchUp
-	adminRoutes["GET catch_up"] = getCatchUp
-}
-
 // catchUpStatus returns the state of the catch-up.
 func (a *App) catchUpStatus() *adminapi.CatchUpStatus {
 	c := a.catcher.Load()

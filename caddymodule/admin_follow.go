@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
@@ -47,7 +48,7 @@ func getFollow(a *App, r *http.Request) (any, error) {
 		wait = d
 	}
 	return adminStream(func(w http.ResponseWriter) error {
-		steps, stop := a.followers.follow(users, subject)
+		steps, stop := a.traces.start(users, subject)
 		defer stop()
 		ctx, cancel := context.WithTimeout(r.Context(), wait)
 		defer cancel()
@@ -95,7 +96,7 @@ func postTest(a *App, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := decoder.Decode(body)
+	n, err := target.Decoder.Decode(body)
 	if err != nil {
 		return nil, badRequest("user: %w", err)
 	}

@@ -16,11 +16,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
@@ -111,18 +111,22 @@ func (a *App) probeRegistration(ctx context.Context) []adminapi.Probe {
 	return []adminapi.Probe{p}
 }
 
-// probeContact looks at the contact that every message of Web Push carries with
-// the eyes of the large push services.
-func (a *App) probeContact(context.Context) []adminapi.Probe {
-	w := a.webpush()
-	if w == nil {
-		return nil
+// probeContact looks at the contacts that messages of targets carry with the eyes
+// of their receivers.
+func (a *App) probeContact(context.Context) (all []adminapi.Probe) {
+	for _, m := range a.targets {
+		h, ok := m.(target.ContactHolder)
+		if !ok {
+			continue
+		}
+		contact, err := h.CheckContact()
+		p := adminapi.Probe{Kind: "contact", Name: m.Target().Name, Asked: "the contact " + contact, Answered: "large push services take it", OK: true}
+		if err != nil {
+			p.OK, p.Answered = false, err.Error()
+		}
+		all = append(all, p)
 	}
-	p := adminapi.Probe{Kind: "contact", Name: "webpush", Asked: "the contact " + w.Contact, Answered: "large push services take it", OK: true}
-	if _, err := webpush.ParseContact(w.Contact); err != nil {
-		p.OK, p.Answered = false, err.Error()
-	}
-	return []adminapi.Probe{p}
+	return all
 }
 
 func (a *App) probeDoveAdm(ctx context.Context) (all []adminapi.Probe) {
@@ -191,14 +195,14 @@ func probeIMAP(ctx context.Context, where string, server *imap.Server) []adminap
 	return []adminapi.Probe{p}
 }
 
-func probeTarget(ctx context.Context, t Target) []adminapi.Probe {
-	p := adminapi.Probe{Kind: "target", Name: t.Lane().Name}
-	prober, ok := t.(Prober)
+func probeTarget(ctx context.Context, t target.Module) []adminapi.Probe {
+	p := adminapi.Probe{Kind: "target", Name: t.Target().Name}
+	prober, ok := t.(target.Prober)
 	if !ok {
 		p.Skipped, p.Asked, p.Answered = true, "nothing", "it can be asked with a notification only"
 		return []adminapi.Probe{p}
 	}
-	var result Result
+	var result target.Result
 	p.Asked, result = prober.Probe(ctx)
 	p.OK, p.Reason = result.Outcome == delivery.Delivered, result.Reason
 	switch {

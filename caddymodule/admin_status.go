@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
@@ -60,13 +61,14 @@ func (a *App) status(ctx context.Context) adminapi.Status {
 		status.Queue.Oldest = &stats.Oldest
 	}
 	status.Queue.Removed = removedTargets(stats)
-	for _, name := range a.targetNames() {
+	for _, m := range a.targets {
+		name := m.Target().Name
 		t, engine := stats.Targets[name], a.engine.Status(name)
 		target := adminapi.TargetStatus{
 			Name: name, Up: !engine.Down, InFlight: engine.InFlight,
 			Waiting: t.Waiting, Parked: t.Parked, DeadLetters: t.Dead,
 			Attempts:     counts(attempts, "outcome", "target", name),
-			UnknownUsers: counts(unknownUsers, "target")[name],
+			UnknownUsers: unknownUsers(m),
 			LastFailure:  a.failures.last(name),
 		}
 		if !engine.Oldest.IsZero() {
@@ -78,41 +80,27 @@ func (a *App) status(ctx context.Context) adminapi.Status {
 	return status
 }
 
-// devicesStatus is nil without Web Push, and before it has started.
+// devicesStatus is nil without devices, and before they are known.
 func (a *App) devicesStatus() *adminapi.DevicesStatus {
-	w := a.webpush()
-	if w == nil {
+	if a.devices == nil || !a.devices.isStarted() {
 		return nil
 	}
-	select {
-	case <-w.started:
-	default:
-		return nil
-	}
-	all, confirmed := w.store.Count()
+	all, confirmed := a.devices.store.Count()
 	return &adminapi.DevicesStatus{Confirmed: confirmed, Unconfirmed: all - confirmed}
 }
 
 // signedOutStatus is nil where nobody signs in, and before that has started.
 func (a *App) signedOutStatus() *adminapi.SignedOutStatus {
-	for _, t := range a.targets {
-		s, ok := t.(*streams)
-		if !ok {
-			continue
-		}
-		select {
-		case <-s.ready:
-			entries, users := s.known.ended.Count()
-			return &adminapi.SignedOutStatus{Entries: entries, Users: users}
-		default:
-		}
+	if a.streams == nil || !a.streams.isStarted() {
+		return nil
 	}
-	return nil
+	entries, users := a.streams.state.revoked.Count()
+	return &adminapi.SignedOutStatus{Entries: entries, Users: users}
 }
 
 // streamsStatus is nil where there are no event streams.
 func (a *App) streamsStatus() *int {
-	if !slices.ContainsFunc(a.targets, func(t Target) bool { _, ok := t.(*streams); return ok }) {
+	if a.streams == nil {
 		return nil
 	}
 	var m dto.Metric
@@ -121,6 +109,15 @@ func (a *App) streamsStatus() *int {
 	}
 	open := int(m.GetGauge().GetValue())
 	return &open
+}
+
+// unknownUsers is how many notifications a target delivered in vain, because its
+// receiver does not know the users.
+func unknownUsers(m target.Module) uint64 {
+	if c, ok := m.(target.UserChecker); ok {
+		return c.UnknownUsers()
+	}
+	return 0
 }
 
 // addEndpoint notes a notify endpoint, while the configuration is provisioned.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -14,27 +15,24 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
+// devicesTimeout bounds how long a route waits for the devices and their keys.
+const devicesTimeout = 10 * time.Second
+
 var errNoDevices = errors.New("no deliver webpush is configured, so there are no devices")
 
 // subscriptionsOf waits for the devices to be known, and returns whose are
 // asked about.
 func (a *App) subscriptionsOf(r *http.Request) (store *subscription.Store, user string, err error) {
-	w := a.webpush()
-	if w == nil {
+	if a.devices == nil {
 		return nil, "", caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errNoDevices}
 	}
 	if user, err = a.names.Canonical(r.Context(), r.URL.Query().Get("user")); err != nil {
 		return nil, "", badRequest("the parameter user: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), vapidTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), devicesTimeout)
 	defer cancel()
-	select {
-	case <-w.started:
-		err = w.store.Wait(ctx)
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	return w.store, user, subscriptionError(err)
+	err = a.devices.wait(ctx)
+	return a.devices.store, user, subscriptionError(err)
 }
 
 func getSubscriptions(a *App, r *http.Request) (any, error) {

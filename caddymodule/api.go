@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"path"
@@ -17,11 +16,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/api"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/events"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/lograte"
 )
 
 func init() {
@@ -64,10 +65,10 @@ type API struct {
 	Name string `json:"name,omitempty"`
 
 	app     *App
-	log     *slog.Logger
+	log     *zap.Logger
 	handler http.Handler
 	streams *events.Handler
-	quiet   *occasional
+	quiet   *lograte.Limiter[struct{}]
 }
 
 // The ways to sign in.
@@ -86,7 +87,7 @@ func (API) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the configuration.
 func (a *API) Provision(ctx caddy.Context) error {
-	a.log, a.quiet = ctx.Slogger(), newOccasional()
+	a.log, a.quiet = ctx.Logger(), lograte.New[struct{}](strangersLimit)
 	if a.Path == "" {
 		a.Path = DefaultAPIPath
 	}
@@ -113,15 +114,18 @@ func (a *API) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if a.Login == loginIMAP && clientIPForgeable(ctx) {
-		a.log.Warn("wrong logins are limited by an address that can be forged: "+forgeable, "path", cmp.Or(a.Path, "/"))
+		a.log.Warn("wrong logins are limited by an address that can be forged: "+forgeable, zap.String("path", cmp.Or(a.Path, "/")))
 	}
 	a.streams = events.New(events.Config{Open: streams.openStream, Observe: streamObserver})
 	cfg := api.Config{
 		Login: a.Login, WebmailURL: webmail, Authenticator: auth, Events: a.streams,
 		Page: page.New(page.Options{Name: a.Name}),
 	}
-	if w := a.app.webpush(); w != nil {
-		cfg.Subscriptions, cfg.ApplicationServerKey = w, w.applicationServerKey
+	if a.app.devices != nil {
+		cfg.Subscriptions = a.app.devices
+	}
+	if a.app.keyHolder() != nil {
+		cfg.ApplicationServerKey = a.app.applicationServerKey
 	}
 	a.handler = api.New(cfg)
 	// Caddy waits for requests that are under way before it tells modules that

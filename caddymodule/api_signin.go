@@ -11,40 +11,12 @@ import (
 	"net/netip"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
-	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
 )
-
-// MailLogin is the IMAP server that mail logins are checked at.
-type MailLogin struct {
-	// imaps://host[:993], or imap://host[:143] for STARTTLS. An imap URL of a
-	// loopback address means no TLS. Placeholders are replaced.
-	URL string `json:"url"`
-
-	// A PEM file with the certificates of the CAs that may have signed the
-	// server's certificate. Default: those of the operating system.
-	// Placeholders are replaced.
-	CAFile string `json:"ca_file,omitempty"`
-
-	// Do without TLS for an imap URL that is not a loopback address. Passwords
-	// can be read on the way then.
-	Plaintext bool `json:"plaintext,omitempty"`
-}
-
-func (m *MailLogin) server() (*imap.Server, error) {
-	url, err := option.Replace(m.URL)
-	if err != nil {
-		return nil, fmt.Errorf("URL: %w", err)
-	}
-	caFile, err := option.Replace(m.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
-	}
-	return imap.New(imap.Config{URL: url, CAFile: caFile, Plaintext: m.Plaintext})
-}
 
 // authenticator makes what finds out who is asking.
 func (a *API) authenticator(ctx caddy.Context, streams *streams) (*signin.Authenticator, error) {
@@ -115,11 +87,11 @@ func (a *API) observeSignIn(at signin.Attempt) {
 	case signin.Accepted, signin.Known:
 		return
 	case signin.Unavailable:
-		a.log.Error("a mail login could not be checked", "error", at.Err)
+		a.log.Error("a mail login could not be checked", zap.Error(at.Err))
 		return
 	default:
 	}
-	if ok, suppressed := a.quiet.ok(); ok {
-		a.log.Warn("refused a sign-in", "result", string(at.Result), "remote", at.Source.String(), "not_logged_since", suppressed)
+	if ok, suppressed := a.quiet.Allow(struct{}{}); ok {
+		a.log.Warn("refused a sign-in", zap.String("result", string(at.Result)), zap.Stringer("remote", at.Source), zap.Int64("not_logged_since", suppressed))
 	}
 }

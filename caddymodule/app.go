@@ -1,9 +1,9 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package caddymodule provides the Caddy modules: the app dovecot_push, the
-// HTTP handlers dovecot_push_notify, dovecot_push_guard and dovecot_push_api,
-// and the targets in the namespace dovecot_push.targets.
+// Package caddymodule provides the Caddy modules: the app dovecot_push, and the
+// HTTP handlers dovecot_push_notify, dovecot_push_guard and dovecot_push_api. The
+// targets are in the folders below target, the command line is in command.
 //
 // It connects Caddy's configuration, requests, storage and logs to the other
 // packages, which do not import Caddy.
@@ -19,13 +19,14 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/catchup"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
@@ -65,13 +66,16 @@ type App struct {
 	// users are registered, unless it is switched off here.
 	CatchUp *CatchUp `json:"catch_up,omitempty"`
 
-	targets  []Target
-	log      *slog.Logger
-	activity *activity
-	events   *emitter
+	targets []target.Module
+	devices *devices // nil where no target sends to any
+	streams *streams // nil where no site has an API
+	log     *zap.Logger
+	slog    *slog.Logger // the same, for the inner packages
+	summary *logSummary
+	events  *emitter
 
 	tracing     *tracing
-	followers   *followers
+	traces      *traces
 	healthCheck *healthCheck
 	failures    *failures
 	logins      map[string]*imap.Server   // where people sign in, by URL
@@ -89,18 +93,11 @@ type App struct {
 	pooled pooledQueue
 	engine *delivery.Engine
 	opened chan struct{}
+	begun  []target.Lifecycle           // what has to be stopped
 	live   bool                         // counted in liveApps
 	queue  *atomic.Pointer[queue.Queue] // nil before Start has opened it
 
 	endReport func() // of what was started; nil before
-}
-
-// resident is a target that keeps something of its own beside what waits for
-// it. It is started before its lane is asked for, and stopped after the last
-// delivery, also if it was never started.
-type resident interface {
-	start(a *App, q *queue.Queue) error
-	stop()
 }
 
 // CaddyModule returns the Caddy module information.
@@ -113,15 +110,15 @@ func (App) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the configuration. It opens, dials and writes nothing.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.log = ctx.Slogger()
+	a.log, a.slog = ctx.Logger(), ctx.Slogger()
 	liveApps.Add(1)
 	a.live = true
 	a.opened = make(chan struct{})
 	a.queue = new(atomic.Pointer[queue.Queue])
 	a.registrations = new(atomic.Pointer[registration.Reconciler])
 	a.catcher, a.outages = new(atomic.Pointer[catchup.Catcher]), newOutages()
-	a.activity = newActivity(a.log)
-	a.followers, a.healthCheck, a.tracing = new(followers), new(healthCheck), new(tracing)
+	a.summary = newLogSummary(a.log)
+	a.traces, a.healthCheck, a.tracing = new(traces), new(healthCheck), new(tracing)
 	a.endpoints = []adminapi.EndpointStatus{} // not null in the status
 	a.logins = make(map[string]*imap.Server)
 	if a.Queue == nil {
@@ -131,7 +128,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("queue: %w", err)
 	}
 	if a.DoveAdm != nil {
-		if err := a.DoveAdm.provision(a.log); err != nil {
+		if err := a.DoveAdm.provision(a.log, a.slog); err != nil {
 			return err
 		}
 	}
@@ -142,8 +139,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	list, _ := mods.([]any)
 	for _, mod := range list {
-		a.targets = append(a.targets, mod.(Target))
+		t, ok := mod.(target.Module)
+		if !ok {
+			return fmt.Errorf("deliver: the module %T is no target", mod)
+		}
+		a.targets = append(a.targets, t)
 	}
+	a.devices = newDevices(a.targets)
 	if err := a.provisionRegistration(); err != nil {
 		return err
 	}
@@ -162,7 +164,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 func (a *App) Validate() error {
 	seen := make(map[string]bool)
 	for _, t := range a.targets {
-		name := t.Lane().Name
+		name := t.Target().Name
 		if !queue.ValidName(name) {
 			return fmt.Errorf("deliver: the target name %q must be 1 to 64 of A-Z a-z 0-9 _ -", name)
 		}
@@ -170,6 +172,9 @@ func (a *App) Validate() error {
 			return fmt.Errorf("deliver: two targets are named %s; each needs its own name, because what waits is kept by it", name)
 		}
 		seen[name] = true
+	}
+	if a.devices != nil {
+		return a.devices.validate()
 	}
 	return nil
 }
@@ -184,18 +189,13 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	lanes := make([]delivery.Target, len(a.targets))
-	for i, t := range a.targets {
-		if r, ok := t.(resident); ok {
-			if err := r.start(a, q); err != nil {
-				return err
-			}
-		}
-		lanes[i] = t.Lane()
+	targets, err := a.startTargets(q)
+	if err != nil {
+		return err
 	}
-	a.failures = newFailures(a.targets)
+	a.failures = newFailures(targets)
 	a.engine, err = delivery.New(delivery.Config{
-		Queue: q, Targets: lanes, MaxAge: cfg.MaxAge, Logger: a.log,
+		Queue: q, Targets: targets, MaxAge: cfg.MaxAge, Logger: a.slog,
 		Observe: a.observeAttempt, Paused: a.observePause,
 	})
 	if err != nil {
@@ -210,7 +210,7 @@ func (a *App) Start() error {
 	if err := a.startCatchUp(q); err != nil {
 		return err
 	}
-	a.activity.start()
+	a.summary.start()
 	a.queue.Store(q)
 	close(a.opened)
 	a.endReport = a.reportStart(q)
@@ -226,14 +226,10 @@ func (a *App) Stop() error {
 	if a.engine != nil {
 		a.engine.Stop()
 	}
-	for _, t := range a.targets {
-		if r, ok := t.(resident); ok {
-			r.stop()
-		}
-	}
+	a.stopTargets()
 	a.stopCatchUp()
 	a.stopRegistration()
-	a.activity.stop()
+	a.summary.stop()
 	if a.endReport != nil {
 		a.endReport()
 	}
@@ -248,10 +244,8 @@ func (a *App) Cleanup() error {
 	}
 	err := a.Stop() // another app's failed start leaves this one running
 	a.closeDoveAdm()
-	for _, t := range a.targets {
-		if s, ok := t.(*streams); ok {
-			err = errors.Join(err, s.cleanup(a))
-		}
+	if a.streams != nil {
+		err = errors.Join(err, a.streams.cleanup(a))
 	}
 	return errors.Join(err, a.closeQueue())
 }
@@ -265,27 +259,15 @@ func (a *App) accept(ctx context.Context, r queue.Record, window time.Duration) 
 		return false, fmt.Errorf("%w: it is still being opened", queue.ErrUnavailable)
 	}
 	r.TraceParent = a.tracing.parentOf(ctx)
-	a.followers.storing(&r)
+	a.traces.storing(&r)
 	start := time.Now()
 	duplicate, err = a.queue.Load().Accept(ctx, r, window)
 	if err != nil && !errors.Is(err, queue.ErrTooLarge) {
 		a.outages.unstored(r.Body)
 	}
-	a.followers.stored(r.ID, time.Since(start), duplicate, err)
+	a.traces.stored(r.ID, time.Since(start), duplicate, err)
 	return duplicate, err
 }
-
-func (a *App) targetNames() []string {
-	names := make([]string, len(a.targets))
-	for i, t := range a.targets {
-		names[i] = t.Lane().Name
-	}
-	return names
-}
-
-// decoder reads what was accepted: in every character set mail is written in,
-// of every event.
-var decoder = &notification.Decoder{CharsetReader: charsetReader, Events: notification.AllEvents}
 
 // Interface guards.
 var (

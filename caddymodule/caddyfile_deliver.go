@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 )
 
 // parseTarget reads what stands after deliver: the kind of the target, which
@@ -18,10 +20,10 @@ func parseTarget(d *caddyfile.Dispenser, app *App) error {
 		return d.Errf("deliver needs the kind of the target: %s", targetKinds())
 	}
 	kind := d.Val()
-	if _, err := caddy.GetModule(targetNamespace + "." + kind); err != nil {
+	if _, err := caddy.GetModule(target.Namespace + "." + kind); err != nil {
 		return d.Errf("there is no target %q; there are: %s", kind, targetKinds())
 	}
-	target, err := caddyfile.UnmarshalModule(d, targetNamespace+"."+kind)
+	target, err := caddyfile.UnmarshalModule(d, target.Namespace+"."+kind)
 	if err != nil {
 		return err
 	}
@@ -32,7 +34,7 @@ func parseTarget(d *caddyfile.Dispenser, app *App) error {
 // targetKinds lists the targets there are, those of other modules included.
 func targetKinds() string {
 	var kinds []string
-	for _, m := range caddy.GetModules(targetNamespace) {
+	for _, m := range caddy.GetModules(target.Namespace) {
 		if _, ok := m.New().(caddyfile.Unmarshaler); ok {
 			kinds = append(kinds, m.ID.Name())
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/catchup"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
@@ -84,10 +85,10 @@ func (a *App) startCatchUp(q *queue.Queue) error {
 	}
 	r := a.registrations.Load()
 	c, err := catchup.New(catchup.Config{
-		Queue: q, Alone: a.Queue.NATS == nil, Source: source, Users: r.AllNotified, Find: r.FindNotified, List: r.List, Decoder: decoder,
+		Queue: q, Alone: a.Queue.NATS == nil, Source: source, Users: r.AllNotified, Find: r.FindNotified, List: r.List, Decoder: target.Decoder,
 		Interval: time.Duration(settings.Interval), Max: settings.Max, MaxAge: time.Duration(a.Queue.MaxAge),
 		Seen: settings.Seen, Appended: settings.Appended,
-		Logger: a.log.With("part", "catch-up"), Observe: catchUpObserver{},
+		Logger: a.slog.With("part", "catch-up"), Observe: catchUpObserver{},
 	})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
@@ -83,7 +84,7 @@ type DoveAdm struct {
 // provision makes the client, which connects to nothing yet. A client is as
 // cheap as its settings are: each configuration has its own. One that is loaded
 // again looks at all endpoints with fresh eyes.
-func (d *DoveAdm) provision(log *slog.Logger) error {
+func (d *DoveAdm) provision(log *zap.Logger, inner *slog.Logger) error {
 	cfg, err := d.config()
 	if err != nil {
 		return fmt.Errorf("doveadm: %w", err)
@@ -96,7 +97,7 @@ func (d *DoveAdm) provision(log *slog.Logger) error {
 	if cfg.TLS != nil && !anyHTTPS(cfg.Endpoints) {
 		return errors.New("doveadm: ca_file and client_cert are for https endpoints, and there is none")
 	}
-	cfg.Logger, cfg.Observe = log, observeDoveAdm
+	cfg.Logger, cfg.Observe = inner, observeDoveAdm
 	d.client, err = doveadm.New(cfg)
 	return err
 }
@@ -139,7 +140,7 @@ func (d *DoveAdm) config() (cfg doveadm.Config, err error) {
 }
 
 // addProperties adds what the file of Open-Xchange has and cfg has not.
-func (d *DoveAdm) addProperties(cfg *doveadm.Config, log *slog.Logger) error {
+func (d *DoveAdm) addProperties(cfg *doveadm.Config, log *zap.Logger) error {
 	file, err := os.Open(d.PropertiesFile)
 	if err != nil {
 		return err
@@ -151,7 +152,7 @@ func (d *DoveAdm) addProperties(cfg *doveadm.Config, log *slog.Logger) error {
 	}
 	if len(unknown) > 0 {
 		log.Warn("the properties file has settings of the DoveAdm connector that are not known here and not used",
-			"file", d.PropertiesFile, "keys", unknown)
+			zap.String("file", d.PropertiesFile), zap.Strings("keys", unknown))
 	}
 	if len(cfg.Endpoints) == 0 {
 		cfg.Endpoints = from.Endpoints

@@ -20,6 +20,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm/doveadmtest"
@@ -52,7 +54,8 @@ func newCertificate(t *testing.T) []byte {
 func provisionDoveAdm(t *testing.T, d *DoveAdm) (log *strings.Builder, err error) {
 	t.Helper()
 	log = new(strings.Builder)
-	err = d.provision(slog.New(slog.NewTextHandler(log, nil)))
+	inner := slog.New(slog.NewTextHandler(log, nil))
+	err = d.provision(zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(log), zap.DebugLevel)), inner)
 	if d.client != nil {
 		t.Cleanup(d.client.Close)
 	}
@@ -69,7 +72,7 @@ func TestDoveAdmProperties(t *testing.T) {
 	log, err := provisionDoveAdm(t, d)
 	require.NoError(t, err)
 	require.NoError(t, d.client.MetadataSet(t.Context(), testUser, "/private/x", "1"))
-	assert.Contains(t, log.String(), "level=WARN")
+	assert.Contains(t, log.String(), `"level":"warn"`)
 	assert.Contains(t, log.String(), doveadm.PropertyPrefix+"apisecret")
 	assert.Contains(t, log.String(), doveadm.PropertyPrefix+"endpoints.checkIntervall")
 	assert.NotContains(t, log.String(), server.APISecret())
@@ -89,7 +92,7 @@ func TestDoveAdmBlockBeforeProperties(t *testing.T) {
 	}
 	cfg, err := d.config()
 	require.NoError(t, err)
-	require.NoError(t, d.addProperties(&cfg, slog.New(slog.DiscardHandler)))
+	require.NoError(t, d.addProperties(&cfg, zap.NewNop()))
 	assert.Equal(t, doveadm.Config{
 		Endpoints: []string{"http://imap1:8080", "http://imap2:8080"}, APISecret: "of-the-block",
 		TotalConnections: 7, MaxConnectionsPerRoute: 20,
@@ -99,7 +102,7 @@ func TestDoveAdmBlockBeforeProperties(t *testing.T) {
 	d = &DoveAdm{Endpoints: []string{"http://imap3"}, Username: "doveadm", Password: "{env.TEST_SECRET}", PropertiesFile: d.PropertiesFile}
 	cfg, err = d.config()
 	require.NoError(t, err)
-	require.NoError(t, d.addProperties(&cfg, slog.New(slog.DiscardHandler)))
+	require.NoError(t, d.addProperties(&cfg, zap.NewNop()))
 	assert.Equal(t, []string{"http://imap3"}, cfg.Endpoints)
 	assert.Empty(t, cfg.APISecret)
 	assert.Equal(t, "of-the-block", cfg.Password)

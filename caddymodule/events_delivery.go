@@ -18,13 +18,13 @@ const (
 
 // observeAttempt is called with every attempt by the goroutine that made it.
 func (a *App) observeAttempt(at delivery.Attempt) {
-	a.followers.attempt(&at)
+	a.traces.attempt(&at)
 	if at.Skipped { // nothing happened
 		return
 	}
 	observeAttempt(at)
 	a.failures.note(&at)
-	a.activity.attempt(at)
+	a.summary.attempt(at)
 	if at.Ended() {
 		a.tracing.ended(&at)
 	}

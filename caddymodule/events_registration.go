@@ -4,8 +4,6 @@
 package caddymodule
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
@@ -19,17 +17,6 @@ const (
 	eventRegistered         = "registered"
 	eventUnregistered       = "unregistered"
 	eventRegistrationFailed = "registration_failed"
-)
-
-// What was done about registrations. They live as long as the process, see
-// metrics.go.
-var (
-	registrationChanges = counter("registration_changes_total",
-		"METADATA entries of users that were set or removed.", "change")
-	registrationFailures = counter("registration_failures_total",
-		"Failures to register or unregister a user, by reason.", "reason")
-
-	registrationMetrics = []prometheus.Collector{registrationChanges, registrationFailures}
 )
 
 // observeRegistration is called with changes and failures by the goroutines

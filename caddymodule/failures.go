@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 )
@@ -47,12 +48,12 @@ func (f *failures) last(target string) *adminapi.TargetFailure {
 	return f.byTarget[target]
 }
 
-// newFailures is for the targets of lanes.
-func newFailures(targets []Target) *failures {
+// newFailures is for the targets of an engine.
+func newFailures(targets []target.Target) *failures {
 	f := &failures{byTarget: make(map[string]*adminapi.TargetFailure)}
 	for _, t := range targets {
-		if lane := t.Lane(); lane.Destinations == nil {
-			f.byTarget[lane.Name] = nil
+		if t.Destinations == nil {
+			f.byTarget[t.Name] = nil
 		}
 	}
 	return f

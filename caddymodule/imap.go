@@ -12,10 +12,8 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
-// IMAP is the IMAP server: people sign in with their mail login there, and
-// users can be registered by its METADATA (RFC 5464), for which Dovecot needs
-// imap_metadata = yes.
-type IMAP struct {
+// MailLogin is the IMAP server that mail logins are checked at.
+type MailLogin struct {
 	// imaps://host[:993], or imap://host[:143] for STARTTLS. An imap URL with a
 	// loopback address means no TLS. Placeholders are replaced.
 	URL string `json:"url"`
@@ -28,6 +26,25 @@ type IMAP struct {
 	// Use no TLS for an imap URL that is not a loopback address. Passwords can
 	// then be read in transit.
 	Plaintext bool `json:"plaintext,omitempty"`
+}
+
+func (m *MailLogin) server() (*imap.Server, error) {
+	url, err := option.Replace(m.URL)
+	if err != nil {
+		return nil, fmt.Errorf("URL: %w", err)
+	}
+	caFile, err := option.Replace(m.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("ca_file: %w", err)
+	}
+	return imap.New(imap.Config{URL: url, CAFile: caFile, Plaintext: m.Plaintext})
+}
+
+// IMAP is the IMAP server: people sign in with their mail login there, and
+// users can be registered by its METADATA (RFC 5464), for which Dovecot needs
+// imap_metadata = yes.
+type IMAP struct {
+	MailLogin
 
 	// A user who may sign in for every other user, with the authorization
 	// identity of SASL PLAIN: a passdb with master=yes in Dovecot. Placeholders
@@ -45,15 +62,8 @@ type IMAP struct {
 
 // provision reads the settings; it connects to nothing.
 func (i *IMAP) provision() error {
-	url, err := option.Replace(i.URL)
-	if err != nil {
-		return fmt.Errorf("URL: %w", err)
-	}
-	caFile, err := option.Replace(i.CAFile)
-	if err != nil {
-		return fmt.Errorf("ca_file: %w", err)
-	}
-	if i.server, err = imap.New(imap.Config{URL: url, CAFile: caFile, Plaintext: i.Plaintext}); err != nil {
+	var err error
+	if i.server, err = i.MailLogin.server(); err != nil {
 		return err
 	}
 	if (i.MasterUser == "") != (i.MasterPassword == "") {

@@ -5,41 +5,19 @@ package caddymodule
 
 import (
 	"errors"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/guard"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
 const namespace, subsystem = "caddy", "dovecot_push"
 
-// The counters live as long as the process: they are registered again with the
+// Counters live as long as the process: they are registered again with the
 // registry of each configuration, so that a reload does not reset them.
-var (
-	notifyRequests = counter("notify_requests_total",
-		"Requests to the notify endpoint, by result.", "result")
-	// notifyAccepted is one of them, so that the usual request need not look
-	// for it.
-	notifyAccepted = notifyRequests.WithLabelValues(string(notify.Accepted))
-	notifyDuration = histogram("notify_duration_seconds",
-		"How long Dovecot waited for the answer of the notify endpoint.", durations)
-	notifyRepaired = prometheus.NewCounter(prometheus.CounterOpts{
-		Namespace: namespace, Subsystem: subsystem, Name: "notify_repaired_total",
-		Help: "Notifications that Dovecot 2.2.19 to 2.2.32 reported in invalid JSON, and that were stored as valid JSON.",
-	})
-	guardRefused = counter("guard_refused_total",
-		"Requests refused because of their source.", "reason")
-	commitDuration = histogram("queue_commit_duration_seconds",
-		"How long one write to the queue took.", durations)
-	commitSize = histogram("queue_commit_notifications",
-		"How many notifications one write to the queue held.", prometheus.ExponentialBuckets(1, 2, 11))
-	commitErrors = counter("queue_commit_errors_total",
-		"Notifications that could not be stored and were answered with 503.", "reason")
-)
 
 var (
 	durations = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 5, 10, 30}
@@ -96,42 +74,24 @@ func registerMetrics(registry *prometheus.Registry, app *App) error {
 // collectorsOf are all metrics there are; without an app, those of the handlers.
 func collectorsOf(app *App) []prometheus.Collector {
 	collectors := []prometheus.Collector{
-		notifyRequests, notifyDuration, notifyRepaired, guardRefused, commitDuration, commitSize, commitErrors,
-		subscriptionRequests, doveadmRequests, doveadmDuration, buildInfo,
+		buildInfo,
+		notifyRequests, notifyDuration, notifyRepaired, guardRefused,
+		commitDuration, commitSize, commitErrors,
+		attempts, attemptRetries, attemptFailures, attemptDuration, latency, coalesced, deadLetters,
+		signIns, subscriptionRequests, streamsOpen, streamsEnded, streamEvents,
+		doveadmRequests, doveadmDuration,
 	}
-	collectors = append(collectors, deliveryMetrics...)
-	collectors = append(collectors, apiMetrics...)
-	if app != nil {
-		collectors = append(collectors, registrationMetrics...)
-		collectors = append(collectors, catchUpMetrics...)
-		collectors = append(collectors, stateCollector{app}, doveadmCollector{app}, registrationCollector{app}, catchUpCollector{app})
+	if app == nil {
+		return collectors
+	}
+	collectors = append(collectors, registrationChanges, registrationFailures, catchUpFound, catchUpLeftOut, catchUpFailures,
+		queueCollector{app}, doveadmCollector{app}, registrationCollector{app}, catchUpCollector{app})
+	for _, t := range app.targets {
+		if m, ok := t.(target.Metered); ok {
+			collectors = append(collectors, m.Metrics()...)
+		}
 	}
 	return collectors
-}
-
-func observeNotify(result notify.Result, took time.Duration) {
-	if result == notify.Accepted {
-		notifyAccepted.Inc()
-	} else {
-		notifyRequests.WithLabelValues(string(result)).Inc()
-	}
-	notifyDuration.Observe(took.Seconds())
-}
-
-func observeGuard(v guard.Verdict) { guardRefused.WithLabelValues(v.String()).Inc() }
-
-func observeCommit(notifications int, took time.Duration, err error) {
-	switch {
-	case err == nil:
-		commitDuration.Observe(took.Seconds())
-		commitSize.Observe(float64(notifications))
-	case errors.Is(err, queue.ErrFull):
-		commitErrors.WithLabelValues("full").Add(float64(notifications))
-	case errors.Is(err, queue.ErrTooLarge):
-		commitErrors.WithLabelValues("too_large").Add(float64(notifications))
-	default:
-		commitErrors.WithLabelValues("unavailable").Add(float64(notifications))
-	}
 }
 
 // counts reads a counter by the values of one of its labels, where the other

@@ -22,8 +22,6 @@ var (
 	streamEvents = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "stream_events_total", Help: "Events that were written to streams.",
 	})
-
-	apiMetrics = []prometheus.Collector{signIns, streamsOpen, streamsEnded, streamEvents}
 )
 
 var streamObserver = events.Observer{

@@ -21,8 +21,6 @@ var (
 		"Mails that Dovecot did not report and that are not told, by reason: seen, appended, old, too_many, too_large.", "reason")
 	catchUpFailures = counter("catch_up_failures_total",
 		"Users whose mailbox could not be looked at, and once for what concerns all, by reason.", "reason")
-
-	catchUpMetrics = []prometheus.Collector{catchUpFound, catchUpLeftOut, catchUpFailures}
 )
 
 func init() {

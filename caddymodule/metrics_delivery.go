@@ -4,8 +4,6 @@
 package caddymodule
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 )
 
@@ -26,12 +24,6 @@ var (
 		"Notifications that were not delivered because a newer one of the same folder was.", "target")
 	deadLetters = counter("dead_letters_total",
 		"Notifications that became dead letters, by reason.", "target", "reason")
-	unknownUsers = counter("middleware_unknown_users_total",
-		"Notifications that the middleware accepted and dropped, because Dovecot reported a user that is not <user id>@<context id>.", "target")
-
-	deliveryMetrics = []prometheus.Collector{
-		attempts, attemptRetries, attemptFailures, attemptDuration, latency, coalesced, deadLetters, unknownUsers,
-	}
 )
 
 // observeAttempt counts the result of one notification.

@@ -12,8 +12,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 )
 
 // What stands between these lines of docs/metrics.md is written by
@@ -53,7 +56,11 @@ var described = regexp.MustCompile(`fqName: "([^"]+)", help: "([^"]+)", (?:unit:
 func metricsTable(t *testing.T) string {
 	t.Helper()
 	var rows []string
-	for _, c := range collectorsOf(new(App)) {
+	app := new(App)
+	for _, m := range caddy.GetModules(target.Namespace) {
+		app.targets = append(app.targets, m.New().(target.Module))
+	}
+	for _, c := range collectorsOf(app) {
 		kind := "gauge"
 		switch c.(type) {
 		case prometheus.Gauge: // which has all the methods of a counter

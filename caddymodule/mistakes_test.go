@@ -149,6 +149,6 @@ func TestValidateOpensNothing(t *testing.T) {
 	withDevices := strings.Replace(good, webpushBefore, "deliver webpush {\ncontact postmaster@example.com\n}\n"+webpushBefore, 1)
 	require.NoError(t, validate(t, strings.ReplaceAll(withDevices, "QUEUE", dir)))
 	assert.NoDirExists(t, dir)
-	assert.NoFileExists(t, filepath.Join(data, "caddy", vapidFile))
+	assert.NoFileExists(t, filepath.Join(data, "caddy", "dovecot_push", "vapid.json"))
 	require.NoError(t, validate(t, strings.Replace(good, "queue embedded {\n\t\t\tpath QUEUE\n\t\t}", "queue nats nats://127.0.0.1:1", 1)))
 }

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 
+	"go.uber.org/zap"
+
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
@@ -43,9 +45,9 @@ func (a *API) checkLogin(ctx context.Context, server *imap.Server, login, passwo
 		return server.Takes(ctx, imap.Login{User: user, Master: master, Password: password})
 	})
 	if err == nil && !known {
-		if ok, suppressed := a.quiet.ok(); ok {
+		if ok, suppressed := a.quiet.Allow(struct{}{}); ok {
 			a.log.Warn("somebody signed in with a login that Dovecot's user database does not know: if Dovecot reports "+
-				"their mail under another name, their devices get none of it", "not_logged_since", suppressed)
+				"their mail under another name, their devices get none of it", zap.Int64("not_logged_since", suppressed))
 		}
 	}
 	return err

@@ -148,7 +148,7 @@ func (n *Notify) Provision(ctx caddy.Context) error {
 		Observe: func(result notify.Result, source netip.Addr, took time.Duration) {
 			observeNotify(result, took)
 			app.notified(source, result)
-			app.activity.notify(result)
+			app.summary.notify(result)
 		},
 	}
 	if n.handler.ClientCertificate, err = certificateMode(n.ClientCertificate); err != nil {

@@ -281,8 +281,8 @@ var queues = caddy.NewUsagePool()
 
 type pooledQueue struct {
 	*queue.Queue
-	log     currentLogger
-	holders *holders
+	log    currentLogger
+	owners *owners
 }
 
 func (p pooledQueue) Destruct() error { return p.Close() }
@@ -291,36 +291,36 @@ func (p pooledQueue) Destruct() error { return p.Close() }
 func (a *App) openQueue(ctx context.Context, cfg queue.Config) (*queue.Queue, error) {
 	key := a.Queue.identity()
 	value, loaded, err := queues.LoadOrNew(key, func() (caddy.Destructor, error) {
-		log := newCurrentLogger(a.log)
+		log := newCurrentLogger(a.slog)
 		cfg.Logger = slog.New(log)
 		q, err := queue.Open(ctx, cfg)
 		if err != nil {
 			return nil, err
 		}
-		return pooledQueue{q, log, new(holders)}, nil
+		return pooledQueue{q, log, new(owners)}, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening the queue: %w", err)
 	}
 	a.key, a.pooled = key, value.(pooledQueue)
-	a.pooled.holders.add(a)
+	a.pooled.owners.add(a)
 	if loaded {
-		if err := a.pooled.follow(ctx, a); err != nil {
+		if err := a.pooled.useSettings(ctx, a); err != nil {
 			return nil, err
 		}
 	}
 	return a.pooled.Queue, nil
 }
 
-// follow makes the queue go by the settings of a.
-func (p *pooledQueue) follow(ctx context.Context, a *App) error {
-	p.log.to.Store(a.log)
+// useSettings makes the queue go by the settings of a.
+func (p *pooledQueue) useSettings(ctx context.Context, a *App) error {
+	p.log.to.Store(a.slog)
 	return p.Reconcile(ctx, a.queueConfig())
 }
 
 // queueConfig is what the queue is opened with.
 func (a *App) queueConfig() queue.Config {
-	cfg := a.Queue.config(a.log)
+	cfg := a.Queue.config(a.slog)
 	if _, err := a.catchUpSource(); err == nil {
 		cfg.Journals = []string{catchup.Name}
 	}
@@ -333,8 +333,8 @@ func (a *App) closeQueue() error {
 		return nil
 	}
 	var err error
-	if heir := a.pooled.holders.leave(a); heir != nil {
-		err = a.pooled.follow(context.Background(), heir)
+	if successor := a.pooled.owners.leave(a); successor != nil {
+		err = a.pooled.useSettings(context.Background(), successor)
 	}
 	_, derr := queues.Delete(a.key)
 	a.key = ""

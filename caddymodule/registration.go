@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
@@ -145,7 +146,7 @@ func (a *App) startRegistration(q *queue.Queue) error {
 		Canonical: a.names.Canonical, Policy: registration.Policy(a.Register.Users), Value: a.Register.template,
 		Interval: time.Duration(a.Register.Interval), Grace: time.Duration(a.Register.Grace),
 		Concurrency: a.Register.Concurrency, Rate: a.Register.Rate, Takeover: a.Register.Takeover,
-		Logger: a.log.With("part", "registration"), Observe: a.observeRegistration,
+		Logger: a.slog.With("part", "registration"), Observe: a.observeRegistration,
 	}
 	if a.knowsSubscribers() {
 		cfg.Subscribers = func(ctx context.Context) ([]string, error) { return a.subscribers(ctx, q) }
@@ -198,6 +199,6 @@ func (a *App) signedIn(ctx context.Context, login, password string) {
 		err = r.SignedIn(ctx, user, login, password)
 	}
 	if err != nil {
-		a.log.Warn("a user who signed in is not registered", "error", err)
+		a.log.Warn("a user who signed in is not registered", zap.Error(err))
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -36,13 +38,16 @@ func (a *App) report(ctx context.Context, q *queue.Queue) {
 	for i, e := range a.endpoints {
 		endpoints[i] = strings.Join(e.Listen, " ") + " " + e.Path
 	}
-	args := []any{"version", version.Module, "endpoints", endpoints, "targets", a.targetNames(), "queue", a.Queue.place()}
-	if stats, err := q.Stats(ctx, a.targetNames()); err == nil {
-		args = append(args, "waiting", stats.Waiting)
-	} else {
-		args = append(args, "error", err)
+	fields := []zap.Field{
+		zap.String("version", version.Module), zap.Strings("endpoints", endpoints),
+		zap.Strings("targets", a.targetNames()), zap.String("queue", a.Queue.place()),
 	}
-	a.log.Info("started", args...)
+	if stats, err := q.Stats(ctx, a.targetNames()); err == nil {
+		fields = append(fields, zap.Uint64("waiting", stats.Waiting))
+	} else {
+		fields = append(fields, zap.Error(err))
+	}
+	a.log.Info("started", fields...)
 }
 
 // place is where the queue is.

@@ -4,7 +4,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,51 +85,22 @@ func (f *doctorFlags) run(cmd *cobra.Command, c *client) ([]doctor.Finding, erro
 	if f.deliver != "" && f.user == "" {
 		return nil, errors.New("--deliver needs --user, whose mailbox the mail goes to")
 	}
-	findings, status := doctor.Caddy(doctor.Admin{Address: c.address, Ask: c.ask}, f.user)
-	var want doctor.Wanted
-	instance := ""
-	if status != nil {
-		want, instance = doctor.WantedBy(status), status.Instance
-	}
-	want.User = f.user
-	config, err := f.config(ctx, cmd)
-	switch {
-	case errors.Is(err, doveconf.ErrNotInstalled):
-		findings = append(findings, doctor.Finding{
-			Check: "dovecot", Status: doctor.Skipped, Tried: "doveconf", Got: err.Error(),
-			Fix: "Run it where Dovecot is, or give what \"doveconf -n -P\" prints there with --doveconf.",
-		})
-	case errors.Is(err, doveconf.ErrNotPermitted):
-		findings = append(findings, doctor.Finding{
-			Check: "dovecot", Status: doctor.Skipped, Tried: "doveconf", Got: err.Error(), Fix: "Run the doctor as root: sudo caddy dovecot-push doctor",
-		})
-	case err != nil:
-		findings = append(findings, doctor.Finding{
-			Check: "dovecot", Status: doctor.Problem, Tried: "doveconf", Got: err.Error(),
-			Fix: "Mend Dovecot's configuration: it cannot start with it.",
-		})
-	default:
-		findings = append(findings, doctor.Dovecot(config, want)...)
-		for _, d := range doctor.Drivers(config, want) {
-			u, _ := d.URL(cmp.Or(f.user, "doctor@example.com"))
-			findings = append(findings, doctor.Endpoint(ctx, doctor.Way{URL: u, TLS: d.Client, Elsewhere: !config.Local, Instance: instance})...)
-		}
+	patient := doctor.Patient{
+		Caddy:   doctor.Admin{Address: c.address, Ask: c.ask},
+		Dovecot: func(ctx context.Context) (*doveconf.Config, error) { return f.config(ctx, cmd) },
+		CAFile:  f.caFile, User: f.user, LMTP: f.deliver,
+		Follow: func(subject, user string) (doctor.Following, error) {
+			following, err := c.follow(f.wait, subject, user)
+			return mailFollowing{following}, err
+		},
 	}
 	if f.url != "" {
-		u, err := endpointURL(f.url, f.passwordFile, cmd.InOrStdin())
-		if err != nil {
-			return findings, err
+		var err error
+		if patient.URL, err = endpointURL(f.url, f.passwordFile, cmd.InOrStdin()); err != nil {
+			return nil, err
 		}
-		findings = append(findings, doctor.Endpoint(ctx, doctor.Way{URL: u.String(), TLS: doveconf.Client{CAFile: f.caFile}, Instance: instance})...)
 	}
-	if f.deliver != "" {
-		found, err := f.deliverMail(c)
-		if err != nil {
-			return findings, err
-		}
-		findings = append(findings, found...)
-	}
-	return findings, nil
+	return patient.Examine(ctx), nil
 }
 
 // config is that of Dovecot.
@@ -145,33 +115,24 @@ func (f *doctorFlags) config(ctx context.Context, cmd *cobra.Command) (*doveconf
 	return doveconf.Parse(text)
 }
 
-// deliverMail sends a mail and follows its notification, by whatever name it is
-// reported: with user_from_metadata that is what the METADATA entry says. A
-// script may report no subject: then it is known by the login.
-func (f *doctorFlags) deliverMail(c *client) ([]doctor.Finding, error) {
-	subject := doctor.TestSubject()
-	following, err := c.follow(f.wait, subject, f.user)
-	if err != nil {
-		return []doctor.Finding{{
-			Check: "deliver", Status: doctor.Skipped, Tried: "to follow a notification", Got: err.Error(), Fix: "Mend what is said of Caddy first. No mail was sent.",
-		}}, nil
-	}
-	defer following.close()
-	finding := doctor.Deliver(f.deliver, f.user, subject)
-	if finding.Status != doctor.OK {
-		return []doctor.Finding{finding}, nil
-	}
-	if !c.json {
-		fmt.Fprintf(c.out, "a mail was delivered, its notification:\n")
+// mailFollowing shows the way of the notification of a mail that was sent. Where
+// the findings are JSON, that goes to standard error.
+type mailFollowing struct{ *following }
+
+// Close implements io.Closer.
+func (f mailFollowing) Close() error {
+	f.close()
+	return nil
+}
+
+// Wait implements doctor.Following.
+func (f mailFollowing) Wait() error {
+	if f.c.json {
+		f.c = &client{json: true, out: os.Stderr}
 	} else {
-		following.c = &client{json: true, out: os.Stderr}
+		fmt.Fprintf(f.c.out, "a mail was delivered, its notification:\n")
 	}
-	seen := doctor.Finding{Check: "deliver", Status: doctor.OK, Tried: "its notification", Got: "every target has it"}
-	if err := following.show(""); err != nil {
-		seen.Status, seen.Got = doctor.Problem, err.Error()
-		seen.Fix = "See what else was found: is the user registered, is the plugin loaded, does the driver reach the endpoint? Dovecot's log says \"Error when sending notification\" if it tried."
-	}
-	return []doctor.Finding{finding, seen}, nil
+	return f.show("")
 }
 
 func (c *client) printFindings(findings []doctor.Finding) error {

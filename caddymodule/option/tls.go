@@ -5,10 +5,10 @@ package option
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/cafile"
 )
 
 // ClientTLS reads the files of a client of TLS: the authorities it trusts in
@@ -23,13 +23,9 @@ func ClientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
+		var err error
+		if cfg.RootCAs, err = cafile.Pool(caFile); err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: no certificate in %s", caFile)
 		}
 	}
 	if certFile != "" {

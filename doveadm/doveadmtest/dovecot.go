@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 
@@ -60,23 +59,6 @@ func (d *Dovecot) AddUser(login string) {
 		d.users = append(d.users, login)
 		d.entries[login] = make(map[string]string)
 	}
-}
-
-// RemoveUser makes a login one that does not exist, and drops its entries.
-func (d *Dovecot) RemoveUser(login string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	login = strings.ToLower(login)
-	delete(d.entries, login)
-	d.users = slices.DeleteFunc(d.users, func(u string) bool { return u == login })
-}
-
-// RemakeInbox deletes the user's INBOX and makes a new one, which has none of
-// the METADATA entries of the old one.
-func (d *Dovecot) RemakeInbox(login string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	clear(d.entries[strings.ToLower(login)])
 }
 
 // Entries returns a copy of the METADATA entries of a user, by lower-case key.

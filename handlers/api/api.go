@@ -7,6 +7,8 @@
 // It routes requests to their handlers, and does what is common to all of them:
 // it serves the description (openapi.yaml), bounds requests, and refuses those
 // that another site made a browser send.
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package api
 
 import (

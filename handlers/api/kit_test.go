@@ -24,6 +24,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
@@ -85,8 +86,8 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 		Login: "imap", WebmailURL: "https://mail.example.com/",
 		ApplicationServerKey: func(context.Context) (string, error) { return s.ring[0].Public(), nil },
 		Subscriptions: subscriptions.New(subscriptions.Config{
-			Store: s.store, Keys: keys, Policy: policy, Logger: log,
-			Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys}),
+			Store: s.store, Logger: log,
+			Senders: []device.Sender{&webpush.Devices{Policy: policy, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
 		}),
 		Events: s.streams,
 		Page:   page.New(page.Options{}),

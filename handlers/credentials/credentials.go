@@ -10,6 +10,8 @@
 // guessing: every comparison takes the same time whether the user name is known
 // or not, an expensive hash is computed once per right password and rarely for
 // wrong ones, and the memory and time that a request can cost are bounded.
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package credentials
 
 import (

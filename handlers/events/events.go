@@ -13,6 +13,8 @@
 // the server holds for a request (the goroutine with its stack, the buffers,
 // the request) and keeps only the connection. Goroutines exist only while there
 // is something to write.
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package events
 
 import (

@@ -25,6 +25,8 @@
 //
 // Paths must see the URL as it goes to the next handler: put the guard behind
 // anything that rewrites paths, or before and behind it.
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package guard
 
 import (

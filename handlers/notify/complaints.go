@@ -10,26 +10,16 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/lograte"
 )
 
-const (
-	// complaintInterval is how often the same message about the same source is
-	// logged.
-	complaintInterval = time.Minute
-	// complaintsAtOnce and complaintEvery limit all messages together.
-	complaintsAtOnce = 10
-	complaintEvery   = 5 * time.Second
-	// maxComplaints bounds the memory, to some 100 kB.
-	maxComplaints = 1024
-)
+// complaintLimit is how much the log says: the access log has all of it.
+var complaintLimit = lograte.Limit{Interval: time.Minute, Burst: 10, Every: 5 * time.Second}
 
-// complaints keeps refusals from flooding the log. The access log has them all.
-// The zero value is ready to use.
+// complaints keeps refusals from flooding the log. Its zero value is ready to use.
 type complaints struct {
-	mu    sync.Mutex
-	limit *rate.Limiter
-	said  map[complaint]*said
+	once  sync.Once
+	limit *lograte.Limiter[complaint]
 }
 
 type complaint struct {
@@ -37,36 +27,11 @@ type complaint struct {
 	source netip.Addr
 }
 
-type said struct {
-	last  time.Time
-	since int // how often it was not said since then
-}
-
 // due reports whether to log a refusal, and how many like it were not logged
 // since the last one that was.
-func (c *complaints) due(what complaint) (now bool, suppressed int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.said == nil {
-		c.said = make(map[complaint]*said)
-		c.limit = rate.NewLimiter(rate.Every(complaintEvery), complaintsAtOnce)
-	}
-	s := c.said[what]
-	if s == nil {
-		if len(c.said) >= maxComplaints {
-			clear(c.said)
-		}
-		s = new(said)
-		c.said[what] = s
-	}
-	t := time.Now()
-	if t.Sub(s.last) < complaintInterval || !c.limit.AllowN(t, 1) {
-		s.since++
-		return false, 0
-	}
-	suppressed = s.since
-	*s = said{last: t}
-	return true, suppressed
+func (c *complaints) due(what complaint) (now bool, suppressed int64) {
+	c.once.Do(func() { c.limit = lograte.New[complaint](complaintLimit) })
+	return c.limit.Allow(what)
 }
 
 // complain logs a refusal, if it is due.

@@ -53,40 +53,15 @@ func TestComplaintsAreSeldom(t *testing.T) {
 		require.Equal(t, "method", lines[1]["reason"])
 		require.Equal(t, "192.0.2.2", lines[2]["remote"])
 
-		time.Sleep(complaintInterval)
+		time.Sleep(complaintLimit.Interval)
 		send("192.0.2.1:1002", put("{"))
 		lines = e.lines(t)
 		require.Len(t, lines, 4)
 		require.EqualValues(t, 4, lines[3]["not_logged_since"])
 
-		time.Sleep(complaintInterval)
+		time.Sleep(complaintLimit.Interval)
 		send("192.0.2.1:1003", put("{"))
 		require.EqualValues(t, 0, e.lines(t)[4]["not_logged_since"])
-	})
-}
-
-func TestComplaintsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var c complaints
-		logged := 0
-		source := netip.MustParseAddr("10.0.0.0")
-		for range 10 * maxComplaints {
-			source = source.Next()
-			if now, _ := c.due(complaint{BadJSON, source}); now {
-				logged++
-			}
-			require.LessOrEqual(t, len(c.said), maxComplaints)
-		}
-		require.Equal(t, complaintsAtOnce, logged)
-		time.Sleep(3 * complaintEvery)
-		// What was left out for lack of room is made up for.
-		for range 10 {
-			if now, suppressed := c.due(complaint{BadJSON, source}); now {
-				require.Equal(t, 1, suppressed)
-				logged++
-			}
-		}
-		require.Equal(t, complaintsAtOnce+1, logged)
 	})
 }
 

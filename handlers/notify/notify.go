@@ -14,6 +14,8 @@
 // one, for 2 seconds by default, looks at the status class only, and tries
 // again only after 408, 503 with Retry-After and Date, or no answer. It forgets
 // notifications that were not answered with 2xx.
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package notify
 
 import (

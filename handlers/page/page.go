@@ -14,6 +14,8 @@
 // which the page expects below api/, beside its own files.
 //
 // There is no build step: what is in app is what the browser runs.
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package page
 
 import (

@@ -3,6 +3,8 @@
 
 // Package problem writes the error answers of the user API: problem details
 // for HTTP APIs (RFC 9457).
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package problem
 
 import (

@@ -9,6 +9,8 @@
 // login that the mail server accepts: shown in the request itself (HTTP Basic),
 // or earlier, for a session cookie. It bounds what wrong logins cost, here and
 // at the mail server.
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package signin
 
 import "context"

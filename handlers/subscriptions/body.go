@@ -30,8 +30,10 @@ type addressBody struct {
 
 // addition is the body of POST /subscriptions.
 type addition struct {
-	Name           string `json:"name"`
-	DeviceClientID string `json:"deviceClientId"`
+	// Kind of the device; Web Push if it says none.
+	Kind           subscription.Kind `json:"kind"`
+	Name           string            `json:"name"`
+	DeviceClientID string            `json:"deviceClientId"`
 	addressBody
 }
 
@@ -84,7 +86,9 @@ func read(w http.ResponseWriter, r *http.Request, body any) error {
 // view is a subscription as its user sees it. The endpoint is left out, because
 // it is a secret.
 type view struct {
-	ID             string                 `json:"id"`
+	ID string `json:"id"`
+	// Kind is left out for Web Push.
+	Kind           subscription.Kind      `json:"kind,omitzero"`
 	Name           string                 `json:"name"`
 	DeviceClientID string                 `json:"deviceClientId"`
 	EndpointHost   string                 `json:"endpointHost"`
@@ -96,7 +100,7 @@ type view struct {
 
 func viewOf(d *subscription.Subscription) view {
 	return view{
-		ID: d.ID, Name: d.Name, DeviceClientID: d.DeviceClientID, EndpointHost: d.Host(),
+		ID: d.ID, Kind: d.Kind, Name: d.Name, DeviceClientID: d.DeviceClientID, EndpointHost: d.Host(),
 		Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires, LastDelivery: d.Last,
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
@@ -65,8 +66,8 @@ func newAPI(t *testing.T) *api {
 		return a.ring, nil
 	}
 	a.handler = subscriptions.New(subscriptions.Config{
-		Store: a.store, Keys: keys, Policy: policy, Logger: log,
-		Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys}),
+		Store: a.store, Logger: log,
+		Senders: []device.Sender{&webpush.Devices{Policy: policy, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
 		Observe: func(e subscriptions.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()

@@ -39,7 +39,11 @@ type change struct {
 func (h *Handler) changes(ctx context.Context, user, id string, body *patch) ([]change, error) {
 	var all []change
 	if body.Endpoint != "" {
-		to, err := h.address(ctx, &body.addressBody)
+		known, err := h.Store.Find(user, id)
+		if err != nil {
+			return nil, err
+		}
+		to, err := h.address(ctx, known.Kind, &body.addressBody)
 		if err != nil {
 			return nil, err
 		}

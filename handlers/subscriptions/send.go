@@ -5,45 +5,23 @@ package subscriptions
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-// keysTried bounds the messages to an endpoint that refuses all of them.
-const keysTried = 3
-
 // askForCode sends a device that is not confirmed its code. A device that
 // cannot be reached and never could be is removed.
-//
-// What browsers tell of a subscription does not say which key it was made
-// with, and a page that was opened before a rotation has the one before. Push
-// services refuse every other one, so the newest that is taken is the one.
 func (h *Handler) askForCode(ctx context.Context, user string, d subscription.Subscription) (subscription.Subscription, error) {
 	if d.Confirmed() {
 		return d, nil
 	}
-	m, err := webpush.Verification(&d)
-	if err != nil {
-		return d, err
-	}
-	ring, err := h.Keys(ctx)
-	if err != nil {
-		return d, err
-	}
 	given := d.ServerKey
-	var result delivery.Result
-	for _, key := range ring[:min(len(ring), keysTried)] {
-		d.ServerKey = key.Public()
-		if result = h.send(ctx, &d, m); result.Outcome != delivery.Misconfigured {
-			break
-		}
-	}
+	result := h.send(ctx, &d, device.Sender.SendCode)
 	if result.Outcome == delivery.Delivered {
 		if d.ServerKey != given {
 			return h.Store.UseServerKey(ctx, user, d.ID, d.ServerKey)
@@ -68,11 +46,7 @@ func (h *Handler) test(w http.ResponseWriter, r *http.Request, user string) erro
 	if err := h.mayHaveSent(user); err != nil {
 		return err
 	}
-	m, err := webpush.Test(rand.Text(), time.Now())
-	if err != nil {
-		return err
-	}
-	result := h.send(r.Context(), &d, m)
+	result := h.send(r.Context(), &d, device.Sender.SendTest)
 	switch result.Outcome {
 	case delivery.Gone:
 		h.forget(r.Context(), user, &d)
@@ -87,10 +61,18 @@ func (h *Handler) test(w http.ResponseWriter, r *http.Request, user string) erro
 	return err
 }
 
-func (h *Handler) send(ctx context.Context, d *subscription.Subscription, m webpush.Message) delivery.Result {
+// send sends a device what message says. Where nothing delivers to its kind any
+// more, that is said.
+func (h *Handler) send(ctx context.Context, d *subscription.Subscription,
+	message func(device.Sender, context.Context, *subscription.Subscription) delivery.Result,
+) delivery.Result {
+	sender := h.sender(d.Kind)
+	if sender == nil {
+		return delivery.Result{Reason: "no_target", Fault: delivery.FaultOfOurs}
+	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	return h.Sender.Send(ctx, d, m)
+	return message(sender, ctx, d)
 }
 
 // forget removes a device, also if nobody waits for the answer any more.

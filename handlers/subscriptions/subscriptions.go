@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package subscriptions is the part of the user API in which people manage
-// their Web Push devices.
+// their devices.
 //
 // It serves requests of users who are signed in (see package signin), at these
 // paths below that of the API:
@@ -15,11 +15,12 @@
 //	POST   /subscriptions/{id}/test  sends it a message
 //
 // Answers are JSON; errors are problem details (RFC 9457).
+//
+// Like everything below handlers, it makes no promise of stability before v1.
 package subscriptions
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -28,8 +29,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
 )
@@ -64,12 +64,9 @@ const (
 // Config of a handler.
 type Config struct {
 	Store *subscription.Store
-	// Sender sends verification codes and test messages.
-	Sender *webpush.Sender
-	// Keys returns the VAPID keys.
-	Keys func(context.Context) (webpush.Ring, error)
-	// Policy decides which endpoints are accepted.
-	Policy *outbound.Policy
+	// Senders send verification codes and test messages, one for each kind of
+	// devices.
+	Senders []device.Sender
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
 	// Observe, if set, is called with every event.
@@ -169,7 +166,7 @@ func (h *Handler) add(w http.ResponseWriter, r *http.Request, user string) error
 	if err := read(w, r, &body); err != nil {
 		return err
 	}
-	to, err := h.address(r.Context(), &body.addressBody)
+	to, err := h.address(r.Context(), body.Kind, &body.addressBody)
 	if err != nil {
 		return err
 	}
@@ -177,7 +174,7 @@ func (h *Handler) add(w http.ResponseWriter, r *http.Request, user string) error
 		return err
 	}
 	device, created, err := h.Store.Add(r.Context(), user, subscription.Device{
-		Name: body.Name, DeviceClientID: body.DeviceClientID, Address: to,
+		Kind: body.Kind, Name: body.Name, DeviceClientID: body.DeviceClientID, Address: to,
 	})
 	if err != nil {
 		return err
@@ -206,21 +203,30 @@ func (h *Handler) remove(w http.ResponseWriter, r *http.Request, user string) er
 	return nil
 }
 
-// address checks the address in a request. The device is assumed to have been
-// given the newest key; see askForCode.
-func (h *Handler) address(ctx context.Context, body *addressBody) (subscription.Address, error) {
-	if err := h.Policy.Check(body.Endpoint); err != nil {
-		return subscription.Address{}, err
+// address checks the address of a device of a kind.
+func (h *Handler) address(ctx context.Context, kind subscription.Kind, body *addressBody) (subscription.Address, error) {
+	sender := h.sender(kind)
+	if sender == nil {
+		return subscription.Address{}, &subscription.FieldError{Field: "kind", Problem: "is none that this server delivers to"}
 	}
-	ring, err := h.Keys(ctx)
-	if err != nil {
-		return subscription.Address{}, err
+	a := subscription.Address{Endpoint: body.Endpoint, Keys: body.Keys}
+	if err := sender.CheckAddress(ctx, &a); err != nil {
+		return a, err
 	}
-	if len(ring) == 0 {
-		return subscription.Address{}, errors.New("there is no VAPID key")
+	var err error
+	a.PushServiceExpiry, err = body.pushServiceExpiry(time.Now())
+	return a, err
+}
+
+// sender is what sends to devices of a kind; nil if nothing does.
+func (h *Handler) sender(kind subscription.Kind) device.Sender {
+	device := subscription.Subscription{Kind: kind}
+	for _, s := range h.Senders {
+		if device.Is(s.Kind()) {
+			return s
+		}
 	}
-	expires, err := body.pushServiceExpiry(time.Now())
-	return subscription.Address{Endpoint: body.Endpoint, Keys: body.Keys, ServerKey: ring[0].Public(), PushServiceExpiry: expires}, err
+	return nil
 }
 
 // mayChange counts a change.

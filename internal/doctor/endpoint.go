@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/cafile"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
 
@@ -115,7 +116,7 @@ func (e *endpoint) tls(r *report) (config *tls.Config, ok bool) {
 		config.RootCAs = x509.NewCertPool()
 	}
 	if trust.CAFile != "" {
-		if err := addCAs(config.RootCAs, trust.CAFile); err != nil && !failed(trust.CAFile, err, fix) {
+		if err := cafile.Add(config.RootCAs, trust.CAFile); err != nil && !failed(trust.CAFile, err, fix) {
 			return nil, false
 		}
 	}
@@ -125,7 +126,7 @@ func (e *endpoint) tls(r *report) (config *tls.Config, ok bool) {
 			return nil, false
 		}
 		for _, entry := range entries {
-			_ = addCAs(config.RootCAs, filepath.Join(trust.CADir, entry.Name())) // others have other files there
+			_ = cafile.Add(config.RootCAs, filepath.Join(trust.CADir, entry.Name())) // others have other files there
 		}
 	}
 	if trust.CertFile != "" {
@@ -136,17 +137,6 @@ func (e *endpoint) tls(r *report) (config *tls.Config, ok bool) {
 		config.Certificates = []tls.Certificate{certificate}
 	}
 	return config, true
-}
-
-func addCAs(pool *x509.CertPool, file string) error {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return errors.New("there is no certificate in it")
-	}
-	return nil
 }
 
 func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {

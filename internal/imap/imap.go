@@ -13,16 +13,16 @@ package imap
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-sasl"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/cafile"
 )
 
 // Defaults of a Config.
@@ -110,13 +110,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.address = net.JoinHostPort(u.Hostname(), port)
 	if cfg.CAFile != "" {
-		pem, err := os.ReadFile(cfg.CAFile)
-		if err != nil {
+		if s.tls.RootCAs, err = cafile.Pool(cfg.CAFile); err != nil {
 			return nil, fmt.Errorf("CA file of the IMAP server: %w", err)
-		}
-		s.tls.RootCAs = x509.NewCertPool()
-		if !s.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("CA file of the IMAP server: no certificate in %s", cfg.CAFile)
 		}
 	}
 	return s, nil

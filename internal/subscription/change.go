@@ -29,6 +29,7 @@ var (
 
 // Device is what a device says about itself.
 type Device struct {
+	Kind           Kind
 	Name           string
 	DeviceClientID string
 	Address
@@ -58,7 +59,7 @@ const attempts = 10
 func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscription, created bool, err error) {
 	err = s.change(ctx, user, func(list []Subscription) ([]Subscription, error) {
 		i := slices.IndexFunc(list, func(known Subscription) bool {
-			return known.Endpoint == d.Endpoint || d.DeviceClientID != "" && known.DeviceClientID == d.DeviceClientID
+			return known.Is(d.Kind) && known.Endpoint == d.Endpoint || d.DeviceClientID != "" && known.DeviceClientID == d.DeviceClientID
 		})
 		if created = i < 0; created {
 			if len(list) >= MaxPerUser {
@@ -67,13 +68,13 @@ func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscript
 			i = len(list)
 			list = append(list, Subscription{ID: rand.Text(), Created: now()})
 		}
-		list[i].Name, list[i].DeviceClientID = d.Name, d.DeviceClientID
+		list[i].Kind, list[i].Name, list[i].DeviceClientID = d.Kind, d.Name, d.DeviceClientID
 		list[i].move(d.Address)
 		added = list[i]
 		// The endpoint may have belonged to another entry than the
 		// DeviceClientID.
 		list = slices.DeleteFunc(list, func(other Subscription) bool {
-			return other.ID != added.ID && other.Endpoint == added.Endpoint
+			return other.ID != added.ID && other.Is(added.Kind) && other.Endpoint == added.Endpoint
 		})
 		return list, added.check()
 	})
@@ -124,7 +125,7 @@ func (s *Store) Confirm(ctx context.Context, user, id, code string) (Subscriptio
 	if err != nil {
 		return Subscription{}, err
 	}
-	return confirmed, s.takeFromOthers(ctx, user, confirmed.Endpoint)
+	return confirmed, s.takeFromOthers(ctx, user, &confirmed)
 }
 
 // Remove ends a device. Errors: [ErrNotFound].
@@ -150,8 +151,8 @@ func (s *Store) RemoveGone(ctx context.Context, user, id, endpoint string) error
 	})
 }
 
-// takeFromOthers removes the endpoint from all users but one.
-func (s *Store) takeFromOthers(ctx context.Context, user, endpoint string) error {
+// takeFromOthers removes a confirmed device from all users but one.
+func (s *Store) takeFromOthers(ctx context.Context, user string, confirmed *Subscription) error {
 	type owner struct{ user, id string }
 	var others []owner
 	s.mu.RLock()
@@ -160,7 +161,7 @@ func (s *Store) takeFromOthers(ctx context.Context, user, endpoint string) error
 			continue
 		}
 		for i := range d.list {
-			if d.list[i].Endpoint == endpoint {
+			if d.list[i].Is(confirmed.Kind) && d.list[i].Endpoint == confirmed.Endpoint {
 				others = append(others, owner{other, d.list[i].ID})
 			}
 		}
@@ -239,7 +240,7 @@ func (s *Store) change(ctx context.Context, user string, edit func([]Subscriptio
 		if revision != 0 {
 			s.apply(user, after, revision, false)
 		}
-		if had, has := anyWanted(before), anyWanted(after); had != has {
+		if had, has := s.anyWanted(before), s.anyWanted(after); had != has {
 			s.changed(user, has)
 		}
 		return nil
@@ -265,8 +266,9 @@ func (s *Store) write(ctx context.Context, key queue.Key, list []Subscription, r
 	return s.table.Update(ctx, key, value, revision)
 }
 
-func anyWanted(list []Subscription) bool {
-	return slices.ContainsFunc(list, func(d Subscription) bool { return d.Wanted() })
+// anyWanted reports whether there is mail for one of the devices.
+func (s *Store) anyWanted(list []Subscription) bool {
+	return slices.ContainsFunc(list, func(d Subscription) bool { return d.Wanted() && slices.ContainsFunc(s.kinds, d.Is) })
 }
 
 // now is the time as it is stored.

@@ -34,6 +34,9 @@ type Config struct {
 	Table Table
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
+	// Kinds are the kinds of devices that something is delivered to. A user who
+	// has only others wants nothing. Default: [WebPush].
+	Kinds []Kind
 	// Changed, if set, is called when a change made through this store gives a
 	// user their first confirmed device (anyDevice is true) or removes the last
 	// one. It must return quickly.
@@ -45,6 +48,7 @@ type Store struct {
 	table   Table
 	log     *slog.Logger
 	changed func(user string, anyDevice bool)
+	kinds   []Kind
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -63,7 +67,7 @@ type Store struct {
 // New returns a store that has not been started.
 func New(cfg Config) *Store {
 	s := &Store{
-		table: cfg.Table, log: cfg.Logger, changed: cfg.Changed,
+		table: cfg.Table, log: cfg.Logger, changed: cfg.Changed, kinds: cfg.Kinds,
 		users: make(map[string]devices),
 		used:  make(map[string]map[string]Delivery),
 		ready: make(chan struct{}),
@@ -71,6 +75,9 @@ func New(cfg Config) *Store {
 	}
 	if s.changed == nil {
 		s.changed = func(string, bool) {}
+	}
+	if len(s.kinds) == 0 {
+		s.kinds = []Kind{WebPush}
 	}
 	return s
 }
@@ -174,14 +181,15 @@ func (s *Store) Users(ctx context.Context) ([]string, error) {
 	defer s.mu.RUnlock()
 	var users []string
 	for user, d := range s.users {
-		if anyWanted(active(d.list, now)) {
+		if s.anyWanted(active(d.list, now)) {
 			users = append(users, user)
 		}
 	}
 	return users, nil
 }
 
-// ServerKeys counts the devices by the VAPID key they were made with.
+// ServerKeys counts the devices by the key of this server they were made with,
+// where their kind has one.
 func (s *Store) ServerKeys() (map[string]int, error) {
 	select {
 	case <-s.ready:
@@ -194,7 +202,7 @@ func (s *Store) ServerKeys() (map[string]int, error) {
 	defer s.mu.RUnlock()
 	for _, d := range s.users {
 		for i := range d.list {
-			if !d.list[i].expired(now) {
+			if !d.list[i].expired(now) && d.list[i].ServerKey != "" {
 				count[d.list[i].ServerKey]++
 			}
 		}

@@ -52,16 +52,20 @@ const (
 type Subscription struct {
 	// ID is unique. 1 to 32 letters and digits.
 	ID string `json:"id"`
+	// Kind is left out for [WebPush], as before there were others.
+	Kind Kind `json:"kind,omitzero"`
 	// Name is the name its user gave it.
 	Name string `json:"name"`
 	// DeviceClientID is how a device recognizes its own subscription. It may be
 	// empty.
 	DeviceClientID string `json:"deviceClientId,omitempty"`
-	// Endpoint is the push resource (RFC 8030). Anyone who knows it can send to
-	// it, so it is a secret.
+	// Endpoint is where messages for it go: for Web Push the push resource (RFC
+	// 8030). Anyone who knows it can send to it, so it is a secret.
 	Endpoint string `json:"url"`
-	Keys     Keys   `json:"keys"`
-	// ServerKey is the public VAPID key that it was made with.
+	// Keys are those that messages are encrypted with, where the kind has some.
+	Keys Keys `json:"keys"`
+	// ServerKey is the public key of this server that it was made with, where
+	// the kind has one: the VAPID key of Web Push.
 	ServerKey string `json:"applicationServerKey"`
 	// VerificationCode is the code that was sent to it and has not come back.
 	// It is empty once the subscription is confirmed.
@@ -110,6 +114,17 @@ type Keys struct {
 	Auth Base64 `json:"auth"`
 }
 
+// check reports what is wrong with the keys of Web Push.
+func (k *Keys) check() error {
+	if _, err := ecdh.P256().NewPublicKey(k.P256DH); err != nil {
+		return &FieldError{"keys.p256dh", "must be an uncompressed point of P-256 in base64url"}
+	}
+	if len(k.Auth) != authSize {
+		return &FieldError{"keys.auth", fmt.Sprintf("must be %d bytes in base64url", authSize)}
+	}
+	return nil
+}
+
 // Base64 is written in base64url without padding, as browsers do, and read
 // with or without padding and in both alphabets.
 type Base64 []byte
@@ -137,8 +152,8 @@ type FieldError struct{ Field, Problem string }
 // Error implements error.
 func (e *FieldError) Error() string { return e.Field + " " + e.Problem }
 
-// check validates the members that clients set. Whether the endpoint may be
-// connected to is decided elsewhere.
+// check validates the members that clients set. What delivers to the kind has
+// decided whether the endpoint is one.
 func (s *Subscription) check() error {
 	switch n := utf8.RuneCountInString(s.Name); {
 	case strings.TrimSpace(s.Name) == "" || n > MaxName:
@@ -150,11 +165,8 @@ func (s *Subscription) check() error {
 	case s.Endpoint == "" || len(s.Endpoint) > MaxEndpoint:
 		return &FieldError{"endpoint", fmt.Sprintf("must be a URL of at most %d bytes", MaxEndpoint)}
 	}
-	if _, err := ecdh.P256().NewPublicKey(s.Keys.P256DH); err != nil {
-		return &FieldError{"keys.p256dh", "must be an uncompressed point of P-256 in base64url"}
-	}
-	if len(s.Keys.Auth) != authSize {
-		return &FieldError{"keys.auth", fmt.Sprintf("must be %d bytes in base64url", authSize)}
+	if s.Kind.IsZero() {
+		return s.Keys.check()
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/targettest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
@@ -35,7 +36,9 @@ func TestConformance(t *testing.T) {
 			client := outbound.NewClient(cfg)
 			t.Cleanup(client.CloseIdleConnections)
 			target := *w.Target
-			target.Sender = NewSender(Config{Client: client, Contact: contact, Keys: w.Sender.keys})
+			devices := *w.devices
+			devices.Sender = NewSender(Config{Client: client, Contact: contact, Keys: w.devices.Sender.keys})
+			target.Sender = &devices
 			public, auth := newDevice(t)
 			return &oneDevice{Target: &target, t: t, device: subscription.Device{Name: "Phone", Address: subscription.Address{
 				Endpoint: endpoint, ServerKey: w.key.Public(), Keys: subscription.Keys{P256DH: public, Auth: auth},
@@ -48,7 +51,7 @@ func TestConformance(t *testing.T) {
 // oneDevice delivers to the only device of Alice, which subscribes again
 // whenever it is gone.
 type oneDevice struct {
-	*Target
+	*device.Target
 	t      *testing.T
 	device subscription.Device
 	mu     sync.Mutex

@@ -64,7 +64,7 @@ func TestVendors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.service.Speak(dialect)
-			w.Content = notification.Full
+			w.devices.MailContent = notification.Full
 			device, phone := w.device(t, "Phone")
 
 			long := record(t, phone.ID, map[string]any{
@@ -77,7 +77,7 @@ func TestVendors(t *testing.T) {
 			assert.Equal(t, dialect.MaxBody == 0, mail.Snippet != "", "a whole field")
 
 			ill := subscriptionOf(t, device, newTestKey(t))
-			other := newTestSender(t, w.service, w.Sender.mustRing(t)[0], newTestKey(t))
+			other := newTestSender(t, w.service, w.devices.Sender.mustRing(t)[0], newTestKey(t))
 			ill.ServerKey = other.mustRing(t)[1].Public()
 			result := other.Send(t.Context(), ill, Message{Payload: []byte("hello")})
 			assert.Equal(t, delivery.Misconfigured, result.Outcome, "so that the next key is tried")
@@ -104,8 +104,8 @@ func TestContactThatIsRefused(t *testing.T) {
 		w := newWorld(t)
 		w.service.Speak(dialect)
 		device, _ := w.device(t, "Phone")
-		w.Sender.tokens = newTokens(local)
-		result := w.Sender.Send(t.Context(), subscriptionOf(t, device, w.key), Message{})
+		w.devices.Sender.tokens = newTokens(local)
+		result := w.devices.Sender.Send(t.Context(), subscriptionOf(t, device, w.key), Message{})
 		if dialect.Contact == nil {
 			assert.Equal(t, delivery.Delivered, result.Outcome, name)
 			continue

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
@@ -66,7 +67,8 @@ func subscriptionOf(t testing.TB, d *pushtest.Device, key *Key) *subscription.Su
 
 // world is a target with everything around it.
 type world struct {
-	*Target
+	*device.Target
+	devices *Devices
 	service *pushtest.Service
 	key     *Key
 	changed []string
@@ -82,10 +84,8 @@ func newWorld(t testing.TB) *world {
 	})
 	store.Start()
 	t.Cleanup(store.Stop)
-	w.Target = &Target{
-		Sender: newTestSender(t, w.service, w.key), Subscriptions: store, Decoder: &notification.Decoder{Events: notification.AllEvents},
-		Content: notification.Sender, TTL: 24 * time.Hour,
-	}
+	w.devices = &Devices{Sender: newTestSender(t, w.service, w.key), MailContent: notification.Sender, TTL: 24 * time.Hour}
+	w.Target = &device.Target{Sender: w.devices, Subscriptions: store, Decoder: &notification.Decoder{Events: notification.AllEvents}}
 	require.NoError(t, store.Wait(t.Context()))
 	return w
 }

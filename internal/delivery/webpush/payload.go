@@ -41,9 +41,9 @@ func encode(value any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// Verification is the message that asks a device for the code of its
+// verification is the message that asks a device for the code of its
 // subscription (RFC 8620, section 7.2.2).
-func Verification(d *subscription.Subscription) (Message, error) {
+func verification(d *subscription.Subscription) (Message, error) {
 	payload, err := encode(struct {
 		Type string `json:"@type"`
 		ID   string `json:"pushSubscriptionId"`
@@ -55,8 +55,8 @@ func Verification(d *subscription.Subscription) (Message, error) {
 // testLife is how long a test message may take to arrive.
 const testLife = time.Minute
 
-// Test is a message that only shows that messages arrive.
-func Test(id string, at time.Time) (Message, error) {
+// test is a message that only shows that messages arrive.
+func test(id string, at time.Time) (Message, error) {
 	payload, err := encode(struct {
 		Type string    `json:"@type"`
 		ID   string    `json:"id"`

@@ -61,7 +61,7 @@ func TestDeliver(t *testing.T) {
 		notification.Sender: `"from":"Bob <bob@example.net>","subject":"Hello",`,
 		notification.Full:   `"from":"Bob <bob@example.net>","subject":"Hello","snippet":"How are you?",`,
 	} {
-		w.Content = content
+		w.devices.MailContent = content
 		result := w.Deliver(t.Context(), record(t, phone.ID, nil))
 		require.Equal(t, delivery.Result{Outcome: delivery.Delivered}, result)
 		messages := device.Wait(device.Got())
@@ -103,7 +103,7 @@ func TestTopics(t *testing.T) {
 // Whatever a sender writes, something arrives.
 func TestLongMails(t *testing.T) {
 	w := newWorld(t)
-	w.Content = notification.Full
+	w.devices.MailContent = notification.Full
 	device, phone := w.device(t, "Phone")
 	for name, members := range map[string]map[string]any{
 		"all":        {"from": strings.Repeat("f", 1020), "subject": strings.Repeat("s", 1020), "snippet": strings.Repeat("x", 1020)},
@@ -193,11 +193,11 @@ func TestOtherMessages(t *testing.T) {
 	service := newWorld(t).service
 	d := subscriptionOf(t, service.Subscribe(t, ""), newTestKey(t))
 	d.ID, d.VerificationCode = "42", "secret code"
-	m, err := Verification(d)
+	m, err := verification(d)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"@type":"PushVerification","pushSubscriptionId":"42","verificationCode":"secret code"}`, string(m.Payload))
 	assert.Equal(t, subscription.UnconfirmedLifetime, m.TTL)
-	m, err = Test("7", time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", -3600)))
+	m, err = test("7", time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", -3600)))
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"@type":"Test","id":"7","time":"2026-01-02T04:04:05Z"}`, string(m.Payload))
 }

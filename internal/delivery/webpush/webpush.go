@@ -5,8 +5,8 @@
 // Messages are encrypted for the device (RFC 8291) and signed with a key that
 // identifies this server to push services (VAPID, RFC 8292).
 //
-// A [Target] delivers notifications of the queue to the devices of their user.
-// A [Sender] sends single messages.
+// [Devices] makes messages of mails, codes and tests, which a [Sender] sends to
+// the push services that browser makers and users run.
 package webpush
 
 import (

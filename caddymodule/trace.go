@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
@@ -16,56 +17,56 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
 
-// followerSteps bounds what a follower that does not read holds up: further
-// steps are lost to it.
-const followerSteps = 1024
+// traceSteps bounds what a trace that nobody reads holds up: further steps are lost to it.
+const traceSteps = 1024
 
-// followers are those who watch what happens to the notifications of one user.
-// While there are none they cost one comparison.
-type followers struct {
+// traces are those of notifications that somebody watches. While there are none
+// they cost one comparison.
+type traces struct {
 	active atomic.Int32
 
 	mu  sync.Mutex
-	all map[*follower]struct{}
+	all map[*watcher]struct{}
 }
 
-type follower struct {
+// watcher is somebody who watches those of some users, or of one mail.
+type watcher struct {
 	users   []string
 	subject string // empty: any
 	ids     map[notification.Identity]bool
 	steps   chan adminapi.Step
 }
 
-// follow watches the notifications of users, by their canonical names, and of the mail with the subject,
+// start watches the notifications of users, by their canonical names, and of the mail with the subject,
 // until stop is called.
-func (f *followers) follow(users []string, subject string) (steps <-chan adminapi.Step, stop func()) {
-	one := &follower{users: users, subject: subject, ids: make(map[notification.Identity]bool), steps: make(chan adminapi.Step, followerSteps)}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.all == nil {
-		f.all = make(map[*follower]struct{})
+func (t *traces) start(users []string, subject string) (steps <-chan adminapi.Step, stop func()) {
+	one := &watcher{users: users, subject: subject, ids: make(map[notification.Identity]bool), steps: make(chan adminapi.Step, traceSteps)}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all == nil {
+		t.all = make(map[*watcher]struct{})
 	}
-	f.all[one] = struct{}{}
-	f.active.Add(1)
+	t.all[one] = struct{}{}
+	t.active.Add(1)
 	return one.steps, sync.OnceFunc(func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.all, one)
-		f.active.Add(-1)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.all, one)
+		t.active.Add(-1)
 	})
 }
 
 // storing notes whose notification r is, before it is stored: it may be
 // delivered before the one who stores it knows.
-func (f *followers) storing(r *queue.Record) {
-	if f.active.Load() == 0 {
+func (t *traces) storing(r *queue.Record) {
+	if t.active.Load() == 0 {
 		return
 	}
-	n, err := decoder.Decode(r.Body)
+	n, err := target.Decoder.Decode(r.Body)
 	if err != nil {
 		return
 	}
-	f.each(func(one *follower) {
+	t.each(func(one *watcher) {
 		// Where Dovecot cannot be asked for the canonical name, it may mind capitals.
 		named := slices.ContainsFunc(one.users, func(user string) bool { return username.Fold(user) == username.Fold(n.User) })
 		if named || one.subject != "" && one.subject == n.Subject {
@@ -74,9 +75,9 @@ func (f *followers) storing(r *queue.Record) {
 	})
 }
 
-// stored tells how storing it ended.
-func (f *followers) stored(id notification.Identity, took time.Duration, duplicate bool, err error) {
-	if f.active.Load() == 0 {
+// stored reports how storing it ended.
+func (t *traces) stored(id notification.Identity, took time.Duration, duplicate bool, err error) {
+	if t.active.Load() == 0 {
 		return
 	}
 	step := adminapi.Step{What: "stored", Milliseconds: milliseconds(took)}
@@ -86,12 +87,12 @@ func (f *followers) stored(id notification.Identity, took time.Duration, duplica
 	case duplicate:
 		step.What = "duplicate"
 	}
-	f.tell(id, step)
+	t.report(id, step)
 }
 
 // attempt reports the result of an attempt.
-func (f *followers) attempt(at *delivery.Attempt) {
-	if f.active.Load() == 0 {
+func (t *traces) attempt(at *delivery.Attempt) {
+	if t.active.Load() == 0 {
 		return
 	}
 	step := adminapi.Step{What: "failed", Target: at.Target, Reason: at.Result.Reason, Milliseconds: milliseconds(at.Took)}
@@ -107,12 +108,12 @@ func (f *followers) attempt(at *delivery.Attempt) {
 	case at.Result.Outcome == delivery.Gone:
 		step.What = "gone"
 	}
-	f.tell(at.ID, step)
+	t.report(at.ID, step)
 }
 
-func (f *followers) tell(id notification.Identity, step adminapi.Step) {
+func (t *traces) report(id notification.Identity, step adminapi.Step) {
 	step.ID, step.Time = id.String(), time.Now()
-	f.each(func(one *follower) {
+	t.each(func(one *watcher) {
 		if !one.ids[id] {
 			return
 		}
@@ -123,10 +124,10 @@ func (f *followers) tell(id notification.Identity, step adminapi.Step) {
 	})
 }
 
-func (f *followers) each(do func(*follower)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for one := range f.all {
+func (t *traces) each(do func(*watcher)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for one := range t.all {
 		do(one)
 	}
 }

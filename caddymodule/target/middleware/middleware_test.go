@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package middleware
 
 import (
 	"crypto/x509"
@@ -51,5 +51,5 @@ func newMiddleware(t *testing.T, to string, ca *x509.Certificate) delivery.Deliv
 	require.NoError(t, err)
 	m := &Middleware{Path: u.Path, Username: "login", Password: "{env.TEST_OX_PASSWORD}", ReverseProxyRaw: proxy}
 	require.NoError(t, m.Provision(ctx))
-	return m.Lane().Deliverer
+	return m.Target().Deliverer
 }

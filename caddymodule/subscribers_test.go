@@ -132,7 +132,7 @@ func TestDevicesAreSubscribers(t *testing.T) {
 	app := startApp(t, with)
 	key, err := ecdh.P256().GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	store := app.webpush().store
+	store := app.devices.store
 	phone, _, err := store.Add(t.Context(), user, subscription.Device{Name: "phone", Address: subscription.Address{
 		Endpoint: "https://push.example.net/1", Keys: subscription.Keys{P256DH: key.PublicKey().Bytes(), Auth: make([]byte, 16)}, ServerKey: "key",
 	}})

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package webpush
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
+	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 )
 
 const (
@@ -38,18 +38,18 @@ type vapidKeys struct {
 	mu      sync.Mutex // held while the storage is read
 	current struct {
 		sync.Mutex
-		ring webpush.Ring
+		ring deliver.Ring
 		read time.Time
 	}
 }
 
 type vapidStored struct {
-	Keys webpush.Ring `json:"keys"`
+	Keys deliver.Ring `json:"keys"`
 }
 
 // ring returns the keys, the newest first. What is known already is returned
 // while somebody else reads the storage, and when it cannot be read.
-func (v *vapidKeys) ring(ctx context.Context) (webpush.Ring, error) {
+func (v *vapidKeys) ring(ctx context.Context) (deliver.Ring, error) {
 	v.current.Lock()
 	ring, fresh := v.current.ring, time.Since(v.current.read) < vapidFresh
 	v.current.Unlock()
@@ -64,7 +64,7 @@ func (v *vapidKeys) ring(ctx context.Context) (webpush.Ring, error) {
 	defer v.mu.Unlock()
 	read, err := v.load(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
-		read, err = v.change(ctx, func(stored webpush.Ring) (webpush.Ring, error) {
+		read, err = v.change(ctx, func(stored deliver.Ring) (deliver.Ring, error) {
 			if len(stored) > 0 { // another Caddy was faster
 				return stored, nil
 			}
@@ -84,14 +84,14 @@ func (v *vapidKeys) ring(ctx context.Context) (webpush.Ring, error) {
 // rotate makes a new key, which subscriptions are made with from now on. The
 // one before stays, because pages have been given it, and so do all that
 // devices use; inUse tells which.
-func (v *vapidKeys) rotate(ctx context.Context, inUse map[string]int) (webpush.Ring, error) {
+func (v *vapidKeys) rotate(ctx context.Context, inUse map[string]int) (deliver.Ring, error) {
 	if _, err := v.ring(ctx); err != nil {
 		return nil, err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	ring, err := v.change(ctx, func(stored webpush.Ring) (webpush.Ring, error) {
-		kept := make(webpush.Ring, 0, len(stored))
+	ring, err := v.change(ctx, func(stored deliver.Ring) (deliver.Ring, error) {
+		kept := make(deliver.Ring, 0, len(stored))
 		for i, key := range stored {
 			if i == 0 || inUse[key.Public()] > 0 {
 				kept = append(kept, key)
@@ -105,8 +105,8 @@ func (v *vapidKeys) rotate(ctx context.Context, inUse map[string]int) (webpush.R
 	return ring, err
 }
 
-func newKey(before webpush.Ring) (webpush.Ring, error) {
-	key, err := webpush.NewKey(time.Now())
+func newKey(before deliver.Ring) (deliver.Ring, error) {
+	key, err := deliver.NewKey(time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func newKey(before webpush.Ring) (webpush.Ring, error) {
 }
 
 // change changes what is stored, while no other Caddy does. v.mu is held.
-func (v *vapidKeys) change(ctx context.Context, edit func(webpush.Ring) (webpush.Ring, error)) (webpush.Ring, error) {
+func (v *vapidKeys) change(ctx context.Context, edit func(deliver.Ring) (deliver.Ring, error)) (deliver.Ring, error) {
 	ctx, cancel := context.WithTimeout(ctx, vapidTimeout)
 	defer cancel()
 	if err := v.storage.Lock(ctx, vapidLock); err != nil {
@@ -139,7 +139,7 @@ func (v *vapidKeys) change(ctx context.Context, edit func(webpush.Ring) (webpush
 	return ring, nil
 }
 
-func (v *vapidKeys) load(ctx context.Context) (webpush.Ring, error) {
+func (v *vapidKeys) load(ctx context.Context) (deliver.Ring, error) {
 	ctx, cancel := context.WithTimeout(ctx, vapidTimeout)
 	defer cancel()
 	text, err := v.storage.Load(ctx, vapidFile)
@@ -156,7 +156,7 @@ func (v *vapidKeys) load(ctx context.Context) (webpush.Ring, error) {
 	return stored.Keys, nil
 }
 
-func (v *vapidKeys) keep(ring webpush.Ring) {
+func (v *vapidKeys) keep(ring deliver.Ring) {
 	v.current.Lock()
 	defer v.current.Unlock()
 	v.current.ring, v.current.read = ring, time.Now()

@@ -1,7 +1,11 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package webpush
+// Package device delivers to the devices of users, of whatever kind. It finds the
+// devices of the user of a notification, asks a [Sender] to send to each of them, and
+// keeps the result. A sender knows one kind of devices and nothing of where they
+// are kept.
+package device
 
 import (
 	"context"
@@ -15,15 +19,34 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-// Target is the devices of all users.
+// Sender sends messages to devices of one kind. It is safe for concurrent use.
+//
+// A result of Gone removes the device; a fault of one device is a fault of the
+// item ([delivery.FaultOfItem]), not of what devices share.
+type Sender interface {
+	// Kind is the kind of the devices.
+	Kind() subscription.Kind
+	// Content is how much of a mail they get.
+	Content() notification.Content
+	// CheckAddress reports whether there can be a device at an address that a
+	// user gives, as a [*subscription.FieldError], and completes the address. It
+	// is called before the address is kept.
+	CheckAddress(ctx context.Context, a *subscription.Address) error
+	// SendMail makes one attempt to send a mail to a device that is confirmed.
+	SendMail(ctx context.Context, d *subscription.Subscription, m notification.Mail) delivery.Result
+	// SendCode sends the VerificationCode of a device, and nothing else: that the
+	// device gives it back is the proof that it is there. It may set the ServerKey
+	// to another one that the device turns out to be made with.
+	SendCode(ctx context.Context, d *subscription.Subscription) delivery.Result
+	// SendTest sends a message that says nothing but that it has arrived.
+	SendTest(ctx context.Context, d *subscription.Subscription) delivery.Result
+}
+
+// Target is the devices of one kind of all users.
 type Target struct {
-	Sender        *Sender
+	Sender        Sender
 	Subscriptions *subscription.Store
 	Decoder       *notification.Decoder
-	// Content is how much of a mail is sent to devices.
-	Content notification.Content
-	// TTL is how long push services keep a message.
-	TTL time.Duration
 }
 
 // Destinations returns the devices of the user of a notification. They are
@@ -43,11 +66,14 @@ func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.
 	if err != nil {
 		return nil, err
 	}
+	kind := t.Sender.Kind()
 	var destinations []delivery.Destination
 	for i := range devices {
-		if d := &devices[i]; d.Confirmed() {
+		switch d := &devices[i]; {
+		case !d.Is(kind):
+		case d.Confirmed():
 			destinations = append(destinations, delivery.Destination{Key: d.ID, Service: d.Host()})
-		} else if d.Wanted() {
+		case d.Wanted():
 			destinations = append(destinations, delivery.Destination{Key: d.ID}) // its push service is not to blame
 		}
 	}
@@ -69,34 +95,13 @@ func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
 	case !d.Confirmed(): // it moved since, and has to prove that it is there
 		return delivery.Result{Reason: "unconfirmed", Fault: delivery.FaultOfOurs, Err: errUnconfirmed}
 	}
-	message := Message{TTL: t.TTL, Topic: topic(&d, n.Folder)}
-	if n.Event.Withdraws() {
-		// It can wait until the phone is awake, and stands for no other one.
-		message.Low, message.Topic = true, topic(&d, fmt.Sprintf("%s\x00%d", n.Folder, n.UID))
-	}
-	return t.note(ctx, n.User, &d, t.sendMail(ctx, &d, n.Mail(t.Content, r.ID, r.Accepted), message))
-}
-
-// sendMail sends as much of a mail as the push service accepts: all must accept
-// [MaxBody], but some accept less.
-func (t *Target) sendMail(ctx context.Context, d *subscription.Subscription, m notification.Mail, message Message) delivery.Result {
-	result := delivery.Result{Outcome: delivery.Refused, Reason: "too_long", Err: errTooLong}
-	for most := MaxPlaintext; ; most = len(message.Payload) - 1 {
-		payload, err := mail(m, most)
-		if err != nil { // nothing is left to be left out
-			return result
-		}
-		message.Payload = payload
-		if result = t.Sender.Send(ctx, d, message); result.Reason != reasonTooLong {
-			return result
-		}
-	}
+	return t.keep(ctx, n.User, &d, t.Sender.SendMail(ctx, &d, n.Mail(t.Sender.Content(), r.ID, r.Accepted)))
 }
 
 var errUnconfirmed = errors.New("the device has not confirmed its new address yet")
 
-// note stores the result of a message. A device that is gone is removed.
-func (t *Target) note(ctx context.Context, user string, d *subscription.Subscription, r delivery.Result) delivery.Result {
+// keep stores the result of a message. A device that is gone is removed.
+func (t *Target) keep(ctx context.Context, user string, d *subscription.Subscription, r delivery.Result) delivery.Result {
 	if r.Outcome != delivery.Gone {
 		t.Subscriptions.Used(user, d.ID, subscription.Delivery{Time: time.Now(), Outcome: r.Outcome.String()})
 		return r

@@ -55,3 +55,12 @@ func (c registrationCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(registrationUsers, float64(pass.States[state]), string(state))
 	}
 }
+
+// What was done about registrations. They live as long as the process, see
+// metrics.go.
+var (
+	registrationChanges = counter("registration_changes_total",
+		"METADATA entries of users that were set or removed.", "change")
+	registrationFailures = counter("registration_failures_total",
+		"Failures to register or unregister a user, by reason.", "reason")
+)

@@ -1,26 +1,25 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+// Package webpush is the target "deliver webpush" as a module of Caddy: it sends to
+// the devices that speak Web Push, which the app keeps, with keys in Caddy's storage.
+package webpush
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
-	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
-	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
+	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -29,15 +28,15 @@ func init() {
 }
 
 const (
-	// webpushName is the name of the target. There is one, because a device
+	// name is the name of the target. There is one, because a device
 	// has one subscription.
-	webpushName = "webpush"
-	// webpushWorkers is how many messages are on their way at once: push
+	name = string(subscription.WebPush)
+	// workers is how many messages are on their way at once: push
 	// services answer after a tenth of a second, and take many at once.
-	webpushWorkers = 128
-	// webpushCoalesce is how long a device is left alone after a mail of a
+	workers = 128
+	// coalesce is how long a device is left alone after a mail of a
 	// folder, so that a burst makes it ring a few times.
-	webpushCoalesce = 2 * time.Second
+	coalesce = 2 * time.Second
 
 	defaultTTL = 24 * time.Hour
 	// maxTTL is four weeks, after which every push service has given up.
@@ -74,15 +73,10 @@ type Webpush struct {
 	// port 443 is otherwise refused. Placeholders are replaced.
 	AllowEndpoints []string `json:"allow_endpoints,omitempty"`
 
-	policy *outbound.Policy
-	client *http.Client
-	keys   *vapidKeys
-	sender *webpush.Sender
-	log    *slog.Logger
-
-	store   *subscription.Store // nil before start
-	api     http.Handler
-	started chan struct{}
+	devices *deliver.Devices
+	client  *http.Client
+	keys    *vapidKeys
+	log     *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -95,13 +89,12 @@ func (Webpush) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the configuration.
 func (w *Webpush) Provision(ctx caddy.Context) error {
-	w.log = ctx.Slogger()
-	w.started = make(chan struct{})
+	w.log = ctx.Logger()
 	var err error
 	if w.Contact, err = option.Replace(w.Contact); err != nil {
 		return fmt.Errorf("contact: %w", err)
 	}
-	if w.Contact, err = webpush.ParseContact(w.Contact); err != nil {
+	if w.Contact, err = deliver.ParseContact(w.Contact); err != nil {
 		return err
 	}
 	if w.Content == "" {
@@ -122,89 +115,75 @@ func (w *Webpush) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("allow_endpoints: %w", err)
 		}
 	}
-	if w.policy, err = outbound.NewPolicy(exceptions...); err != nil {
+	policy, err := outbound.NewPolicy(exceptions...)
+	if err != nil {
 		return fmt.Errorf("allow_endpoints: %w", err)
 	}
-	w.client = outbound.NewClient(outbound.Config{Policy: w.policy})
+	w.client = outbound.NewClient(outbound.Config{Policy: policy})
 	w.keys = &vapidKeys{storage: ctx.Storage()}
-	w.sender = webpush.NewSender(webpush.Config{Client: w.client, Contact: w.Contact, Keys: w.keys.ring})
+	w.devices = &deliver.Devices{
+		Sender: deliver.NewSender(deliver.Config{Client: w.client, Contact: w.Contact, Keys: w.keys.ring}),
+		Policy: policy, MailContent: w.Content, TTL: time.Duration(w.TTL),
+	}
 	return nil
 }
 
-// start implements resident.
-func (w *Webpush) start(a *App, q *queue.Queue) error {
+// Devices implements target.DeviceModule.
+func (w *Webpush) Devices() target.DeviceSender { return w.devices }
+
+// Target implements target.Module. The app delivers to the devices.
+func (w *Webpush) Target() target.Target {
+	return target.Target{Name: name, Coalesce: coalesce, Workers: workers}
+}
+
+// Start implements target.Lifecycle.
+func (w *Webpush) Start(target.App) error {
 	ctx, cancel := context.WithTimeout(context.Background(), vapidTimeout)
 	defer cancel()
 	if _, err := w.keys.ring(ctx); err != nil {
 		// Mail must be taken in whatever is wrong here; every message tries again.
-		w.log.Error("nothing can be delivered to devices before the VAPID keys can be read", "error", err)
+		w.log.Error("nothing can be delivered to devices before the VAPID keys can be read", zap.Error(err))
 	}
-	w.store = subscription.New(subscription.Config{
-		Table: q.Table("subscriptions"), Logger: w.log, Changed: a.devicesChanged,
-	})
-	w.store.Start()
-	w.api = subscriptions.New(subscriptions.Config{
-		Store: w.store, Sender: w.sender, Keys: w.keys.ring, Policy: w.policy, Logger: w.log,
-		Observe: observeSubscription,
-	})
-	close(w.started)
 	return nil
 }
 
-// stop implements resident.
-func (w *Webpush) stop() {
-	if w.store != nil {
-		w.store.Stop()
-	}
+// Stop implements target.Lifecycle.
+func (w *Webpush) Stop() {
 	if w.client != nil {
 		w.client.CloseIdleConnections()
 	}
 }
 
-// Lane implements Target.
-func (w *Webpush) Lane() delivery.Target {
-	target := &webpush.Target{
-		Sender: w.sender, Subscriptions: w.store, Decoder: decoder, Content: w.Content, TTL: time.Duration(w.TTL),
-	}
-	return delivery.Target{
-		Name: webpushName, Deliverer: target, Destinations: target.Destinations,
-		Coalesce: webpushCoalesce, Workers: webpushWorkers,
-	}
+// CheckContact implements target.ContactHolder.
+func (w *Webpush) CheckContact() (contact string, err error) {
+	_, err = deliver.ParseContact(w.Contact)
+	return w.Contact, err
 }
 
-// ServeHTTP serves the part of the user API that is about devices, to the user
-// who is signed in. Paths are below that of the API.
-func (w *Webpush) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	select {
-	case <-w.started:
-		w.api.ServeHTTP(rw, r)
-	case <-r.Context().Done():
-		problem.Write(rw, problem.Problem{Status: http.StatusServiceUnavailable})
-	}
-}
-
-// applicationServerKey is what browsers subscribe with.
-func (w *Webpush) applicationServerKey(ctx context.Context) (string, error) {
+// ServerKeys implements target.KeyHolder.
+func (w *Webpush) ServerKeys(ctx context.Context) ([]target.ServerKey, error) {
 	ring, err := w.keys.ring(ctx)
-	if err != nil {
-		return "", err
-	}
-	return ring[0].Public(), nil
+	return serverKeys(ring), err
 }
 
-// webpush is the target of that kind, or nil.
-func (a *App) webpush() *Webpush {
-	for _, t := range a.targets {
-		if w, ok := t.(*Webpush); ok {
-			return w
-		}
+// RotateServerKeys implements target.KeyHolder.
+func (w *Webpush) RotateServerKeys(ctx context.Context, inUse map[string]int) ([]target.ServerKey, error) {
+	ring, err := w.keys.rotate(ctx, inUse)
+	return serverKeys(ring), err
+}
+
+func serverKeys(ring deliver.Ring) []target.ServerKey {
+	keys := make([]target.ServerKey, len(ring))
+	for i, key := range ring {
+		keys[i] = target.ServerKey{Public: key.Public(), Created: key.Created}
 	}
-	return nil
+	return keys
 }
 
 // Interface guards.
 var (
-	_ caddy.Provisioner = (*Webpush)(nil)
-	_ Target            = (*Webpush)(nil)
-	_ resident          = (*Webpush)(nil)
+	_ caddy.Provisioner   = (*Webpush)(nil)
+	_ target.DeviceModule = (*Webpush)(nil)
+	_ target.Lifecycle    = (*Webpush)(nil)
+	_ target.KeyHolder    = (*Webpush)(nil)
 )

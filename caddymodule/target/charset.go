@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+package target
 
 import (
 	"fmt"

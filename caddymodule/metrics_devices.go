@@ -19,14 +19,11 @@ func observeSubscription(e subscriptions.Event) {
 	subscriptionRequests.WithLabelValues(string(e)).Inc()
 }
 
-// collect tells how many devices there are.
-func (w *Webpush) collect(ch chan<- prometheus.Metric) {
-	select {
-	case <-w.started:
-	default:
+func (d *devices) collect(ch chan<- prometheus.Metric) {
+	if !d.isStarted() {
 		return
 	}
-	all, confirmed := w.store.Count()
+	all, confirmed := d.store.Count()
 	ch <- prometheus.MustNewConstMetric(subscriptionsNow, prometheus.GaugeValue, float64(confirmed), "confirmed")
 	ch <- prometheus.MustNewConstMetric(subscriptionsNow, prometheus.GaugeValue, float64(all-confirmed), "unconfirmed")
 }

@@ -1,7 +1,9 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+// Package middleware is the target "deliver middleware" as a module of Caddy: the
+// Open-Xchange middleware, behind Caddy's reverse_proxy.
+package middleware
 
 import (
 	"context"
@@ -19,9 +21,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/middleware"
+	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/middleware"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doctor"
 )
 
@@ -60,7 +62,7 @@ type Middleware struct {
 	// load balancing, health checks, dynamic upstreams, TLS.
 	ReverseProxyRaw json.RawMessage `json:"reverse_proxy" caddy:"namespace=http.handlers inline_key=handler"`
 
-	target *middleware.Target
+	target *deliver.Target
 }
 
 // CaddyModule returns the Caddy module information.
@@ -105,7 +107,7 @@ func (m *Middleware) Provision(ctx caddy.Context) error {
 	}
 	sendUpstreamHost(proxy)
 	bufferRequests(proxy)
-	m.target = &middleware.Target{
+	m.target = &deliver.Target{
 		URL:      &url.URL{Scheme: "http", Host: "middleware", Path: m.Path},
 		Username: username, Password: password,
 		Proxy: func(w http.ResponseWriter, r *http.Request) error { return serveProxy(proxy, w, r) },
@@ -117,13 +119,13 @@ func (m *Middleware) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Lane implements Target.
-func (m *Middleware) Lane() delivery.Target {
-	return delivery.Target{Name: m.Name, Deliverer: m.target}
+// Target implements target.Module.
+func (m *Middleware) Target() target.Target {
+	return target.Target{Name: m.Name, Deliverer: m.target}
 }
 
-// Probe implements Prober: with an event that the middleware ignores.
-func (m *Middleware) Probe(ctx context.Context) (asked string, result Result) {
+// Probe implements target.Prober: with an event that the middleware ignores.
+func (m *Middleware) Probe(ctx context.Context) (asked string, result target.Result) {
 	asked = "PUT " + m.Path + " with an event that it ignores"
 	return asked, m.target.Probe(ctx, []byte(doctor.ProbeBody))
 }
@@ -136,7 +138,7 @@ func serveProxy(proxy *reverseproxy.Handler, w http.ResponseWriter, r *http.Requ
 	}))
 	var handler caddyhttp.HandlerError
 	if errors.As(err, &handler) && handler.StatusCode == http.StatusServiceUnavailable { // no answer of a node ends here
-		return middleware.ErrNoNode
+		return deliver.ErrNoNode
 	}
 	if dial, ok := errors.AsType[reverseproxy.DialError](err); ok { // which hides what it wraps
 		return &net.OpError{Op: "dial", Net: "tcp", Err: errors.New(strings.TrimPrefix(dial.Error(), "dial tcp "))}
@@ -173,7 +175,9 @@ func bufferRequests(proxy *reverseproxy.Handler) {
 
 // Interface guards.
 var (
-	_ caddy.Provisioner = (*Middleware)(nil)
-	_ Target            = (*Middleware)(nil)
-	_ Prober            = (*Middleware)(nil)
+	_ caddy.Provisioner  = (*Middleware)(nil)
+	_ target.UserChecker = (*Middleware)(nil)
+	_ target.Metered     = (*Middleware)(nil)
+	_ target.Module      = (*Middleware)(nil)
+	_ target.Prober      = (*Middleware)(nil)
 )

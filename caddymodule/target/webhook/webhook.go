@@ -1,7 +1,8 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package caddymodule
+// Package webhook is the target "deliver webhook" as a module of Caddy.
+package webhook
 
 import (
 	"context"
@@ -15,7 +16,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webhook"
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
+	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webhook"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
@@ -111,7 +113,7 @@ type Webhook struct {
 	ClientCertFile string `json:"client_cert_file,omitempty"`
 	ClientKeyFile  string `json:"client_key_file,omitempty"`
 
-	target *webhook.Target
+	target *deliver.Target
 }
 
 // CaddyModule returns the Caddy module information.
@@ -149,38 +151,38 @@ func (w *Webhook) provision() error {
 	if err != nil {
 		return fmt.Errorf("events: %w", err)
 	}
-	cfg := webhook.Config{
-		Method: w.Method, Content: w.Content, Decoder: decoder,
-		Filter: webhook.Filter{Events: events, Users: w.Users, Folders: w.Folders},
+	cfg := deliver.Config{
+		Method: w.Method, Content: w.Content, Decoder: target.Decoder,
+		Filter: deliver.Filter{Events: events, Users: w.Users, Folders: w.Folders},
 	}
-	for _, set := range []func(*webhook.Config) error{w.address, w.secrets, w.headers, w.template, w.tls} {
+	for _, set := range []func(*deliver.Config) error{w.address, w.secrets, w.headers, w.template, w.tls} {
 		if err := set(&cfg); err != nil {
 			return err
 		}
 	}
-	w.target, err = webhook.New(cfg)
+	w.target, err = deliver.New(cfg)
 	return err
 }
 
-func (w *Webhook) address(cfg *webhook.Config) error {
-	parts := strings.Split(w.URL, webhook.ID)
+func (w *Webhook) address(cfg *deliver.Config) error {
+	parts := strings.Split(w.URL, deliver.ID)
 	for i, part := range parts {
 		var err error
 		if parts[i], err = option.Replace(part); err != nil {
 			return fmt.Errorf("url: %w", err)
 		}
 	}
-	cfg.URL = strings.Join(parts, webhook.ID)
+	cfg.URL = strings.Join(parts, deliver.ID)
 	return nil
 }
 
-func (w *Webhook) secrets(cfg *webhook.Config) error {
+func (w *Webhook) secrets(cfg *deliver.Config) error {
 	for _, s := range w.Secrets {
 		text, err := option.Secret(s)
 		if err != nil {
 			return fmt.Errorf("secret: %w", err)
 		}
-		key, err := webhook.ParseSecret(text)
+		key, err := deliver.ParseSecret(text)
 		if err != nil {
 			return fmt.Errorf("secret %s: %w", s, err)
 		}
@@ -206,7 +208,7 @@ func (w *Webhook) secrets(cfg *webhook.Config) error {
 	return nil
 }
 
-func (w *Webhook) headers(cfg *webhook.Config) error {
+func (w *Webhook) headers(cfg *deliver.Config) error {
 	cfg.Header = make(http.Header)
 	cfg.Templates = make(map[string]string)
 	for name, values := range w.Headers {
@@ -228,7 +230,7 @@ func (w *Webhook) headers(cfg *webhook.Config) error {
 	return nil
 }
 
-func (w *Webhook) template(cfg *webhook.Config) error {
+func (w *Webhook) template(cfg *deliver.Config) error {
 	cfg.Template = w.Template
 	if w.TemplateFile == "" {
 		return nil
@@ -250,7 +252,7 @@ func (w *Webhook) template(cfg *webhook.Config) error {
 	return nil
 }
 
-func (w *Webhook) tls(cfg *webhook.Config) error {
+func (w *Webhook) tls(cfg *deliver.Config) error {
 	files := []string{w.CAFile, w.ClientCertFile, w.ClientKeyFile}
 	for i, f := range files {
 		var err error
@@ -263,9 +265,9 @@ func (w *Webhook) tls(cfg *webhook.Config) error {
 	return err
 }
 
-// Lane implements Target.
-func (w *Webhook) Lane() Lane {
-	return Lane{Name: w.Name, Deliverer: w.target, Wants: w.target.Wants, Timeout: time.Duration(w.Timeout)}
+// Target implements target.Module.
+func (w *Webhook) Target() target.Target {
+	return target.Target{Name: w.Name, Deliverer: w.target, Wants: w.target.Wants, Timeout: time.Duration(w.Timeout)}
 }
 
 // Cleanup closes the connections that are not in use.
@@ -276,8 +278,8 @@ func (w *Webhook) Cleanup() error {
 	return nil
 }
 
-// Probe implements Prober. Its URL may be a secret as a whole.
-func (w *Webhook) Probe(ctx context.Context) (asked string, result Result) {
+// Probe implements target.Prober. Its URL may be a secret as a whole.
+func (w *Webhook) Probe(ctx context.Context) (asked string, result target.Result) {
 	return "HEAD of its URL", w.target.Probe(ctx)
 }
 
@@ -285,6 +287,6 @@ func (w *Webhook) Probe(ctx context.Context) (asked string, result Result) {
 var (
 	_ caddy.Provisioner  = (*Webhook)(nil)
 	_ caddy.CleanerUpper = (*Webhook)(nil)
-	_ Target             = (*Webhook)(nil)
-	_ Prober             = (*Webhook)(nil)
+	_ target.Module      = (*Webhook)(nil)
+	_ target.Prober      = (*Webhook)(nil)
 )

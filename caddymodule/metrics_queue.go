@@ -5,6 +5,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,9 +16,9 @@ import (
 // stateTimeout bounds how long the metrics wait for the store.
 const stateTimeout = 2 * time.Second
 
-// stateCollector reads the queue of an app and its targets when the metrics
+// queueCollector reads the queue of an app and its targets when the metrics
 // are asked for.
-type stateCollector struct{ app *App }
+type queueCollector struct{ app *App }
 
 var (
 	queueUp            = describe("queue_up", "Whether the queue can be read and written (1) or not (0).")
@@ -44,7 +45,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // Describe implements prometheus.Collector.
-func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
+func (queueCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest, queueDurability, queueProblems,
 		queueDamaged, queueLost, queueSetBack, queueRemoved,
@@ -55,7 +56,7 @@ func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
+func (c queueCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -70,8 +71,8 @@ func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(targetInFlight, float64(status.InFlight), name)
 		gauge(targetOldest, ageOf(status.Oldest), name)
 	}
-	if w := c.app.webpush(); w != nil {
-		w.collect(ch)
+	if c.app.devices != nil {
+		c.app.devices.collect(ch)
 	}
 	damage := q.Damage()
 	count := func(d *prometheus.Desc, v uint64) {
@@ -120,4 +121,27 @@ func boolValue(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+var (
+	commitDuration = histogram("queue_commit_duration_seconds",
+		"How long one write to the queue took.", durations)
+	commitSize = histogram("queue_commit_notifications",
+		"How many notifications one write to the queue held.", prometheus.ExponentialBuckets(1, 2, 11))
+	commitErrors = counter("queue_commit_errors_total",
+		"Notifications that could not be stored and were answered with 503.", "reason")
+)
+
+func observeCommit(notifications int, took time.Duration, err error) {
+	switch {
+	case err == nil:
+		commitDuration.Observe(took.Seconds())
+		commitSize.Observe(float64(notifications))
+	case errors.Is(err, queue.ErrFull):
+		commitErrors.WithLabelValues("full").Add(float64(notifications))
+	case errors.Is(err, queue.ErrTooLarge):
+		commitErrors.WithLabelValues("too_large").Add(float64(notifications))
+	default:
+		commitErrors.WithLabelValues("unavailable").Add(float64(notifications))
+	}
 }

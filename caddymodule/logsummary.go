@@ -4,48 +4,49 @@
 package caddymodule
 
 import (
-	"log/slog"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 )
 
 const (
-	// activityDelay is how soon after a quiet time the log tells that
-	// something happened; activityInterval is how often it does while things
+	// summaryDelay is how soon after a quiet time the log tells that
+	// something happened; summaryInterval is how often it does while things
 	// go on happening.
-	activityDelay    = 250 * time.Millisecond
-	activityInterval = 10 * time.Second
+	summaryDelay    = 250 * time.Millisecond
+	summaryInterval = 10 * time.Second
 )
 
-// activity tells in the log, as counted facts, what came in and went out.
-type activity struct {
-	log *slog.Logger
+// logSummary tells in the log, as counted facts, what came in and went out.
+type logSummary struct {
+	log *zap.Logger
 
 	mu     sync.Mutex
-	counts activityCounts
+	counts summaryCounts
 	last   time.Time // when it told the last time
 	timer  *time.Timer
 	on     bool
 }
 
-type activityCounts struct {
+type summaryCounts struct {
 	accepted, duplicates, unused, refused, unstored int
 	delivered, coalesced, gone, failed, dead        int
 }
 
-func newActivity(log *slog.Logger) *activity { return &activity{log: log} }
+func newLogSummary(log *zap.Logger) *logSummary { return &logSummary{log: log} }
 
-func (a *activity) start() {
+func (a *logSummary) start() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.on = true
 }
 
 // stop logs what has not been logged yet.
-func (a *activity) stop() {
+func (a *logSummary) stop() {
 	a.mu.Lock()
 	a.on = false
 	if a.timer != nil {
@@ -56,8 +57,8 @@ func (a *activity) stop() {
 	a.tell()
 }
 
-func (a *activity) notify(result notify.Result) {
-	a.count(func(c *activityCounts) {
+func (a *logSummary) notify(result notify.Result) {
+	a.count(func(c *summaryCounts) {
 		switch result {
 		case notify.Accepted:
 			c.accepted++
@@ -73,8 +74,8 @@ func (a *activity) notify(result notify.Result) {
 	})
 }
 
-func (a *activity) attempt(at delivery.Attempt) {
-	a.count(func(c *activityCounts) {
+func (a *logSummary) attempt(at delivery.Attempt) {
+	a.count(func(c *summaryCounts) {
 		switch {
 		case at.Dead:
 			c.dead++
@@ -90,28 +91,29 @@ func (a *activity) attempt(at delivery.Attempt) {
 	})
 }
 
-func (a *activity) count(change func(*activityCounts)) {
+func (a *logSummary) count(change func(*summaryCounts)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	change(&a.counts)
 	if a.timer == nil && a.on {
-		wait := max(activityDelay, activityInterval-time.Since(a.last))
+		wait := max(summaryDelay, summaryInterval-time.Since(a.last))
 		a.timer = time.AfterFunc(wait, a.tell)
 	}
 }
 
-func (a *activity) tell() {
+func (a *logSummary) tell() {
 	a.mu.Lock()
 	c := a.counts
-	a.counts = activityCounts{}
+	a.counts = summaryCounts{}
 	a.timer = nil
 	a.last = time.Now()
 	a.mu.Unlock()
-	if c == (activityCounts{}) {
+	if c == (summaryCounts{}) {
 		return
 	}
 	a.log.Info("notifications",
-		"accepted", c.accepted, "duplicates", c.duplicates, "unused_events", c.unused,
-		"refused", c.refused, "not_stored", c.unstored,
-		"delivered", c.delivered, "coalesced", c.coalesced, "gone", c.gone, "failed_attempts", c.failed, "dead_letters", c.dead)
+		zap.Int("accepted", c.accepted), zap.Int("duplicates", c.duplicates), zap.Int("unused_events", c.unused),
+		zap.Int("refused", c.refused), zap.Int("not_stored", c.unstored),
+		zap.Int("delivered", c.delivered), zap.Int("coalesced", c.coalesced), zap.Int("gone", c.gone),
+		zap.Int("failed_attempts", c.failed), zap.Int("dead_letters", c.dead))
 }

@@ -1,0 +1,34 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package target
+
+import "github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+
+type (
+	// Notification is what Dovecot reported: user, folder, UID, event, and more
+	// where it has it.
+	Notification = notification.Notification
+	// Mail is a notification as the devices of its user get it, in JSON.
+	Mail = notification.Mail
+	// Content is how much of a mail is told: thin, sender or full.
+	Content = notification.Content
+)
+
+// The contents.
+const (
+	// Thin is folder, UID, event and the number of unseen mails.
+	Thin = notification.Thin
+	// Sender adds From and Subject.
+	Sender = notification.Sender
+	// Full adds the beginning of the text.
+	Full = notification.Full
+)
+
+// Decoder reads the notifications of [Record]s: in every character set that mail is
+// written in, of every event.
+var Decoder = &notification.Decoder{CharsetReader: charsetReader, Events: notification.AllEvents}
+
+// Decode returns the notification of a record. It is decoded text without control
+// characters, whatever the mail had.
+func Decode(r *Record) (*Notification, error) { return Decoder.Decode(r.Body) }

@@ -1,0 +1,20 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package subscription
+
+// Kind is what a device is, and so what delivers to it: a word of lower-case
+// letters.
+type Kind string
+
+// WebPush is the kind of browsers and apps that speak Web Push (RFC 8030). It is
+// the one of devices for which nothing else is said.
+const WebPush Kind = "webpush"
+
+// IsZero leaves the kind out of what is stored.
+func (k Kind) IsZero() bool { return k == "" || k == WebPush }
+
+// Is reports whether s is of the kind.
+func (s *Subscription) Is(kind Kind) bool {
+	return s.Kind == kind || s.Kind.IsZero() && kind.IsZero()
+}
