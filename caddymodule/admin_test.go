@@ -119,7 +119,7 @@ func TestAdminRoutes(t *testing.T) {
 		kinds[p.Kind] = true
 		assert.True(t, p.OK || p.Skipped, "%+v", p)
 	}
-	assert.Equal(t, map[string]bool{"queue": true, "doveadm": true, "target": true}, kinds)
+	assert.Equal(t, map[string]bool{"queue": true, "doveadm": true, "target": true, "registration": true, "contact": true}, kinds)
 	assert.Equal(t, http.MethodHead, <-received)
 
 	assert.Contains(t, ask("PUT registrations/{user}", "", "", http.StatusOK), `"state":"registered"`)
@@ -134,6 +134,14 @@ func TestAdminRoutes(t *testing.T) {
 	assert.JSONEq(t, `{"total":2}`, lines[0])
 	assert.Contains(t, lines[1]+lines[2], `"state":"registered"`)
 	assert.Contains(t, lines[1]+lines[2], `"state":"unknown_user"`)
+
+	for _, body := range []string{"", `{"all":true,"users":["x"]}`} {
+		ask("POST catch_up", "", body, http.StatusBadRequest)
+	}
+	lines = strings.Split(ask("POST catch_up", "", `{"users":["`+testUser+`"]}`, http.StatusOK), "\n")
+	assert.Contains(t, lines[len(lines)-1], `"found":0`)
+	assert.Contains(t, ask("GET catch_up", "?user="+testUser, "", http.StatusOK), `"user":"`+testUser+`"`)
+	ask("GET catch_up", "", "", http.StatusBadRequest)
 
 	assert.JSONEq(t, `{"user":"`+testUser+`","subscriptions":[]}`, ask("GET subscriptions", "?user="+testUser, "", http.StatusOK))
 	ask("GET subscriptions", "", "", http.StatusBadRequest)

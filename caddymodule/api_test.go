@@ -131,7 +131,7 @@ func TestSessionKey(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(path, []byte("short"), 0o600))
 	_, err = (&sessionKey{storage: storage}).get(t.Context())
-	require.ErrorContains(t, err, "is no key")
+	require.ErrorContains(t, err, "is not a key")
 	require.NoError(t, os.Remove(path))
 	key, err := (&sessionKey{storage: storage}).get(t.Context())
 	require.NoError(t, err)

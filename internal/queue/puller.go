@@ -94,6 +94,10 @@ func (p *puller) request(most, size int) (messages []*nats.Msg, tooLarge bool, e
 			case msg.Subject != reply: // of an earlier request
 			case status == "404" || status == "408": // no more, or not in time
 				return messages, false, nil
+			case status == "409" && (description == "Batch Completed" || description == "Server Shutdown"):
+				// Messages of it were lost with a connection, and are delivered
+				// again; or the store is being opened again.
+				return messages, false, nil
 			case status == "409" && description == "Message Size Exceeds MaxBytes":
 				return messages, true, nil
 			default:

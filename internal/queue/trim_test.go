@@ -96,7 +96,8 @@ func TestTrimAfterReaderCloses(t *testing.T) {
 		r := q.NewReader("a")
 		require.NoError(t, next(t, r).Ack())
 		require.NoError(t, r.pull.nc.PublishRequest(r.pull.subject, r.pull.inbox+"late", []byte(`{"batch":1}`)))
-		require.Eventually(t, func() bool { return len(r.pull.arrived) == 1 }, patience, time.Millisecond)
+		// The end of the first request, and the message.
+		require.Eventually(t, func() bool { return len(r.pull.arrived) == 2 }, patience, time.Millisecond)
 		r.Close()
 		before := streamState(t, q).Msgs
 		require.NoError(t, q.trim(t.Context()))

@@ -60,7 +60,7 @@ func TestEveryError(t *testing.T) {
 		"ErrInvalidRequest": {doveadm.ErrInvalidRequest, ErrMail, ofUser},
 		"ErrNotAllowed":     {doveadm.ErrNotAllowed, ErrCredentials, ofAll},
 		"ErrBadSecret":      {doveadm.ErrBadSecret, ErrCredentials, ofAll},
-		"ErrClosed":         {doveadm.ErrNoAnswer, ErrMail, ofUser},
+		"ErrNoAnswer":       {doveadm.ErrNoAnswer, ErrMail, ofUser},
 		"ErrUnreachable":    {doveadm.ErrUnreachable, ErrTemporary, ofServer},
 		"ErrTimeout":        {doveadm.ErrTimeout, ErrMail, ofUser},
 		"ErrBroken":         {doveadm.ErrBroken, ErrMail, ofUser},
