@@ -42,8 +42,9 @@ test: ## all tests with the race detector, on a real Dovecot; make lint vets the
 	./internal/endtoend/install.sh
 	./internal/endtoend/browser/install.sh
 	$(GO) build -race -o bin/caddy-race ./cmd/caddy
+	$(GO) build -o bin/caddy-command ./cmd/caddy
 	mkdir -p .cache
-	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race $(GO) run $(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg \
+	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race CADDY_TEST_COMMAND=$(CURDIR)/bin/caddy-command $(GO) run $(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg \
 		--jsonfile-timing-events .cache/tests.json -- -race -vet=off -timeout 30m $(PKG); status=$$?; \
 		echo "the slowest tests:"; $(GO) run $(GOTESTSUM) tool slowest --jsonfile .cache/tests.json --threshold 1s --num 10; exit $$status
 
