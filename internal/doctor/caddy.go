@@ -135,7 +135,9 @@ func (c *caddy) probes() {
 		case "guard":
 			c.guard(p)
 		case "registration":
-			c.registration(p)
+			c.registration(p, slices.ContainsFunc(probes, func(other adminapi.Probe) bool {
+				return other.Kind == p.Name && !other.OK && !other.Skipped
+			}))
 		case "contact":
 			c.probed("webpush-contact", p.Asked, p, "Give deliver webpush a contact that exists, such as mailto:postmaster@ and your domain.")
 		case "doveadm":
@@ -237,11 +239,16 @@ func (c *caddy) queue() {
 	}
 }
 
-// registration judges what Dovecot says now about somebody who is registered; where
-// there is nobody, what the last attempt failed with.
-func (c *caddy) registration(p adminapi.Probe) {
+// registration judges what Dovecot says now about a registered user, or if there is
+// none, why the last attempt failed. What it uses may be a problem of its own, with
+// a fix of its own.
+func (c *caddy) registration(p adminapi.Probe, isCutOff bool) {
 	const check, fix = "registration", "Mend that, then: caddy dovecot-push register <user>"
 	tried := "registration over " + p.Name + ": " + p.Asked
+	if isCutOff && !p.OK {
+		c.add(check, Skipped, tried, "the problem of "+p.Name+" comes first", "")
+		return
+	}
 	if r := c.status.Registration; p.Skipped && r != nil && !r.Up {
 		c.problem(check, tried, p.Answered+"; the last attempt failed: "+r.Error, fix)
 		return
