@@ -167,5 +167,6 @@ func (a *App) notified(peer netip.Addr, result notify.Result) {
 		}
 	case notify.Unauthorized, notify.NoClientCertificate, notify.Throttled:
 		a.outages.refused(peer)
+	default: // says nothing about the peer's next notification
 	}
 }

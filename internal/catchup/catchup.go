@@ -247,7 +247,7 @@ func (c *Catcher) lead(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// sweeps sweeps when it is time to, until ctx ends.
+// sweeps makes a sweep when it is time to, until ctx ends.
 func (c *Catcher) sweeps(ctx context.Context, b *book) {
 	next := time.Now() // at the start
 	why := Start
@@ -292,5 +292,5 @@ var retries = []time.Duration{5 * time.Second, 15 * time.Second, time.Minute}
 
 // jitter is d, give or take a tenth.
 func jitter(d time.Duration) time.Duration {
-	return d - d/10 + rand.N(d/5+1)
+	return d - d/10 + rand.N(d/5+1) //nolint:gosec // instances need only differ
 }

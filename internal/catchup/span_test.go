@@ -91,7 +91,9 @@ func TestMark(t *testing.T) {
 
 func TestEntries(t *testing.T) {
 	marks := []*mark{
-		{}, nil, {based: true, done: math.MaxUint32, reported: 1, found: math.MaxUint32},
+		{},
+		nil,
+		{based: true, done: math.MaxUint32, reported: 1, found: math.MaxUint32},
 		{based: true, done: 5, above: spans{{7, 7}, {9, math.MaxUint32}}, nameless: []nameless{{1, 2, 3}, {math.MaxUint32, 0, 4}}},
 	}
 	entry := []byte{entryVersion}

@@ -29,7 +29,8 @@ import (
 func (f *front) catchUp(t *testing.T, args ...string) (sweep struct {
 	Users, Behind, Failed, Found int
 	LeftOut                      map[string]int `json:"left_out"`
-}) {
+},
+) {
 	t.Helper()
 	if len(args) == 0 {
 		args = []string{"--all"}

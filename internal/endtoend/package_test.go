@@ -351,7 +351,7 @@ func (m *machine) removed() {
 	assert.Contains(t, out, "/var/lib/caddy")
 	assert.DirExists(t, queue)
 	assert.NoFileExists(t, m.path("/etc/caddy/notify-password"))
-	for _, diverted := range strings.Split(strings.TrimSpace(m.sh("dpkg-divert --list '*caddy*'")), "\n") {
+	for diverted := range strings.SplitSeq(strings.TrimSpace(m.sh("dpkg-divert --list '*caddy*'")), "\n") {
 		assert.Empty(t, diverted)
 	}
 

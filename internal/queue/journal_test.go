@@ -53,7 +53,7 @@ func TestJournal(t *testing.T) {
 		require.Equal(t, at, again)
 		first, last, err := j.Kept(t.Context())
 		require.NoError(t, err)
-		require.EqualValues(t, []uint64{3, 4}, []uint64{first, last})
+		require.Equal(t, []uint64{3, 4}, []uint64{first, last})
 		accept(t, q, numbered(4))
 		require.Equal(t, []uint64{4, 5}, acceptedAfter(t, j, again.Covers, 2))
 
