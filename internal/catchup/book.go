@@ -47,6 +47,8 @@ type book struct {
 	read   uint64
 	folded chan struct{}
 
+	writeNow chan chan error
+
 	at   queue.Position // of the journal; of the writer alone
 	size int            // of what is in the journal, in bytes
 }
@@ -55,7 +57,24 @@ func newBook(journal *queue.Journal, decoder *notification.Decoder, log *slog.Lo
 	return &book{
 		journal: journal, decoder: decoder, log: log,
 		marks: make(map[notification.Mailbox]*mark), dirty: make(map[notification.Mailbox]struct{}),
-		folded: make(chan struct{}),
+		folded: make(chan struct{}), writeNow: make(chan chan error),
+	}
+}
+
+// sync returns when what the marks say now is in the journal. It is called while
+// run runs.
+func (b *book) sync(ctx context.Context) error {
+	written := make(chan error, 1)
+	select {
+	case b.writeNow <- written:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-written:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -112,6 +131,7 @@ func (b *book) run(ctx context.Context) error {
 	defer tick.Stop()
 	failing := false
 	for {
+		var waits chan error
 		select {
 		case <-ctx.Done():
 			last, done := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
@@ -121,8 +141,13 @@ func (b *book) run(ctx context.Context) error {
 			}
 			return context.Cause(ctx)
 		case <-tick.C:
+		case waits = <-b.writeNow:
 		}
-		switch err := b.write(ctx); {
+		err := b.write(ctx)
+		if waits != nil {
+			waits <- err
+		}
+		switch {
 		case errors.Is(err, queue.ErrChanged):
 			cancel(err)
 			return err

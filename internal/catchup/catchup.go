@@ -270,6 +270,8 @@ func (c *Catcher) sweeps(ctx context.Context, b *book) {
 		}
 		s := newSweep(c, b, number, all)
 		err := s.run(ctx)
+		// Its result holds also if Caddy is killed in the next moment.
+		err = errors.Join(err, b.sync(ctx))
 		s.finish(ctx, err)
 		switch {
 		case ctx.Err() != nil:
