@@ -95,13 +95,17 @@ func (b *book) load(ctx context.Context) (err error) {
 	}
 	b.read = b.at.Covers
 	first, _, err := b.journal.Kept(ctx)
-	if err != nil || b.at.Entry == 0 || first <= b.at.Covers+1 {
+	if err != nil || first <= b.at.Covers+1 {
 		return err
+	}
+	if b.at.Entry == 0 { // nothing is known yet
+		b.read = first - 1
+		return nil
 	}
 	// Nobody kept the journal for a while, and what was accepted then is not
 	// known.
 	if b.at.Covers > 0 {
-		b.log.Warn("the catch-up starts again: notifications were accepted while it was off")
+		b.log.Warn("the catch-up starts again: notifications were accepted while it was off, or could not be noted")
 	}
 	if err := b.journal.DropBefore(ctx, b.at.Entry+1); err != nil {
 		return err
@@ -125,7 +129,7 @@ func (b *book) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var reading sync.WaitGroup
-	reading.Go(func() { b.follow(ctx) })
+	reading.Go(func() { b.follow(ctx, cancel) })
 	defer reading.Wait()
 	tick := time.NewTicker(writeInterval)
 	defer tick.Stop()
@@ -160,8 +164,12 @@ func (b *book) run(ctx context.Context) error {
 	}
 }
 
-// follow reads what is accepted until ctx ends.
-func (b *book) follow(ctx context.Context) {
+// errGap means that notifications were removed from the queue before they were
+// read. Which mails they were of is not known: [book.load] starts again.
+var errGap = errors.New("notifications were removed from the queue before the catch-up had read them")
+
+// follow reads what is accepted until ctx ends. It calls lose if it finds a gap.
+func (b *book) follow(ctx context.Context, lose context.CancelCauseFunc) {
 	for ctx.Err() == nil {
 		first, last, err := b.journal.Kept(ctx)
 		if err == nil {
@@ -171,13 +179,38 @@ func (b *book) follow(ctx context.Context) {
 			}
 			after := b.read
 			b.mu.Unlock()
-			err = b.journal.Accepted(ctx, after, b.fold)
+			if first > after+1 {
+				lose(errGap)
+				return
+			}
+			err = b.journal.Accepted(ctx, after, func(number uint64, records []queue.Record) {
+				if ctx.Err() == nil && !b.lacks(ctx, number, lose) {
+					b.fold(number, records)
+				}
+			})
 		}
 		if ctx.Err() == nil {
 			b.log.Debug("reading what was accepted begins again", "error", err)
 			pause(ctx, retryPause)
 		}
 	}
+}
+
+// lacks reports whether groups before number were removed unread. One that is
+// damaged may be missing as well; that is no gap.
+func (b *book) lacks(ctx context.Context, number uint64, lose context.CancelCauseFunc) bool {
+	b.mu.Lock()
+	read := b.read
+	b.mu.Unlock()
+	if number <= read+1 {
+		return false
+	}
+	first, _, err := b.journal.Kept(ctx)
+	if err == nil && first <= read+1 {
+		return false
+	}
+	lose(errGap)
+	return true
 }
 
 // fold notes a group of accepted notifications.

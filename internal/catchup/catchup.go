@@ -213,7 +213,7 @@ func (c *Catcher) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !failing && !errors.Is(err, queue.ErrChanged) && !errors.Is(err, errLeaseLost) {
+		if err != nil && !failing && !errors.Is(err, queue.ErrChanged) && !errors.Is(err, errLeaseLost) && !errors.Is(err, errGap) {
 			failing = true
 			c.cfg.Logger.Warn("the catch-up cannot begin, and attempts it again", "error", err)
 		}

@@ -379,3 +379,32 @@ func TestSweepFailures(t *testing.T) {
 	assert.NoError(t, c.Status().Err)
 	assert.Len(t, told(t, q), 100)
 }
+
+// What was removed from the queue before it was read ends the reading, and the
+// next one starts again: the mails it was of are not told a second time.
+func TestGap(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, dir)
+	d := newDovecot(t, "alice")
+	b := newBook(q.Journal(Name), new(notification.Decoder), slog.New(slog.DiscardHandler))
+	require.NoError(t, b.load(t.Context()))
+	require.NoError(t, q.Reconcile(t.Context(), queuetest.Config(dir)))
+	d.report(q, "alice", d.deliver("alice", "removed"), false)
+	require.Equal(t, map[string]int{"alice removed": 1}, told(t, q))
+	require.Eventually(t, func() bool {
+		_, err := q.Stats(t.Context(), nil) // removes it
+		require.NoError(t, err)
+		first, _, err := b.journal.Kept(t.Context())
+		return err == nil && first == 2
+	}, patience, 10*time.Millisecond)
+	require.NoError(t, q.Reconcile(t.Context(), config(dir)))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.ErrorIs(t, b.run(ctx), errGap)
+
+	c := d.start(q, Config{})
+	assert.Zero(t, sweepAll(t, c).Found)
+	d.deliver("alice", "missed")
+	assert.Equal(t, 1, sweepAll(t, c, "alice").Found)
+	assert.Equal(t, map[string]int{"alice missed": 1}, told(t, q))
+}

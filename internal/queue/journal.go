@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,7 +28,8 @@ const readAhead = 32
 // entries say up to which group of accepted notifications they know, and where
 // [Config.Journals] has it the queue removes no group that it does not cover:
 // reading the entries, and then the groups after the last one covered, gives the
-// same after a crash as before it.
+// same after a crash as before it. Only a full queue whose journal has not been
+// written for a minute does: [Journal.Kept] then begins behind what is covered.
 //
 // Only one at a time can write, because each write names the entry before it.
 // All methods are safe for concurrent use.
@@ -239,10 +241,28 @@ func (j *Journal) Kept(ctx context.Context) (first, last uint64, err error) {
 	return state.FirstSeq, state.LastSeq, nil
 }
 
+// journalPatience is how long a journal may not be written while it keeps groups.
+const journalPatience = time.Minute
+
 // journals are those of [Config.Journals].
 type journals struct {
 	mu   sync.Mutex
 	kept []*Journal
+	// upTo is what they cover, and since is when that changed last while they
+	// kept something.
+	upTo  uint64
+	since time.Time
+}
+
+// areStuck reports whether they have covered the same for longer than
+// journalPatience, although there is more to cover.
+func (k *journals) areStuck(covered, wanted uint64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if covered >= wanted || covered != k.upTo || k.since.IsZero() {
+		k.upTo, k.since = covered, time.Now()
+	}
+	return time.Since(k.since) > journalPatience
 }
 
 // keep makes them those with the given names.
@@ -255,7 +275,8 @@ func (k *journals) keep(q *Queue, names []string) {
 	}
 }
 
-// covered is up to which group all journals know; everything without one.
+// covered is up to which group all journals know; everything without one. It is 0
+// if that cannot be read.
 func (k *journals) covered(ctx context.Context) (upTo uint64, err error) {
 	k.mu.Lock()
 	kept := slices.Clone(k.kept)

@@ -29,7 +29,7 @@ func TestJournal(t *testing.T) {
 			accept(t, q, numbered(n))
 		}
 		requireRange(t, drain(t, q, "a"), 0, 4)
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		require.EqualValues(t, 4, streamState(t, q).Msgs, "the journal has none of them")
 
 		entries, at := readJournal(t, j)
@@ -37,7 +37,7 @@ func TestJournal(t *testing.T) {
 		require.Zero(t, at)
 		at, err := j.Append(t.Context(), at.Entry, 2, []byte("two"))
 		require.NoError(t, err)
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		require.EqualValues(t, 2, streamState(t, q).Msgs)
 
 		_, err = q.Journal("marks").Append(t.Context(), 0, 4, []byte("from one who missed the first"))
@@ -61,7 +61,7 @@ func TestJournal(t *testing.T) {
 		entries, again = readJournal(t, j)
 		require.Equal(t, []string{"three"}, entries)
 		require.Equal(t, at, again)
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		st, err := q.Stats(t.Context(), []string{"a"})
 		require.NoError(t, err)
 		require.Empty(t, st.Removed, "who reads along is no target")
@@ -91,10 +91,37 @@ func TestJournalThatIsNotKept(t *testing.T) {
 		q := s.open(t, "a")
 		accept(t, q, numbered(0))
 		requireRange(t, drain(t, q, "a"), 0, 1)
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		require.EqualValues(t, 1, streamState(t, q).Msgs)
 		require.NoError(t, q.Reconcile(t.Context(), without))
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		require.Zero(t, streamState(t, q).Msgs)
+	})
+}
+
+// A journal that nobody writes keeps what is accepted until the queue is full, and
+// stops nobody then.
+func TestJournalThatIsNotWritten(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		s.config.MaxBytes = 100 << 10
+		s.config.Journals = []string{"marks"}
+		q := s.open(t, "a")
+		n := fillUp(t, q)
+		requireRange(t, drain(t, q, "a"), 0, n)
+		refused := func() error {
+			_, err := q.Accept(t.Context(), Record{ID: identity(n), Body: body(10 << 10)}, time.Minute)
+			return err
+		}
+		require.NoError(t, q.trim(t.Context(), true))
+		require.ErrorIs(t, refused(), ErrFull, "it may still be written")
+
+		q.journals.mu.Lock()
+		q.journals.since = time.Now().Add(-journalPatience)
+		q.journals.mu.Unlock()
+		require.NoError(t, q.trim(t.Context(), false))
+		require.Eventually(t, func() bool { return refused() == nil }, patience, 10*time.Millisecond)
+		first, _, err := q.Journal("marks").Kept(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, n+1, first, "its writer can tell that something was removed")
 	})
 }

@@ -38,7 +38,7 @@ func (q *Queue) repairLoop() {
 		case <-q.wake:
 			if q.full.Swap(false) {
 				q.cleanUpUnused(true)
-				_ = q.trim(q.ctx)
+				_ = q.trim(q.ctx, true)
 			}
 		}
 		soon = nil

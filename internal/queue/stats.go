@@ -54,7 +54,7 @@ type TargetStats struct {
 // holds.
 func (q *Queue) Stats(ctx context.Context, targets []string) (Stats, error) {
 	st := Stats{Targets: make(map[string]TargetStats, len(targets))}
-	if err := q.trim(ctx); err != nil { // what nobody waits for any more does not count
+	if err := q.trim(ctx, false); err != nil { // what nobody waits for any more does not count
 		return st, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	stream, err := q.js().Stream(ctx, q.names.stream)

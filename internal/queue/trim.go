@@ -83,7 +83,7 @@ func (q *Queue) trimLoop() {
 		if !q.isReady() || !q.acked.Swap(false) && q.hasTargets() {
 			continue
 		}
-		if err := q.trim(q.ctx); err != nil {
+		if err := q.trim(q.ctx, false); err != nil {
 			q.acked.Store(true)
 			q.log.Debug("could not remove what all targets have", "error", err)
 		}
@@ -99,8 +99,10 @@ func (q *Queue) hasTargets() bool {
 // isTarget tells the position of a target from the reader of a journal.
 func isTarget(info *jetstream.ConsumerInfo) bool { return info.Config.Durable != "" }
 
-// trim removes what all targets have and all journals cover.
-func (q *Queue) trim(ctx context.Context) error {
+// trim removes what all targets have and all journals cover. A journal that is
+// not written any more keeps it only until the queue is full: what it is for must
+// not stop notifications from being accepted.
+func (q *Queue) trim(ctx context.Context, full bool) error {
 	q.trimming.purge.Lock()
 	defer q.trimming.purge.Unlock()
 	if q.trimming.awaits() {
@@ -138,10 +140,12 @@ func (q *Queue) trim(ctx context.Context) error {
 	q.change.RLock()
 	covered, err := q.journals.covered(ctx)
 	q.change.RUnlock()
-	if err != nil {
+	switch stuck := q.journals.areStuck(covered, upTo); {
+	case stuck && full:
+		q.log.Warn("the queue is full, and a journal has not been written for a while: what it does not have is removed", "error", err)
+	case err != nil:
 		return err
-	}
-	if covered < upTo {
+	case covered < upTo:
 		upTo = covered
 		q.acked.Store(true) // the rest later
 	}

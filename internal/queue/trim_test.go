@@ -33,7 +33,7 @@ func TestTrim(t *testing.T) {
 		}
 		first, second, third := next(t, slow), next(t, slow), next(t, slow)
 		require.NoError(t, third.Ack())
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		require.EqualValues(t, 6, streamState(t, q).Msgs, "the slow target has neither the first nor the second")
 
 		require.NoError(t, first.Ack())
@@ -55,7 +55,7 @@ func TestTrimWithoutTarget(t *testing.T) {
 		require.Eventually(t, func() bool { return streamState(t, q).Msgs == 0 }, patience, 10*time.Millisecond)
 		use(t, q, "a")
 		accept(t, q, numbered(3))
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		requireRange(t, drain(t, q, "a"), 3, 4)
 	})
 }
@@ -74,14 +74,14 @@ func TestTrimWhileReturning(t *testing.T) {
 			require.NoError(t, second.Nak())
 			require.NoError(t, third.Nak())
 			before := streamState(t, q).Msgs // acknowledged ones may have been trimmed just before
-			require.NoError(t, q.trim(t.Context()))
+			require.NoError(t, q.trim(t.Context(), false))
 			require.Equal(t, before, streamState(t, q).Msgs, "nothing is trimmed before it was taken again")
 			began := time.Now()
 			for range 3 {
 				require.NoError(t, next(t, r).Ack())
 			}
 			require.Less(t, time.Since(began), AckWait/2, "it did not wait for the queue to miss it")
-			require.NoError(t, q.trim(t.Context()))
+			require.NoError(t, q.trim(t.Context(), false))
 			require.Zero(t, streamState(t, q).Msgs)
 		}
 	})
@@ -100,10 +100,10 @@ func TestTrimAfterReaderCloses(t *testing.T) {
 		require.Eventually(t, func() bool { return len(r.pull.arrived) == 2 }, patience, time.Millisecond)
 		r.Close()
 		before := streamState(t, q).Msgs
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		require.Equal(t, before, streamState(t, q).Msgs)
 		require.NoError(t, next(t, q.NewReader("a")).Ack())
-		require.NoError(t, q.trim(t.Context()))
+		require.NoError(t, q.trim(t.Context(), false))
 		require.Zero(t, streamState(t, q).Msgs)
 	})
 }
