@@ -33,7 +33,7 @@
 //
 // A mail is told if its UID was not accepted, nor its headers without a UID, a
 // while after it was seen ([settleTime]: Dovecot may be about to report it), and
-// if it is still there, was not read, is not too old, and was delivered (sweep.go).
+// if it is still there, was not read, is not too old, and was delivered (laggard.go).
 // The marks are brought up to date before that is decided, so that nothing which
 // was accepted before is told again. A mailbox that is seen for the first time
 // begins with what it has: nothing in it is told.

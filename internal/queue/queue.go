@@ -94,8 +94,9 @@ type Config struct {
 	// MaxAge is how long notifications are kept for a target that is no
 	// longer in use.
 	MaxAge time.Duration
-	// Journals are the names of those that must cover a group before it is
-	// removed ([Queue.Journal]).
+	// Journals are the names of the journals that must cover a group before it
+	// is removed, unless the queue is full and they are not written
+	// ([Queue.Journal]).
 	Journals []string
 	// Logger gets what an operator should know. Required.
 	Logger *slog.Logger
