@@ -106,7 +106,7 @@ func (m *Middleware) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("reverse_proxy is a %T", mod)
 	}
 	sendUpstreamHost(proxy)
-	bufferRequests(proxy)
+	repeatBodies(proxy)
 	m.target = &deliver.Target{
 		URL:      &url.URL{Scheme: "http", Host: "middleware", Path: m.Path},
 		Username: username, Password: password,
@@ -161,15 +161,6 @@ func sendUpstreamHost(proxy *reverseproxy.Handler) {
 	}
 	if proxy.Headers.Request.Set.Get("Host") == "" {
 		proxy.Headers.Request.Set.Set("Host", "{http.reverse_proxy.upstream.hostport}")
-	}
-}
-
-// bufferRequests lets the proxy send a body once more, to another node or on
-// another connection when a node has closed the one that it waited on. Bodies
-// are small and in memory anyway.
-func bufferRequests(proxy *reverseproxy.Handler) {
-	if proxy.RequestBuffers == 0 {
-		proxy.RequestBuffers = -1 // without a limit
 	}
 }
 
