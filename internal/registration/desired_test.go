@@ -29,6 +29,7 @@ func TestSetSubscribed(t *testing.T) {
 	require.NoError(t, f.SetSubscribed(t.Context(), alice, false))
 	eventually(t, func() bool { return m.value(alice) == "" })
 	eventually(t, func() bool { return f.state(t, alice) == Unregistered })
+	f.Stop() // the event comes after the state
 	assert.Equal(t, []string{"registered alice@example.com", "unregistered alice@example.com"}, f.events.take())
 	_, revision, err := f.load(t.Context(), alice)
 	require.NoError(t, err)
@@ -246,6 +247,7 @@ func TestTemporaryFailure(t *testing.T) {
 	eventually(t, func() bool { return f.state(t, alice) == Failed })
 	m.failing(nil)
 	eventually(t, func() bool { return f.state(t, alice) == Registered })
+	f.Stop()
 	assert.Equal(t, []string{"failed alice@example.com temporary", "registered alice@example.com", "registered bob@example.com"}, f.events.take())
 }
 

@@ -114,7 +114,7 @@ func (m *memory) List(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Collect(maps.Keys(m.entries)), nil
+	return slices.Sorted(maps.Keys(m.entries)), nil // always the same are the first
 }
 
 func (m *memory) Values(ctx context.Context, mask string) (map[string]string, error) {
