@@ -5,6 +5,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
@@ -49,12 +50,12 @@ func (r *runner) attempt(stop, attempts context.Context, j *job) {
 		return
 	}
 	if r.expired(j) { // while it waited
-		r.cancelPass(j, p)
+		r.breakers.cancel(j, p)
 		r.deadLetter(j, Result{Reason: reasonExpired}, 0)
 		return
 	}
 	if r.superseded.supersedes(j) {
-		r.cancelPass(j, p)
+		r.breakers.cancel(j, p)
 		r.dispatcher.done(j, false)
 		r.coalesce(j)
 		return
@@ -67,7 +68,7 @@ func (r *runner) attempt(stop, attempts context.Context, j *job) {
 	r.inFlight.Add(-1)
 	ended := result.Outcome == Delivered || result.Outcome == Gone
 	if attempts.Err() != nil && !ended { // we ended it; the target is not to blame
-		r.cancelPass(j, p)
+		r.breakers.cancel(j, p)
 		r.requeue(j)
 		return
 	}
@@ -91,83 +92,87 @@ func (r *runner) attempt(stop, attempts context.Context, j *job) {
 
 // admit waits until the attempt for j may be made. If it may not, j has ended.
 func (r *runner) admit(stop context.Context, j *job) (p pass, ok bool) {
-	if j.service == "" {
-		p, err := r.breaker.wait(stop, itemOf(j))
-		if err != nil {
-			r.requeue(j)
-		}
-		return p, err == nil
-	}
-	p, in := r.services.allow(j, r.now())
-	if in.wait > 0 {
-		r.parkUntil(append([]*job{j}, r.dispatcher.failed(j)...), in)
-	}
-	return p, in.wait == 0
-}
-
-func (r *runner) cancelPass(j *job, p pass) {
-	if j.service == "" {
-		r.breaker.cancel(p)
-	} else {
-		r.services.cancel(j, p)
-	}
-}
-
-// recordResult records the result of the attempt for j, and logs when a target
-// goes down or comes back. blamed is what made it fail, if that is more than j.
-func (r *runner) recordResult(j *job, p pass, result Result) (blamed string) {
-	if j.service != "" {
-		return r.recordServiceResult(j, p, result)
-	}
-	change, down, isBlamed := r.breaker.done(p, itemOf(j), result)
+	p, in, err := r.breakers.admit(stop, j, r.now)
 	switch {
-	case change == wentDown && result.Outcome == Misconfigured:
+	case err != nil:
+		r.requeue(j)
+	case in.wait > 0:
+		r.parkUntil(append([]*job{j}, r.dispatcher.failed(j)...), in)
+	default:
+		return p, true
+	}
+	return p, false
+}
+
+// recordResult records the result of the attempt for j. blamed is what made it
+// fail, if that is more than j.
+func (r *runner) recordResult(j *job, p pass, result Result) (blamed string) {
+	e := r.breakers.done(j, p, result, r.now())
+	r.announce(j, e, result)
+	if result.answered() {
+		r.recovery.works(e.shared, e.change == cameBack, r.now())
+	}
+	if e.recovered {
+		r.recovery.works(forDestination(j), true, r.now())
+	}
+	if e.blamed {
+		return e.shared
+	}
+	return ""
+}
+
+// announceTarget says that a target went down or came back.
+func (r *runner) announceTarget(_ *job, e effect, result Result) {
+	switch {
+	case e.change == wentDown && result.Outcome == Misconfigured:
 		r.log.Error("the target refuses us: delivery is paused until that is fixed; nothing is lost",
 			"reason", result.Reason, "error", result.Err)
 		r.paused(r.Name, true, result)
-	case change == wentDown:
+	case e.change == wentDown:
 		r.log.Warn("the target is down: notifications wait in the queue", "reason", result.Reason, "error", result.Err)
 		r.paused(r.Name, true, result)
-	case change == cameBack:
-		r.log.Info("the target is back", "down_for", down.Round(time.Millisecond))
+	case e.change == cameBack:
+		r.log.Info("the target is back", "down_for", e.lasted.Round(time.Millisecond))
 		r.inflight.signal()
 		r.paused(r.Name, false, result)
 	}
-	if result.answered() {
-		r.recovery.works(forTarget, change == cameBack, r.now())
-	}
-	if isBlamed {
-		return forTarget
-	}
-	return ""
 }
 
-func (r *runner) recordServiceResult(j *job, p pass, result Result) (blamed string) {
-	change, isBlamed, recovered := r.services.done(j, p, result, r.now())
-	if change == wentDown && result.Outcome == Misconfigured {
+// announceService says that a service refuses us. Others go down and come back
+// all the time.
+func (r *runner) announceService(j *job, e effect, result Result) {
+	if e.change == wentDown && result.Outcome == Misconfigured {
 		r.log.Warn("a service refuses us: deliveries to it wait; nothing is lost",
 			"service", j.service, "reason", result.Reason, "error", result.Err)
 	}
-	if result.answered() {
-		r.recovery.works(forService(j), change == cameBack, r.now())
+}
+
+// unroutable ends j, whose destinations are unknown. It was not dispatched.
+func (r *runner) unroutable(j *job) {
+	j.record.Attempts++
+	result := Result{Reason: reasonDestinations, Err: j.routeErr}
+	if errors.Is(j.routeErr, ErrRefused) {
+		result.Outcome = Refused
+		r.finish(j, r.storeDeadLetter(j, result, 0))
+		return
 	}
-	if recovered {
-		r.recovery.works(forDestination(j), true, r.now())
-	}
-	if isBlamed {
-		return forService(j)
-	}
-	return ""
+	r.report(j, Attempt{Result: result})
+	r.park([]*job{j}, r.retry(j, result, ""))
+}
+
+// retry is how a job is parked for its next attempt. It is due as soon as
+// blamed works again.
+func (r *runner) retry(j *job, result Result, blamed string) queue.Parked {
+	return queue.Parked{Due: r.now().Add(nextAttempt(j.record.Attempts, result.After)), Reason: result.Reason, WaitsFor: blamed}
 }
 
 // failed parks j for its next attempt, together with the jobs behind it. If the
 // target coalesces, the newer job takes its place. If the whole target is down,
-// the jobs behind it stay where they are. j is due as soon as blamed works
-// again.
+// the jobs behind it stay where they are.
 func (r *runner) failed(j *job, result Result, took time.Duration, blamed string) {
 	r.report(j, Attempt{Result: result, Took: took})
-	p := queue.Parked{Due: r.now().Add(nextAttempt(j.record.Attempts, result.After)), Reason: result.Reason, WaitsFor: blamed}
-	if j.service == "" && r.breaker.isDown() {
+	p := r.retry(j, result, blamed)
+	if r.breakers.isDown() {
 		r.dispatcher.done(j, false)
 		r.park([]*job{j}, p)
 		return
@@ -204,11 +209,6 @@ func (r *runner) deadLetter(j *job, result Result, took time.Duration) {
 	stored := r.storeDeadLetter(j, result, took)
 	r.dispatcher.done(j, false)
 	r.finish(j, stored)
-}
-
-// deadLetterUndispatched makes a dead letter of j, which was not dispatched.
-func (r *runner) deadLetterUndispatched(j *job, result Result, took time.Duration) {
-	r.finish(j, r.storeDeadLetter(j, result, took))
 }
 
 // storeDeadLetter reports whether the queue stored it. Otherwise j stays

@@ -110,10 +110,21 @@ func (b *breaker) trial(now time.Time, of class) time.Duration {
 	return time.Duration(missing / float64(l.Limit()) * float64(time.Second))
 }
 
-// done records the result of an attempt at an item. wasFailing means that its
-// last attempt failed too, while others succeeded. It returns what that
-// changed, and how long the breaker has been open.
-func (b *breaker) done(p pass, i item, wasFailing bool, r Result, now time.Time) (transition, time.Duration) {
+// record records the result of an attempt at an item, here and in the health of
+// the items.
+func (b *breaker) record(h *health, i item, p pass, r Result, now time.Time) (e effect) {
+	was := h.of(i)
+	wasFailing := was.class(b.last, now) == failing && (!b.single || b.lastAnswer.After(was.failed))
+	e.change, e.lasted = b.done(p, i, wasFailing, r, now), now.Sub(b.downSince)
+	h.note(i, r, now)
+	e.blamed = b.blamed(i, wasFailing, r)
+	e.recovered = was.failures >= downAfter && r.Outcome == Delivered
+	return e
+}
+
+// done is record without the health of the item. wasFailing means that its last
+// attempt failed too, while others succeeded.
+func (b *breaker) done(p pass, i item, wasFailing bool, r Result, now time.Time) transition {
 	if p == passProbe {
 		b.probing = false
 	}
@@ -133,28 +144,25 @@ func (b *breaker) done(p pass, i item, wasFailing bool, r Result, now time.Time)
 			b.first = now
 		}
 		if b.failures < downAfter && (!b.lastAnswer.IsZero() || r.Outcome != Misconfigured) {
-			return unchanged, 0
+			return unchanged
 		}
 		b.down, b.downSince = true, now
 		b.trials[healthy] = rate.NewLimiter(rate.Every(trialInterval), trialBurst)
 		b.trials[unproven] = rate.NewLimiter(rate.Every(unprovenInterval), trialBurst)
 		b.reopen = now.Add(jitter(probes[0]))
-		return wentDown, 0
+		return wentDown
 	}
-	if !b.down {
-		return unchanged, 0
-	}
-	return unchanged, now.Sub(b.downSince)
+	return unchanged
 }
 
 // answered records an answer about one item.
-func (b *breaker) answered(now time.Time) (transition, time.Duration) {
+func (b *breaker) answered(now time.Time) transition {
 	b.failures, b.suspects, b.probes, b.lastAnswer = 0, nil, 0, now
 	if !b.down {
-		return unchanged, 0
+		return unchanged
 	}
 	b.down, b.last = false, outage{b.first, now}
-	return cameBack, now.Sub(b.downSince)
+	return cameBack
 }
 
 // counts reports whether a failure counts against what the items share. If the

@@ -202,9 +202,9 @@ func TestServiceGoesDown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, others := newServiceBreakers(newHealth()), deviceJob(1, 1, "another", "push.example")
 			for n := range downAfter {
-				change, _, _ := s.done(others, passFree, Result{Outcome: Delivered}, now)
+				change := s.done(others, passFree, Result{Outcome: Delivered}, now).change
 				require.Equal(t, unchanged, change)
-				change, _, _ = s.done(deviceJob(1, 1, fmt.Sprint("first", n), "push.example"), passFree, c.result, now)
+				change = s.done(deviceJob(1, 1, fmt.Sprint("first", n), "push.example"), passFree, c.result, now).change
 				require.Equal(t, unchanged, change, "one in a row")
 			}
 			s.done(others, passFree, Result{Outcome: Delivered}, now)
@@ -214,7 +214,7 @@ func TestServiceGoesDown(t *testing.T) {
 				if !c.same {
 					device = fmt.Sprint("phone", n)
 				}
-				change, _, _ = s.done(deviceJob(1, 1, device, "push.example"), passFree, c.result, now)
+				change = s.done(deviceJob(1, 1, device, "push.example"), passFree, c.result, now).change
 			}
 			require.Equal(t, c.down, change == wentDown)
 			if c.down && !c.same {
@@ -224,7 +224,7 @@ func TestServiceGoesDown(t *testing.T) {
 				require.Zero(t, s.obstacle(others, now).wait, "one that works may be tried")
 				require.Zero(t, s.obstacle(deviceJob(1, 1, "stranger", "push.example"), now).wait)
 				for _, device := range []string{"another", "stranger"} {
-					p, _ := s.allow(deviceJob(1, 1, device, "push.example"), now)
+					p, _, _ := s.admit(t.Context(), deviceJob(1, 1, device, "push.example"), func() time.Time { return now })
 					require.Equal(t, c.down, p == passTrial)
 				}
 			}

@@ -139,9 +139,6 @@ func (d *dispatcher) take() *job {
 			d.cond.Wait()
 			continue
 		}
-		if j.service == "" {
-			return j
-		}
 		s := d.services[j.service]
 		if s == nil {
 			s = new(serviceLoad)
@@ -194,9 +191,6 @@ func (d *dispatcher) failed(j *job) (behind []*job) {
 
 // releaseService gives back the place of j at its service. d.mu is held.
 func (d *dispatcher) releaseService(j *job) {
-	if j.service == "" {
-		return
-	}
 	s := d.services[j.service]
 	s.out--
 	if next := s.waiting.pop(); next != nil {

@@ -47,7 +47,7 @@ func requireTakes(t *testing.T, l *dispatcher, want ...*job) {
 
 // Jobs of a mailbox go one after the other, those of others in between.
 func TestDispatcherOrder(t *testing.T) {
-	l := newDispatcher(1, 0)
+	l := newDispatcher(8, 0)
 	a1, a2, a3 := mailJob(1, 1), mailJob(1, 2), mailJob(1, 3)
 	b1, b2 := mailJob(2, 1), mailJob(2, 2)
 	add(t, l, a1, a2, b1, a3, b2)
@@ -67,7 +67,7 @@ func TestDispatcherOrder(t *testing.T) {
 
 // What an earlier version stored has no mailbox: it waits for nothing.
 func TestDispatcherWithoutMailbox(t *testing.T) {
-	l := newDispatcher(1, 0)
+	l := newDispatcher(8, 0)
 	a, b := mailJob(0, 1), mailJob(0, 2)
 	add(t, l, a, b)
 	requireTakes(t, l, a, b)
@@ -77,7 +77,7 @@ func TestDispatcherWithoutMailbox(t *testing.T) {
 
 // After a failure nothing of the mailbox is dispatched before it.
 func TestDispatcherFailed(t *testing.T) {
-	l := newDispatcher(1, 0)
+	l := newDispatcher(8, 0)
 	a1, a2, a3, a4, b := mailJob(1, 1), mailJob(1, 2), mailJob(1, 3), mailJob(1, 4), mailJob(2, 1)
 	add(t, l, a1, a2, a3, b)
 	requireTakes(t, l, a1, b)
@@ -91,7 +91,7 @@ func TestDispatcherFailed(t *testing.T) {
 
 // One mailbox cannot fill the line.
 func TestDispatcherOverflow(t *testing.T) {
-	l := newDispatcher(1, 0)
+	l := newDispatcher(8, 0)
 	first := mailJob(1, 0)
 	add(t, l, first)
 	for n := range maxPerKey {

@@ -197,7 +197,7 @@ type Status struct {
 func (e *Engine) Status(target string) Status {
 	for _, l := range e.runners {
 		if l.Name == target {
-			return Status{Down: l.breaker.isDown(), InFlight: int(l.inFlight.Load()), Oldest: l.inflight.oldest()}
+			return Status{Down: l.breakers.isDown(), InFlight: int(l.inFlight.Load()), Oldest: l.inflight.oldest()}
 		}
 	}
 	return Status{}

@@ -13,7 +13,7 @@ import (
 // job is one notification on its way to one destination.
 type job struct {
 	record   *queue.Record
-	service  string // see [Destination]; empty for a target without destinations
+	service  string // see [Destination]; all jobs of a target without destinations share one
 	routeErr error  // why its destinations are unknown
 	from     *batch
 

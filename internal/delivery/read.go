@@ -26,7 +26,7 @@ func (r *runner) read(ctx context.Context, reader *queue.Reader) {
 	compactor := &compactor{runner: r, reader: reader}
 	for r.awaitCapacity(ctx) {
 		most := maxTake
-		if r.breaker.isDown() {
+		if r.breakers.isDown() {
 			most = 1
 		}
 		groups, err := reader.Take(ctx, most, r.inflight.free())
@@ -50,7 +50,7 @@ func (r *runner) read(ctx context.Context, reader *queue.Reader) {
 func (r *runner) awaitCapacity(ctx context.Context) bool {
 	for {
 		room := r.inflight.wait()
-		if r.inflight.free() > 0 && (!r.breaker.isDown() || r.inflight.count() < r.Workers/2) {
+		if r.inflight.free() > 0 && (!r.breakers.isDown() || r.inflight.count() < r.Workers/2) {
 			return ctx.Err() == nil
 		}
 		select {
@@ -174,7 +174,7 @@ func (r *runner) fanOut(ctx context.Context, g *queue.Group, h *batch) {
 func (r *runner) mustWait(h *batch) (least obstacle) {
 	for i := range h.jobs {
 		j := &h.jobs[i]
-		in := r.obstacle(j)
+		in := r.breakers.obstacle(j, r.now())
 		if r.dispatcher.full(j) && in.wait < overflowWait {
 			in = obstacle{wait: overflowWait}
 		}
@@ -188,15 +188,6 @@ func (r *runner) mustWait(h *batch) (least obstacle) {
 	return least
 }
 
-// obstacle returns what the next attempt for j must wait for, if it would
-// certainly fail.
-func (r *runner) obstacle(j *job) obstacle {
-	if j.service == "" {
-		return obstacle{}
-	}
-	return r.services.obstacle(j, r.now())
-}
-
 // enqueue adds the jobs of a batch to the dispatcher. Those that cannot be
 // attempted soon are parked together.
 func (r *runner) enqueue(h *batch) {
@@ -206,15 +197,10 @@ func (r *runner) enqueue(h *batch) {
 	for i := range h.jobs {
 		j := &h.jobs[i]
 		if j.routeErr != nil {
-			j.record.Attempts++
-			if errors.Is(j.routeErr, ErrRefused) {
-				r.deadLetterUndispatched(j, Result{Outcome: Refused, Reason: reasonDestinations, Err: j.routeErr}, 0)
-				continue
-			}
-			r.failed(j, Result{Reason: reasonDestinations, Err: j.routeErr}, 0, "")
+			r.unroutable(j)
 			continue
 		}
-		if in := r.obstacle(j); in.wait > 0 && !r.expired(j) {
+		if in := r.breakers.obstacle(j, r.now()); in.wait > 0 && !r.expired(j) {
 			if down[in.waitsFor] == nil {
 				obstacles = append(obstacles, in)
 			}

@@ -30,8 +30,8 @@ type runner struct {
 	paused  func(target string, paused bool, r Result)
 	now     func() time.Time
 
-	breaker    *targetBreaker   // of a target with one destination
-	services   *serviceBreakers // of the others
+	breakers   breakers
+	announce   func(*job, effect, Result) // says what an attempt changed in the breakers
 	recovery   *recovery
 	dispatcher *dispatcher
 	superseded *superseded // of a target that coalesces
@@ -47,17 +47,22 @@ func newRunner(l Target, cfg Config, memory int) *runner {
 	if l.Coalesce > 0 {
 		remembers = newSuperseded()
 	}
-	remembered := newHealth()
-	return &runner{
+	r := &runner{
 		superseded: remembers,
 		Target:     l, queue: cfg.Queue, maxAge: cfg.MaxAge, observe: cfg.Observe, paused: cfg.Paused, now: time.Now,
-		log:        cfg.Logger.With("target", l.Name),
-		breaker:    newTargetBreaker(remembered),
-		services:   newServiceBreakers(remembered),
-		recovery:   newRecovery(),
-		dispatcher: newDispatcher(max(l.Workers/2, 1), l.Coalesce),
-		inflight:   newInflight(memory),
+		log:      cfg.Logger.With("target", l.Name),
+		recovery: newRecovery(),
+		inflight: newInflight(memory),
 	}
+	share := l.Workers
+	if l.Destinations == nil {
+		r.breakers, r.announce = newTargetBreaker(newHealth()), r.announceTarget
+	} else {
+		r.breakers, r.announce = newServiceBreakers(newHealth()), r.announceService
+		share = max(l.Workers/2, 1)
+	}
+	r.dispatcher = newDispatcher(share, l.Coalesce)
+	return r
 }
 
 // run drives the target until ctx ends and everything it took is acknowledged

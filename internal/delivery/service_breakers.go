@@ -4,6 +4,7 @@
 package delivery
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -26,28 +27,17 @@ func newServiceBreakers(h *health) *serviceBreakers {
 	return &serviceBreakers{health: h, breakers: make(map[string]*breaker)}
 }
 
-// obstacle is what an attempt must wait for.
-type obstacle struct {
-	wait     time.Duration // at least; 0: the attempt may be made
-	waitsFor string        // see [queue.Parked]
-	reason   string
-	of       class // of the destination
-}
-
-// allow is [breaker.allow] for a job.
-func (b *serviceBreakers) allow(j *job, now time.Time) (pass, obstacle) {
+// admit never waits: a worker that waits for one service is missing for others.
+func (b *serviceBreakers) admit(_ context.Context, j *job, now func() time.Time) (p pass, o obstacle, _ error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	c := b.breakers[j.service]
-	o := b.check(c, j, now)
-	if c == nil || o.wait > 0 {
-		return passFree, o
+	c, at := b.breakers[j.service], now()
+	if o = b.check(c, j, at); c != nil && o.wait == 0 {
+		p, _ = c.allow(at, o.of)
 	}
-	p, _ := c.allow(now, o.of)
-	return p, o
+	return p, o, nil
 }
 
-// obstacle returns what the next attempt for a job must wait for.
 func (b *serviceBreakers) obstacle(j *job, now time.Time) obstacle {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,29 +58,24 @@ func (b *serviceBreakers) check(c *breaker, j *job, now time.Time) obstacle {
 	return obstacle{c.wait(now, of), forService(j), reasonServiceDown, of}
 }
 
-// done is [breaker.done] for a job. blamed means that the attempt failed
-// because of the service, recovered that the destination works again.
-func (b *serviceBreakers) done(j *job, p pass, r Result, now time.Time) (change transition, blamed, recovered bool) {
+func (b *serviceBreakers) done(j *job, p pass, r Result, now time.Time) effect {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i, c := itemOf(j), b.breakers[j.service]
+	c := b.breakers[j.service]
 	if c == nil {
 		c = &breaker{lastAnswer: now} // one refused device proves nothing
 	}
-	was := b.health.of(i)
-	wasFailing := was.class(c.last, now) == failing
-	change, _ = c.done(p, i, wasFailing, r, now)
-	b.health.note(i, r, now)
+	e := c.record(b.health, itemOf(j), p, r, now)
+	e.shared = forService(j)
 	switch {
 	case c.forgettable(now):
 		delete(b.breakers, j.service)
 	case len(b.breakers) < maxServiceBreakers:
 		b.breakers[j.service] = c
 	}
-	return change, c.blamed(i, wasFailing, r), was.failures >= downAfter && r.Outcome == Delivered
+	return e
 }
 
-// cancel is [breaker.cancel] for a job.
 func (b *serviceBreakers) cancel(j *job, p pass) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,3 +83,6 @@ func (b *serviceBreakers) cancel(j *job, p pass) {
 		c.cancel(p)
 	}
 }
+
+// isDown is false: other services may work.
+func (*serviceBreakers) isDown() bool { return false }

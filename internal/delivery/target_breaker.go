@@ -23,23 +23,22 @@ func newTargetBreaker(h *health) *targetBreaker {
 	return &targetBreaker{health: h, breaker: breaker{single: true}, changed: make(chan struct{})}
 }
 
-// wait waits until an attempt at an item is allowed, and returns why. Each call
-// without an error must be followed by one done or cancel.
-func (b *targetBreaker) wait(ctx context.Context, i item) (pass, error) {
+// admit waits until the attempt is allowed.
+func (b *targetBreaker) admit(ctx context.Context, j *job, now func() time.Time) (pass, obstacle, error) {
 	for {
 		if err := ctx.Err(); err != nil {
-			return passFree, err
+			return passFree, obstacle{}, err
 		}
-		now := time.Now()
+		at := now()
 		b.mu.Lock()
 		of := unproven
 		if b.breaker.down {
-			of = b.health.of(i).class(b.breaker.last, now)
+			of = b.health.of(itemOf(j)).class(b.breaker.last, at)
 		}
-		p, wait := b.breaker.allow(now, of)
+		p, wait := b.breaker.allow(at, of)
 		if wait == 0 {
 			b.mu.Unlock()
-			return p, nil
+			return p, obstacle{}, nil
 		}
 		changed := b.changed
 		b.mu.Unlock()
@@ -48,7 +47,7 @@ func (b *targetBreaker) wait(ctx context.Context, i item) (pass, error) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return passFree, ctx.Err()
+			return passFree, obstacle{}, ctx.Err()
 		case <-changed:
 			timer.Stop()
 		case <-timer.C:
@@ -56,24 +55,21 @@ func (b *targetBreaker) wait(ctx context.Context, i item) (pass, error) {
 	}
 }
 
-// done records the result of the attempt, see [breaker.done]. blamed means that
-// it failed because the target is down.
-func (b *targetBreaker) done(p pass, i item, r Result) (change transition, down time.Duration, blamed bool) {
-	now := time.Now()
+// obstacle is none: jobs wait in admit.
+func (*targetBreaker) obstacle(*job, time.Time) obstacle { return obstacle{} }
+
+func (b *targetBreaker) done(j *job, p pass, r Result, now time.Time) effect {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	was := b.health.of(i)
-	wasFailing := was.class(b.breaker.last, now) == failing && b.breaker.lastAnswer.After(was.failed)
-	change, down = b.breaker.done(p, i, wasFailing, r, now)
-	b.health.note(i, r, now)
-	if p == passProbe || change == cameBack {
+	e := b.breaker.record(b.health, itemOf(j), p, r, now)
+	e.shared = forTarget
+	if p == passProbe || e.change == cameBack {
 		b.signal()
 	}
-	return change, down, b.breaker.blamed(i, wasFailing, r)
+	return e
 }
 
-// cancel ends an attempt that was never made.
-func (b *targetBreaker) cancel(p pass) {
+func (b *targetBreaker) cancel(_ *job, p pass) {
 	if p != passProbe {
 		return
 	}

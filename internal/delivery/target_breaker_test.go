@@ -24,24 +24,32 @@ func inBubble(t *testing.T, test func(t *testing.T, g *targetBreaker)) {
 	})
 }
 
-// sick is an item that the breaker allows only when it is closed.
-const sick = item(1)
+// sick returns a job whose item the breaker allows only when it is closed.
+func sick() *job { return mailJob(1, 1) }
 
 // makeFailing makes it so, after an outage of everybody as well.
 func makeFailing(g *targetBreaker) {
-	g.health.note(sick, Result{}, time.Now().Add(1))
+	g.health.note(itemOf(sick()), Result{}, time.Now().Add(1))
+}
+
+func admit(ctx context.Context, g *targetBreaker) (pass, error) {
+	p, _, err := g.admit(ctx, sick(), time.Now)
+	return p, err
+}
+
+func done(g *targetBreaker, p pass, o Outcome) effect {
+	return g.done(sick(), p, Result{Outcome: o, Fault: FaultOfService}, time.Now())
 }
 
 // attempt makes an attempt when the breaker allows it, and returns how long
 // that took.
 func attempt(t *testing.T, g *targetBreaker, o Outcome) (probe bool, waited time.Duration, change transition) {
 	t.Helper()
-	start, i := time.Now(), sick
-	p, err := g.wait(t.Context(), i)
+	start := time.Now()
+	p, err := admit(t.Context(), g)
 	require.NoError(t, err)
 	waited = time.Since(start)
-	change, _, _ = g.done(p, i, Result{Outcome: o, Fault: FaultOfService})
-	return p == passProbe, waited, change
+	return p == passProbe, waited, done(g, p, o).change
 }
 
 func bringDown(t *testing.T, g *targetBreaker) {
@@ -88,11 +96,11 @@ func TestBreakerIntervalsGrow(t *testing.T) {
 				require.Equal(t, unchanged, change)
 				require.True(t, g.isDown())
 			}
-			probe, err := g.wait(t.Context(), sick)
+			probe, err := admit(t.Context(), g)
 			require.NoError(t, err)
-			change, lasted, _ := g.done(probe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
-			require.Equal(t, cameBack, change)
-			require.Equal(t, time.Since(down), lasted)
+			e := done(g, probe, Delivered)
+			require.Equal(t, cameBack, e.change)
+			require.Equal(t, time.Since(down), e.lasted)
 			require.False(t, g.isDown())
 		}
 	})
@@ -129,7 +137,7 @@ func TestBreakerSingleProbe(t *testing.T) {
 		entered := make(chan pass, 20)
 		for range cap(entered) {
 			go func() {
-				probe, err := g.wait(t.Context(), sick)
+				probe, err := admit(t.Context(), g)
 				if err == nil {
 					entered <- probe
 				}
@@ -140,12 +148,12 @@ func TestBreakerSingleProbe(t *testing.T) {
 			time.Sleep(time.Minute) // the attempt takes its time
 			synctest.Wait()
 			require.Empty(t, entered)
-			g.done(passProbe, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
+			done(g, passProbe, TryAgain)
 			synctest.Wait()
 			require.Empty(t, entered, "not at once")
 		}
 		require.Equal(t, passProbe, <-entered)
-		g.done(passProbe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
+		done(g, passProbe, Delivered)
 		synctest.Wait()
 		require.Len(t, entered, cap(entered)-4)
 		for range cap(entered) - 4 {
@@ -158,30 +166,30 @@ func TestBreakerSingleProbe(t *testing.T) {
 func TestBreakerStragglers(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *targetBreaker) {
 		for range 5 {
-			_, err := g.wait(t.Context(), sick)
+			_, err := admit(t.Context(), g)
 			require.NoError(t, err)
 		}
 		bringDown(t, g)
 		time.Sleep(900 * time.Millisecond)
 		for range 3 { // failures are no news, and put nothing off
-			change, _, _ := g.done(passFree, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
+			change := done(g, passFree, TryAgain).change
 			require.Equal(t, unchanged, change)
 		}
-		change, _, _ := g.done(passFree, sick, Result{Outcome: Misconfigured, Fault: FaultOfService})
+		change := done(g, passFree, Misconfigured).change
 		require.Equal(t, unchanged, change)
 		start := time.Now()
-		probe, err := g.wait(t.Context(), sick)
+		probe, err := admit(t.Context(), g)
 		require.NoError(t, err)
 		require.Equal(t, passProbe, probe)
 		require.LessOrEqual(t, time.Since(start), 300*time.Millisecond)
 
 		// A success is: the target works, although a probe is still out.
-		change, _, _ = g.done(passFree, sick, Result{Outcome: Delivered, Fault: FaultOfService})
+		change = done(g, passFree, Delivered).change
 		require.Equal(t, cameBack, change)
 		free, waited, _ := attempt(t, g, Delivered)
 		require.False(t, free)
 		require.Zero(t, waited)
-		change, _, _ = g.done(probe, sick, Result{Outcome: TryAgain, Fault: FaultOfService})
+		change = done(g, probe, TryAgain).change
 		require.Equal(t, unchanged, change)
 		require.False(t, g.isDown(), "one failure is the fault of one notification")
 
@@ -200,22 +208,22 @@ func TestBreakerStragglers(t *testing.T) {
 // A probe that ends nothing lets the next one go at once.
 func TestBreakerCancel(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *targetBreaker) {
-		g.cancel(passFree)
+		g.cancel(sick(), passFree)
 		bringDown(t, g)
-		probe, err := g.wait(t.Context(), sick)
+		probe, err := admit(t.Context(), g)
 		require.NoError(t, err)
 		require.Equal(t, passProbe, probe)
 		next := make(chan pass)
 		go func() {
-			probe, _ := g.wait(t.Context(), sick)
+			probe, _ := admit(t.Context(), g)
 			next <- probe
 		}()
 		synctest.Wait()
 		start := time.Now()
-		g.cancel(probe)
+		g.cancel(sick(), probe)
 		require.Equal(t, passProbe, <-next)
 		require.Zero(t, time.Since(start))
-		g.cancel(passProbe)
+		g.cancel(sick(), passProbe)
 		require.True(t, g.isDown())
 	})
 }
@@ -226,28 +234,28 @@ func TestBreakerContext(t *testing.T) {
 		defer cancel()
 		bringDown(t, g)
 		start := time.Now()
-		_, err := g.wait(ctx, sick) // awaited for the next probe
+		_, err := admit(ctx, g) // awaited for the next probe
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, 100*time.Millisecond, time.Since(start))
 
 		time.Sleep(time.Minute) // a probe is due
-		_, err = g.wait(ctx, sick)
+		_, err = admit(ctx, g)
 		require.ErrorIs(t, err, context.DeadlineExceeded, "nothing begins after the end")
 
-		probe, err := g.wait(t.Context(), sick)
+		probe, err := admit(t.Context(), g)
 		require.NoError(t, err)
 		require.Equal(t, passProbe, probe)
 		ctx, cancel = context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() {
-			_, err := g.wait(ctx, sick) // awaited for the end of the probe
+			_, err := admit(ctx, g) // awaited for the end of the probe
 			ended <- err
 		}()
 		synctest.Wait()
 		cancel()
 		require.ErrorIs(t, <-ended, context.Canceled)
-		g.done(probe, sick, Result{Outcome: Delivered, Fault: FaultOfService})
-		_, err = g.wait(ctx, sick)
+		done(g, probe, Delivered)
+		_, err = admit(ctx, g)
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }
