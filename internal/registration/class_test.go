@@ -11,6 +11,7 @@ import (
 	"go/parser"
 	"go/token"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -194,12 +195,14 @@ func TestAskedForWhileDown(t *testing.T) {
 	all := names(40)
 	m := newMemory(append(all, bob)...)
 	m.put(bob, ours(bob)) // left by another configuration
-	sets, down := 0, true
+	var sets atomic.Int32
+	var down atomic.Bool
+	down.Store(true)
 	m.failing(func(method, _ string) error {
 		if method == "set" {
-			sets++
+			sets.Add(1)
 		}
-		if down && sets > 24 {
+		if down.Load() && sets.Load() > 24 {
 			return ErrTemporary
 		}
 		return nil
@@ -212,9 +215,7 @@ func TestAskedForWhileDown(t *testing.T) {
 	assert.ErrorContains(t, err, "of 40 users are left and will be retried")
 	assert.Less(t, reported, len(all))
 	assert.Equal(t, ReasonTemporary, f.Status().Outage)
-	m.mu.Lock()
-	down = false
-	m.mu.Unlock()
+	down.Store(false)
 	eventually(t, func() bool { return m.value(all[39]) == ours(all[39]) })
 	eventually(t, func() bool { return f.Status().Outage == "" })
 	for _, user := range all {

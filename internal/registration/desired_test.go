@@ -8,6 +8,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,22 +234,29 @@ func TestUnknownUser(t *testing.T) {
 // A user who fails is attempted again, and the others are not held up.
 func TestTemporaryFailure(t *testing.T) {
 	m := newMemory(alice, "bob@example.com")
-	down := true
+	var attempts atomic.Int32
+	goOn := make(chan struct{})
+	end := sync.OnceFunc(func() { close(goOn) })
 	m.failing(func(_, user string) error {
-		if user == alice && down {
+		switch {
+		case user != alice:
+		case attempts.Add(1) == 1:
 			return errors.Join(ErrTemporary)
+		default:
+			<-goOn
 		}
 		return nil
 	})
 	f := newFixture(t, m, Config{})
+	t.Cleanup(end)
 	f.Start()
 	require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
 	require.NoError(t, f.SetSubscribed(t.Context(), "bob@example.com", true))
 	eventually(t, func() bool { return f.state(t, "bob@example.com") == Registered })
 	eventually(t, func() bool { return f.state(t, alice) == Failed })
-	m.failing(nil)
+	end()
 	eventually(t, func() bool { return f.state(t, alice) == Registered })
-	f.Stop()
+	f.Stop() // an event follows its change
 	assert.Equal(t, []string{"failed alice@example.com temporary", "registered alice@example.com", "registered bob@example.com"}, f.events.take())
 }
 

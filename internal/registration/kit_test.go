@@ -233,7 +233,7 @@ func (f *fixture) state(t *testing.T, user string) State {
 // eventually waits for a condition.
 func eventually(t *testing.T, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, condition, 30*time.Second, 2*time.Millisecond)
+	require.Eventually(t, condition, time.Minute, 2*time.Millisecond)
 }
 
 func names(n int) []string {

@@ -65,7 +65,8 @@ func TestWishOfAnother(t *testing.T) {
 	})
 	stopped := newFixture(t, m, Config{Table: table, Grace: time.Millisecond})
 	require.NoError(t, stopped.SetSubscribed(t.Context(), alice, true))
-	eventually(t, func() bool { return m.value(alice) != "" })
+	eventually(t, func() bool { return f.state(t, alice) == Registered })
+	assert.NotEmpty(t, m.value(alice))
 	require.NoError(t, stopped.SetSubscribed(t.Context(), alice, false))
 	eventually(t, func() bool { return m.value(alice) == "" })
 	assert.LessOrEqual(t, m.counted("get"), 2)
@@ -151,17 +152,19 @@ func TestClockSetBack(t *testing.T) {
 func TestStopped(t *testing.T) {
 	m := newMemory(names(100)...)
 	table := openTable(t, t.TempDir())
-	entered := make(chan struct{}, 100)
+	entered, goOn := make(chan struct{}, 100), make(chan struct{})
 	m.failing(func(method, _ string) error {
 		if method == "set" {
 			entered <- struct{}{}
-			time.Sleep(time.Millisecond)
+			<-goOn
 		}
 		return nil
 	})
 	f := newFixture(t, m, Config{Policy: All, Table: table, Concurrency: 2})
 	f.Start()
 	<-entered
+	f.stop() // what Stop does first
+	close(goOn)
 	f.Stop()
 	last, _, err := f.readLease(t.Context())
 	require.NoError(t, err)

@@ -215,13 +215,23 @@ func TestRate(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	m := newMemory(names(200)...)
 	var now, most atomic.Int32
+	full := make(chan struct{}) // as many as there may be
+	end := sync.OnceFunc(func() { close(full) })
 	m.failing(func(method, _ string) error {
 		if method == "set" {
-			for n := now.Add(1); ; {
+			n := now.Add(1)
+			for {
 				old := most.Load()
 				if old >= n || most.CompareAndSwap(old, n) {
 					break
 				}
+			}
+			if n >= 7 {
+				end()
+			}
+			select {
+			case <-full:
+			case <-time.After(time.Minute):
 			}
 			time.Sleep(time.Millisecond)
 			now.Add(-1)
@@ -281,8 +291,12 @@ func passUntilKilled(t *testing.T, dir string) {
 	require.NoError(t, err)
 	defer log.Close()
 	m := newMemory(names(500)...)
+	var sets atomic.Int32
 	m.failing(func(method, user string) error {
 		if method == "set" {
+			if sets.Add(1) > 400 {
+				select {} // until it is killed
+			}
 			time.Sleep(5 * time.Millisecond)
 			_, err := fmt.Fprintln(log, user)
 			return err
