@@ -18,7 +18,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -302,8 +301,15 @@ func Binary(t testing.TB) string {
 	return binary
 }
 
-// Repository is the root directory of this repository.
+// Repository is the root directory of this repository, found from the working
+// directory: binaries that are built with -trimpath do not know it.
 func Repository() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
+	dir, err := os.Getwd()
+	for err == nil && dir != filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+	panic("the working directory is not in this repository")
 }

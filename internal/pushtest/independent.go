@@ -12,12 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 )
 
 // Independent is a push service that was not made here: web-push-testing, a
@@ -42,8 +43,7 @@ type Subscription struct {
 // test if Node.js or the package is missing: install.sh gets them.
 func StartIndependent(t testing.TB) *Independent {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	dir := filepath.Join(filepath.Dir(file), "independent")
+	dir := filepath.Join(caddytestkit.Repository(), "internal", "pushtest", "independent")
 	_, err := os.Stat(filepath.Join(dir, "node_modules", "web-push-testing"))
 	require.NoError(t, err, "the npm packages of the tests are not installed: run internal/pushtest/install.sh, or make test")
 
