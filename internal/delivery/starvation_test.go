@@ -8,19 +8,17 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
 // inVirtualTime runs a test with a real store, by a clock that waits for
@@ -32,18 +30,7 @@ func inVirtualTime(t *testing.T, test func(t *testing.T)) {
 	probes = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
 	maxPostpone = time.Minute
 	t.Cleanup(func() { probes, maxPostpone = oldProbes, oldPostpone })
-	ats.Register() // a clock of the store that all stores of a process share
-	defer ats.Unregister()
-	emptyPools()
-	defer emptyPools()
-	synctest.Test(t, test)
-}
-
-// emptyPools throws away timers that the client of the store keeps for others:
-// they belong to one clock.
-func emptyPools() {
-	runtime.GC()
-	runtime.GC()
+	queuetest.InVirtualTime(t, test)
 }
 
 // people is a target where each mailbox is that of somebody with some devices,
