@@ -114,7 +114,7 @@ func TestWatchStatus(t *testing.T) {
 		}))
 		var out bytes.Buffer
 		c := &client{address: server.Listener.Addr().String(), out: &out, json: asJSON}
-		require.NoError(t, c.watchStatus(ctx, time.Millisecond))
+		require.NoError(t, c.watchStatus(ctx, 20*time.Millisecond))
 		server.Close()
 		cancel()
 		assert.Equal(t, 3, asked)

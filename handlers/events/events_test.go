@@ -99,7 +99,7 @@ func TestHeartbeat(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, configure func(*httptest.Server)) {
 		s := newSite(t, func(timing *timing) {
 			timing.heartbeat = 10 * time.Millisecond
-			timing.write = 100 * time.Millisecond // which must not end what is silent
+			timing.write = time.Second // which must not end what is silent
 		}, configure)
 		c := s.connect(t, alice, "")
 		seen := make(map[string]bool)
@@ -115,9 +115,9 @@ func TestHeartbeat(t *testing.T) {
 
 func TestSilenceOutlastsWriteDeadline(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, configure func(*httptest.Server)) {
-		s := newSite(t, func(timing *timing) { timing.write = 100 * time.Millisecond }, configure)
+		s := newSite(t, func(timing *timing) { timing.write = time.Second }, configure)
 		c := s.connect(t, alice, "")
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(1200 * time.Millisecond)
 		s.offer(t, alice, 1, "1")
 		require.Equal(t, []string{"1"}, c.want(1))
 		c.hangUp()
@@ -197,7 +197,7 @@ func TestSignedOutMeanwhile(t *testing.T) {
 // A client that does not read is disconnected, and misses nothing if it
 // reconnects while its events are kept.
 func TestSlowClient(t *testing.T) {
-	s := newSite(t, func(timing *timing) { timing.write = 200 * time.Millisecond }, func(s *httptest.Server) {
+	s := newSite(t, func(timing *timing) { timing.write = 3 * time.Second }, func(s *httptest.Server) {
 		s.Listener = narrow{s.Listener}
 	})
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())

@@ -150,10 +150,11 @@ func TestThrottled(t *testing.T) {
 	e := serve(t, nil)
 	c := client(t)
 	wrong := func(r *http.Request) { r.SetBasicAuth("dovecot", "wrong") }
-	for range 10 {
-		require.Equal(t, 401, e.send(t, c, put(body, wrong)).status)
+	got, looked := e.send(t, c, put(body, wrong)), 0
+	for ; got.status == 401 && looked < 100; looked++ { // on a busy machine another one a second
+		got = e.send(t, c, put(body, wrong))
 	}
-	got := e.send(t, c, put(body, wrong))
+	require.GreaterOrEqual(t, looked, 10)
 	require.Equal(t, 429, got.status)
 	require.Equal(t, "1", got.header.Get("Retry-After"))
 	require.Empty(t, got.header.Get("WWW-Authenticate"))
