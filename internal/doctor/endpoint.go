@@ -29,11 +29,13 @@ import (
 // not store: an event that nobody has a use for. Open-Xchange ignores it, too.
 const ProbeBody = `{"user":"doctor@example.com","event":"doctorProbe","folder":"INBOX","imap-uidvalidity":1,"imap-uid":0}`
 
+// slow is when the answer takes so long that mail delivery suffers. Tests change
+// it.
+var slow = 100 * time.Millisecond
+
 const (
 	// probeTimeout bounds one request of the doctor.
 	probeTimeout = 10 * time.Second
-	// slow is when the answer takes so long that mail delivery suffers.
-	slow = 100 * time.Millisecond
 	// tries is how often a slow answer is asked for again.
 	tries = 5
 	// skew is how far two clocks may be apart.

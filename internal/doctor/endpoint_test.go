@@ -21,7 +21,14 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
+
+// TestMain lets no busy machine be found to be slow.
+func TestMain(m *testing.M) {
+	slow = time.Minute
+	m.Run()
+}
 
 // endpointOf answers like the notify endpoint of a Caddy.
 func endpointOf(t *testing.T, secure bool, status int) (u, caFile string) {
@@ -84,9 +91,8 @@ func TestAnotherServerThatAnswers(t *testing.T) {
 func TestEndpointThatCannotBeReached(t *testing.T) {
 	secure, ca := endpointOf(t, true, http.StatusOK)
 	plain, _ := endpointOf(t, false, http.StatusOK)
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	dead, err := freeport.Address()
 	require.NoError(t, err)
-	dead.Close()
 	broken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer broken.Close()
@@ -108,7 +114,7 @@ func TestEndpointThatCannotBeReached(t *testing.T) {
 	requireOne(t, Endpoint(t.Context(), way(strings.Replace(secure, "127.0.0.1", "localhost", 1), ca)), "endpoint-tls", "another name than localhost")
 	requireOne(t, Endpoint(t.Context(), way(strings.Replace(secure, "https", "http", 1), "")), "endpoint-tls", "it talks TLS")
 	requireOne(t, Endpoint(t.Context(), way(strings.Replace(plain, "http", "https", 1), "")), "endpoint-tls", "does not talk TLS")
-	requireOne(t, Endpoint(t.Context(), way("http://u:korrekt@"+dead.Addr().String()+"/n", "")), "endpoint", "nothing listens there")
+	requireOne(t, Endpoint(t.Context(), way("http://u:korrekt@"+dead+"/n", "")), "endpoint", "nothing listens there")
 	requireOne(t, Endpoint(t.Context(), way("http://u:korrekt@"+broken.Addr().String()+"/n", "")), "endpoint", "ended without an answer")
 	requireOne(t, Endpoint(t.Context(), way("http://u:korrekt@no-such-host.invalid/n", "")), "endpoint", "cannot be looked up")
 	requireOne(t, Endpoint(t.Context(), way("nonsense", "")), "endpoint", "is not valid")
@@ -124,8 +130,11 @@ func TestEndpointWithExpiredCertificate(t *testing.T) {
 }
 
 func TestEndpointSlowAndWithAnotherClock(t *testing.T) {
+	before := slow
+	slow = 10 * time.Millisecond
+	defer func() { slow = before }()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		time.Sleep(2 * slow)
+		time.Sleep(20 * time.Millisecond)
 		w.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
 		_, _ = io.WriteString(w, `{"success":true}`)
 	}))
