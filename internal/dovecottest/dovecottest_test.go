@@ -132,6 +132,7 @@ func TestTimeouts(t *testing.T) {
 			require.NoError(t, s.Register(DefaultUser))
 			_, err := s.Deliver("", []string{DefaultUser}, mail("slowly"))
 			require.NoError(t, err)
+			require.Eventually(t, func() bool { return int(requests.Load()) >= attempts }, time.Minute, time.Millisecond) // what Dovecot gave up on
 			require.EqualValues(t, attempts, requests.Load())
 			require.Eventually(t, func() bool {
 				return strings.Contains(s.Log(), "Error when sending notification: Request timed out")

@@ -18,12 +18,12 @@ import (
 // address. The error tells what the server answered if that was not OK.
 func setMetadata(t *testing.T, s *Server, from string) error {
 	t.Helper()
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: time.Minute}
 	conn, err := dialer.Dial("tcp", s.IMAPAddr())
 	require.NoError(t, err)
 	text := textproto.NewConn(conn)
 	defer text.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = text.ReadLine()
 	require.NoError(t, err)
 

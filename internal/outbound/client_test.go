@@ -22,6 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -222,7 +224,8 @@ func TestFailures(t *testing.T) {
 	defer plain.Close()
 	garbage := listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "subject of a mail\r\n\r\n") })
 	ended := listen(t, func(net.Conn) {})
-	free := listen(t, nil)
+	free, err := freeport.Address()
+	require.NoError(t, err)
 	for _, test := range []struct {
 		name, url string
 		roots     *x509.CertPool
@@ -263,16 +266,11 @@ func TestFailures(t *testing.T) {
 	assert.Equal(t, "interrupted", word)
 }
 
-// listen gives each connection to serve and closes it; without serve the port
-// is closed again.
+// listen gives each connection to serve and closes it.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	if serve == nil {
-		l.Close()
-		return l.Addr().String()
-	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
