@@ -65,6 +65,12 @@ func Routes(config []byte) ([]Finding, error) {
 	return r.findings, nil
 }
 
+// each calls f for every handler of the server.
+func (s *server) each(f func(*handler)) {
+	each(s.Routes, f)
+	each(s.Errors.Routes, f)
+}
+
 // each calls f for every handler below routes.
 func each(routes []route, f func(*handler)) {
 	for i := range routes {
@@ -83,7 +89,7 @@ func (s *server) forgeable(name string, r *report) {
 	if len(s.TrustedProxies) == 0 || s.TrustedProxiesStrict != 0 {
 		return
 	}
-	each(s.Routes, func(h *handler) {
+	s.each(func(h *handler) {
 		var what string
 		switch {
 		case h.ClientIP && (h.Handler == "dovecot_push_guard" || h.Handler == "dovecot_push_notify"):
@@ -125,7 +131,7 @@ type walker struct {
 func (s *server) unguarded(name string, r *report) {
 	w := &walker{guarded: make(map[string]bool), sites: make(map[string]bool)}
 	prefixes := []string{""}
-	each(s.Routes, func(h *handler) {
+	s.each(func(h *handler) {
 		switch {
 		case h.Handler == "dovecot_push_guard":
 			w.guards = append(w.guards, h.Paths...)

@@ -24,6 +24,8 @@ func site(host, routes string) string {
 
 func handles(handlers ...string) string { return `{"handle":[` + strings.Join(handlers, ",") + `]}` }
 
+var byClientIP = strings.Replace(guardOn, "{", `{"client_ip":true,`, 1)
+
 func TestRoutes(t *testing.T) {
 	for name, c := range map[string]struct {
 		server string
@@ -67,7 +69,13 @@ func TestRoutes(t *testing.T) {
 			`"trusted_proxies":{"source":"static"},"trusted_proxies_strict":1,"routes":[` + site("a", handles(`{"handler":"dovecot_push_api","login":"imap"}`)) + `]`, Skipped,
 		},
 		"forgeable guard": {
-			`"trusted_proxies":{"source":"static"},"routes":[` + site("a", handles(strings.Replace(guardOn, "{", `{"client_ip":true,`, 1), proxyTo)) + `]`, Problem,
+			`"trusted_proxies":{"source":"static"},"routes":[` + site("a", handles(byClientIP, proxyTo)) + `]`, Problem,
+		},
+		"forgeable guard in an error route": {
+			`"trusted_proxies":{"source":"static"},"routes":[` + site("a", handles(guardOn, proxyTo)) + `],"errors":{"routes":[` + site("a", handles(byClientIP, proxyTo)) + `]}`, Problem,
+		},
+		"forgeable guard in an error route below": {
+			`"trusted_proxies":{"source":"static"},"routes":[` + site("a", handles(`{"handler":"subroute","routes":[`+handles(guardOn, proxyTo)+`],"errors":{"routes":[`+handles(byClientIP, proxyTo)+`]}}`)) + `]`, Problem,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
