@@ -126,7 +126,7 @@ func runUntilKilled(t *testing.T, cmd *exec.Cmd, after time.Duration) (accepted,
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	defer func() { _ = cmd.Wait() }()
-	watchdog := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	watchdog := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	defer watchdog.Stop()
 	lines := bufio.NewScanner(out)
 	for first := true; lines.Scan(); first = false {

@@ -65,6 +65,7 @@ func TestDiskFull(t *testing.T) {
 		senders  sync.WaitGroup
 		last     atomic.Int64
 		accepted sync.Map // number: true
+		stored   atomic.Int64
 		failed   atomic.Int64
 	)
 	stop := make(chan struct{})
@@ -82,6 +83,7 @@ func TestDiskFull(t *testing.T) {
 				_, err := q.Accept(context.Background(), r, time.Minute)
 				if err == nil {
 					accepted.Store(r.ID, true)
+					stored.Add(1)
 				} else {
 					failed.Add(1)
 					assert.True(t, errors.Is(err, ErrFull) || errors.Is(err, ErrUnavailable), "%v", err)
@@ -122,8 +124,13 @@ func TestDiskFull(t *testing.T) {
 			_ = g.Ack()
 		}
 	})
+	storesMore := func() {
+		t.Helper()
+		before := stored.Load()
+		require.Eventually(t, func() bool { return stored.Load() > before+20 }, patience, time.Millisecond)
+	}
 	for _, leave := range []int{64 << 10, 4 << 10, 0} {
-		time.Sleep(100 * time.Millisecond)
+		storesMore()
 		before := failed.Load()
 		remove := ballast(t, disk, leave)
 		require.Eventually(t, func() bool { return failed.Load() > before+20 }, patience, 10*time.Millisecond)
@@ -131,7 +138,7 @@ func TestDiskFull(t *testing.T) {
 		remove()
 		require.Eventually(t, q.isReady, patience, 10*time.Millisecond)
 	}
-	time.Sleep(100 * time.Millisecond)
+	storesMore()
 	close(stop)
 	senders.Wait()
 	// What was on its way when the store was reopened comes again.

@@ -162,9 +162,11 @@ func TestLogIsMadeAnew(t *testing.T) {
 		require.NoError(t, log.Append(t.Context(), []byte("old")))
 		before := new(follower)
 		ctx, cancel := context.WithCancel(t.Context())
-		go before.follow(ctx, log)
+		var following sync.WaitGroup
+		following.Go(func() { before.follow(ctx, log) })
 		before.wait(t, "old")
 		cancel()
+		following.Wait()
 		require.NoError(t, q.js().DeleteStream(t.Context(), log.stream))
 		require.Eventually(t, func() bool { return log.Append(t.Context(), []byte("new")) == nil }, time.Minute, time.Millisecond)
 		after := new(follower)

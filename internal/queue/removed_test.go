@@ -38,7 +38,7 @@ func TestDirectoryRemoved(t *testing.T) {
 				_, err := q.Accept(ctx, numbered(n), time.Minute)
 				return err
 			}
-			require.NoError(t, accept(1))
+			require.Eventually(t, func() bool { return accept(1) == nil }, time.Minute, 10*time.Millisecond)
 			remove(t, s.config.Embedded.Path)
 			stored := filepath.Join(q.server.streams(), q.names.stream, "msgs")
 			require.Eventually(t, func() bool {
