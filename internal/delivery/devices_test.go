@@ -167,11 +167,12 @@ func TestFailingDevice(t *testing.T) {
 		}
 		return Result{Outcome: Delivered}
 	}
+	began := time.Now()
 	e := startTargets(t, q, nil, d.target())
 	accept(t, q, 0, 100)
 	d.requireEach(t, "phone@a", 0, 100)
 	requireStats(t, q, map[string]queue.TargetStats{"devices": {Parked: 100}})
-	require.Less(t, d.attempts("desktop@b"), 60, "single attempts, once its service counts as down")
+	require.Less(t, d.attempts("desktop@b"), 60+probesSince(began), "single attempts, once its service counts as down")
 
 	e.Stop() // the device is known over a restart
 	require.NoError(t, q.Close())
@@ -247,12 +248,14 @@ func TestHangingService(t *testing.T) {
 	}
 	target := d.target()
 	target.Workers, target.Timeout = 4, 100*time.Millisecond
+	began := time.Now()
 	startTargets(t, q, nil, target)
 	accept(t, q, 0, 500)
 	d.requireEach(t, "phone@works", 0, 500)
 	d.change(func() { d.answer = newDevices().answer })
+	hung := int(time.Since(began) / target.Timeout) // one attempt after the other
 	d.requireEach(t, "desktop@hangs", 0, 500)
-	require.Less(t, d.attempts("desktop@hangs"), 600)
+	require.Less(t, d.attempts("desktop@hangs"), 600+hung)
 }
 
 // A device that unsubscribed is done with, and what is parked for it as well.

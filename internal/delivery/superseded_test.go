@@ -57,7 +57,7 @@ func TestOlderIsNotDeliveredLast(t *testing.T) {
 			if test.due == time.Hour {
 				requireStats(t, q, map[string]queue.TargetStats{"devices": {Parked: parked}})
 			} else {
-				require.Eventually(t, func() bool { return d.attempts("phone@a") == 1 }, patience, time.Millisecond)
+				require.Eventually(t, func() bool { return d.attempts("phone@a") >= 1 }, patience, time.Millisecond)
 			}
 			if test.restart {
 				e.Stop()

@@ -132,6 +132,12 @@ func start(t *testing.T, q *queue.Queue, targets map[string]*scripted, change ..
 	return e
 }
 
+// probesSince is how many single attempts a breaker makes at most in the time
+// since then, however long a busy machine makes it.
+func probesSince(then time.Time) int {
+	return int(time.Since(then) / (probes[0] * 8 / 10))
+}
+
 func numbered(n int) queue.Record {
 	r := queue.Record{Accepted: time.Now(), Body: fmt.Append(nil, n)}
 	binary.BigEndian.PutUint64(r.ID[:], uint64(n))

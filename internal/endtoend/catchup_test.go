@@ -319,7 +319,7 @@ func TestCatchUpOfTwo(t *testing.T) {
 	one.Kill()
 	<-done
 	h.requireOnce(t, count*each)
-	assert.Contains(t, mustMetrics(t, other), "catch_up_leads 1\n")
+	require.Eventually(t, func() bool { return strings.Contains(mustMetrics(t, other), "catch_up_leads 1\n") }, waitTimeout, 50*time.Millisecond)
 	one.start(t)
 	assert.Zero(t, other.catchUp(t).Found)
 	h.requireOnce(t, count*each)

@@ -13,7 +13,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // sender sends notifications of its own making, as many at once as it has
@@ -107,6 +110,18 @@ func put(client *http.Client, address, body string) (status int, answer string, 
 		status, answer, err = attempt(fresh, address, body, date)
 	}
 	return status, answer, err
+}
+
+// taken reports a mail until it is taken: a busy machine may not store it in time at
+// first.
+func taken(t testing.TB, address, body string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		status, answer, err := put(http.DefaultClient, address, body)
+		require.NoError(t, err)
+		require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, status, answer)
+		return status == http.StatusOK
+	}, waitTimeout, 50*time.Millisecond)
 }
 
 func attempt(client *http.Client, address, body, date string) (status int, answer string, err error) {

@@ -63,8 +63,10 @@ func TestDevicesOfCluster(t *testing.T) {
 	_, config := p.call(http.MethodGet, "/api/config", "")
 	_, same := elsewhere.call(http.MethodGet, "/api/config", "")
 	assert.Equal(t, config, same)
-	_, list := elsewhere.call(http.MethodGet, "/api/subscriptions", "")
-	assert.Len(t, list["subscriptions"], 1)
+	require.Eventually(t, func() bool {
+		_, list := elsewhere.call(http.MethodGet, "/api/subscriptions", "")
+		return len(list["subscriptions"].([]any)) == 1
+	}, waitTimeout, waitTimeout/1000)
 
 	// What is changed at one holds at the other.
 	status, _ = elsewhere.call(http.MethodDelete, path, "")

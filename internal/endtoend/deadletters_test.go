@@ -6,7 +6,6 @@ package endtoend
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -24,9 +23,7 @@ func TestDeadLetters(t *testing.T) {
 	refuses := f.config + "\nhttp://" + refusing + " {\n\trespond 400\n}\n"
 	require.NoError(t, f.Reload(refuses))
 	for i := range 3 {
-		status, _, err := put(http.DefaultClient, f.http, notification(uint32(i+1)))
-		require.NoError(t, err)
-		require.Equal(t, http.StatusOK, status)
+		taken(t, f.http, notification(uint32(i+1)))
 	}
 	command := func(args ...string) string {
 		t.Helper()

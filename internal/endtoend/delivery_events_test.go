@@ -62,9 +62,7 @@ func TestDeliveryEvents(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, caddy.Load(adapted, true))
 	defer func() { assert.NoError(t, caddy.Stop()) }()
-	status, _, err := put(http.DefaultClient, address, notification(1))
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status)
+	taken(t, address, notification(1))
 
 	heard := make(map[string]map[string]any)
 	for len(heard) < 3 {

@@ -57,11 +57,12 @@ func examineConfig(t *testing.T, f *front, config string, args ...string) ([]fin
 	return findings, out
 }
 
-// wrong are the findings that are not in order.
+// wrong are the findings that are not in order. How long the endpoint takes is the
+// machine's.
 func wrong(findings []finding) []finding {
 	var found []finding
 	for _, f := range findings {
-		if f.Status == "problem" || f.Status == "warning" {
+		if (f.Status == "problem" || f.Status == "warning") && f.Check != "endpoint-latency" {
 			found = append(found, f)
 		}
 	}
@@ -137,9 +138,7 @@ func TestDoctor(t *testing.T) {
 			ox.mu.Lock()
 			ox.status = http.StatusInternalServerError
 			ox.mu.Unlock()
-			status, _, err := put(http.DefaultClient, f.http, notification(1000))
-			require.NoError(t, err)
-			require.Equal(t, http.StatusOK, status)
+			taken(t, f.http, notification(1000))
 			require.Eventually(t, func() bool {
 				out, err := f.Command("dovecot-push", "status", "--address", f.Admin)
 				return err == nil && strings.Contains(out, "failed: the middleware answers 500 Internal Server Error")
@@ -198,7 +197,7 @@ func TestSendTest(t *testing.T) {
 	assert.Equal(t, "alice@example.com", ox.wait(2)[1].User)
 
 	require.NoError(t, f.Reload(strings.ReplaceAll(f.config, ox.addr, freeAddress(t))))
-	out, err = f.Command("dovecot-push", "send-test", "alice@example.com", "--wait", "3s", "--json", "--address", f.Admin)
+	out, err = f.Command("dovecot-push", "send-test", "alice@example.com", "--wait", "10s", "--json", "--address", f.Admin)
 	require.Error(t, err, out)
 	assert.Contains(t, out, `"what":"failed"`)
 	assert.Contains(t, out, "middleware has not")
@@ -433,8 +432,10 @@ func TestStatusOfAnOutageThatIsOver(t *testing.T) {
 		return strings.Contains(status(), "DOES NOT WORK")
 	}, waitTimeout, waitTimeout/300)
 	require.NoError(t, dovecot.Restart(t.Context()))
-	require.Eventually(t, func() bool { return inService.MatchString(status()) }, 2*waitTimeout, waitTimeout/60)
-	assert.NotContains(t, status(), "DOES NOT WORK")
+	require.Eventually(t, func() bool {
+		out := status()
+		return inService.MatchString(out) && !strings.Contains(out, "DOES NOT WORK")
+	}, 2*waitTimeout, waitTimeout/60)
 }
 
 // With register all, a Dovecot that cannot list its users is no registration

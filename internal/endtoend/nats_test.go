@@ -95,7 +95,7 @@ func TestQueueOnNATS(t *testing.T) {
 	nats.run()
 	fronts[0].untilTaken(t, 21)
 	fronts[1].untilTaken(t, 22)
-	ox.wait(22)
+	ox.waitForAll(t, 22)
 	for _, f := range fronts {
 		assert.NotContains(t, f.Log(), "nats-secret")
 	}
@@ -127,12 +127,19 @@ func TestQueueOnCluster(t *testing.T) {
 		n.run()
 		some()
 	}
+	ox.waitForAll(t, int(uid))
+}
+
+// waitForAll waits for n mails. What was on its way to a server that was killed may
+// come twice.
+func (m *middleware) waitForAll(t *testing.T, n int) {
+	t.Helper()
 	taken := make(map[uint32]bool)
-	require.Eventually(t, func() bool { // what was in the way of a server that was killed may come twice
-		for _, n := range decode(t, ox.got()) {
+	require.Eventually(t, func() bool {
+		for _, n := range decode(t, m.got()) {
 			taken[n.UID] = true
 		}
-		return len(taken) == int(uid)
+		return len(taken) == n
 	}, waitTimeout, 50*time.Millisecond)
 }
 

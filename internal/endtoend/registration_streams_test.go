@@ -81,6 +81,9 @@ func TestRegistrationFollowsStreams(t *testing.T) {
 		metrics, err := f.Metrics()
 		require.NoError(t, err)
 		assert.Contains(t, metrics, `caddy_dovecot_push_notify_requests_total{result="accepted"} 1`+"\n", "of the two mails")
-		assert.Contains(t, metrics, `caddy_dovecot_push_registration_changes_total{change="unregistered"} 1`+"\n")
+		require.Eventually(t, func() bool { // it is counted after it is written
+			metrics, err := f.Metrics()
+			return err == nil && strings.Contains(metrics, `caddy_dovecot_push_registration_changes_total{change="unregistered"} 1`+"\n")
+		}, waitTimeout, 50*time.Millisecond)
 	})
 }

@@ -6,7 +6,6 @@ package endtoend
 import (
 	"context"
 	"io/fs"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -79,9 +78,7 @@ func TestBadReload(t *testing.T) {
 		assert.NotContains(t, err.Error(), "swordfish")
 	}
 	for uid := range 3 {
-		status, answer, err := put(http.DefaultClient, f.http, notification(uint32(uid+1)))
-		require.NoError(t, err)
-		assert.Equal(t, http.StatusOK, status, answer)
+		taken(t, f.http, notification(uint32(uid+1)))
 	}
 	ox.wait(3)
 }
@@ -108,9 +105,7 @@ func TestTwoProcessesOnOneDirectory(t *testing.T) {
 	second := newFront(t, "127.0.0.1:1", "QUEUE", "path "+shared)
 	require.Error(t, second.Run(second.config))
 	assert.Contains(t, second.Log(), "in use by another process")
-	status, _, err := put(http.DefaultClient, first.http, notification(1))
-	require.NoError(t, err)
-	assert.Equal(t, http.StatusOK, status)
+	taken(t, first.http, notification(1))
 }
 
 func TestModulesAreListed(t *testing.T) {

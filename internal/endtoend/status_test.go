@@ -5,7 +5,6 @@ package endtoend
 
 import (
 	"encoding/json"
-	"net/http"
 	"testing"
 	"time"
 
@@ -26,9 +25,7 @@ func TestStatusCommand(t *testing.T) {
 	require.NoError(t, err, out)
 	assert.Contains(t, out, "takes notifications")
 
-	status, _, err := put(http.DefaultClient, f.http, notification(1))
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status)
+	taken(t, f.http, notification(1))
 	require.Eventually(t, func() bool {
 		out, err := f.Command("dovecot-push", "status", "--json", "--address", f.Admin)
 		require.NoError(t, err, out)

@@ -121,9 +121,7 @@ func TestTargetsOfAnotherModule(t *testing.T) {
 	assert.Equal(t, "lamp", lamp.Kind)
 
 	// Mail comes only after the lamp has confirmed its code; the pagers have it at once.
-	status, answer, err := put(http.DefaultClient, address, notification(7))
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status, answer)
+	taken(t, address, notification(7))
 	for _, pager := range []string{"/pagers/2", "/pagers/3"} {
 		assert.Equal(t, []string{"new mail in INBOX"}, places.at(t, pager, 1))
 	}
@@ -133,9 +131,7 @@ func TestTargetsOfAnotherModule(t *testing.T) {
 	require.Equal(t, http.StatusOK, call(http.MethodPatch, "/subscriptions/"+lamp.ID, `{"verificationCode":"`+code+`"}`, &lamp))
 	assert.True(t, lamp.Confirmed)
 	require.Equal(t, http.StatusAccepted, call(http.MethodPost, "/subscriptions/"+lamp.ID+"/test", "", nil))
-	status, answer, err = put(http.DefaultClient, address, notification(8))
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status, answer)
+	taken(t, address, notification(8))
 	assert.Equal(t, []string{"blink: " + code, "blink", "on: INBOX"}, places.at(t, "/lamp", 3))
 	for _, pager := range []string{"/pagers/2", "/pagers/3"} {
 		places.at(t, pager, 2)
@@ -146,8 +142,7 @@ func TestTargetsOfAnotherModule(t *testing.T) {
 	places.mu.Lock()
 	places.status["/lamp"] = http.StatusGone
 	places.mu.Unlock()
-	_, _, err = put(http.DefaultClient, address, notification(9))
-	require.NoError(t, err)
+	taken(t, address, notification(9))
 	require.Eventually(t, func() bool {
 		return call(http.MethodGet, "/subscriptions/"+lamp.ID, "", nil) == http.StatusNotFound
 	}, waitTimeout, 5*time.Millisecond)

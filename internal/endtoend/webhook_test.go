@@ -57,9 +57,7 @@ func (f *front) notify(t *testing.T, member map[string]any) {
 	e := json.NewEncoder(&body)
 	e.SetEscapeHTML(false)
 	require.NoError(t, e.Encode(all))
-	status, answer, err := put(http.DefaultClient, f.http, body.String())
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, status, answer)
+	taken(t, f.http, body.String())
 }
 
 // Each example sends what its service takes, whatever the sender of a mail

@@ -123,9 +123,12 @@ func TestMailOnADevice(t *testing.T) {
 		registered(bob, false)
 		_, list := other.call(http.MethodGet, "/api/subscriptions", "")
 		assert.Empty(t, list["subscriptions"])
-		metrics, err := f.Metrics()
-		require.NoError(t, err)
-		assert.Contains(t, metrics, `caddy_dovecot_push_delivery_attempts_total{outcome="gone",target="webpush"} 1`)
+		var metrics string
+		require.Eventually(t, func() bool {
+			var err error
+			metrics, err = f.Metrics()
+			return err == nil && strings.Contains(metrics, `caddy_dovecot_push_delivery_attempts_total{outcome="gone",target="webpush"} 1`)
+		}, waitTimeout, 50*time.Millisecond)
 		for _, secret := range []string{phone.Endpoint, "/push/", alice, bob} {
 			assert.NotContains(t, metrics, secret)
 		}
