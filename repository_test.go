@@ -47,6 +47,7 @@ var layers = []string{
 	"internal/queue",
 	"internal/eventlog",
 	"internal/subscription",
+	"internal/lease",
 	"internal/registration",
 	"internal/catchup",
 	"internal/delivery",

@@ -29,6 +29,8 @@ const (
 	slack     = 1 << 20
 	// retryPause is how long reading and writing wait after a failure.
 	retryPause = time.Second
+	// lastWriteTimeout bounds writing what is not written while stopping.
+	lastWriteTimeout = 5 * time.Second
 )
 
 // book has the marks of all mailboxes, as the journal and the queue have them
@@ -138,7 +140,7 @@ func (b *book) run(ctx context.Context) error {
 		var waits chan error
 		select {
 		case <-ctx.Done():
-			last, done := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+			last, done := context.WithTimeout(context.WithoutCancel(ctx), lastWriteTimeout)
 			defer done()
 			if err := b.write(last); err != nil {
 				b.log.Debug("what was accepted last is read from the queue by the next start", "error", err)

@@ -40,7 +40,8 @@
 //
 // # Several that share a store
 //
-// One of them reads along and sweeps, the one that has the lease (lease.go). If
+// One of them reads along and sweeps, the one that has the lease
+// ([lease.Lease]), for as long as its process lives. If
 // two think they do, one of them cannot write the journal, whose writes name
 // the entry before them, and starts again.
 package catchup
@@ -54,6 +55,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/lease"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
@@ -67,6 +69,8 @@ const (
 
 // Name is that of the journal and the table of the lease.
 const Name = "catch_up"
+
+var leaseKey = queue.Key{"lease"}
 
 // Config of a catcher.
 type Config struct {
@@ -148,7 +152,7 @@ var (
 type Catcher struct {
 	cfg     Config
 	journal *queue.Journal
-	lease   *lease
+	lease   *lease.Lease[struct{}]
 	wanted  *wanted
 	state   state
 	// settle and refusedSettle are settleTime and refusedSettleTime; a test has
@@ -179,7 +183,8 @@ func New(cfg Config) (*Catcher, error) {
 		cfg.Observe = silent{}
 	}
 	return &Catcher{
-		cfg: cfg, journal: cfg.Queue.Journal(Name), lease: newLease(cfg.Queue.Table(Name), cfg.Alone), wanted: newWanted(),
+		cfg: cfg, journal: cfg.Queue.Journal(Name), wanted: newWanted(),
+		lease:  lease.New[struct{}](lease.Config{Table: cfg.Queue.Table(Name), Key: leaseKey, Exclusive: cfg.Alone}),
 		settle: settleTime, refusedSettle: refusedSettleTime,
 	}, nil
 }
@@ -209,15 +214,38 @@ func (c *Catcher) Stop() {
 func (c *Catcher) run(ctx context.Context) {
 	failing := false
 	for ctx.Err() == nil {
-		err := c.lease.hold(ctx, func() { c.wanted.fail(ErrElsewhere) }, c.lead)
+		err := c.awaitLease(ctx)
+		if err == nil {
+			err = c.lease.Work(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.lead(ctx) })
+		}
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !failing && !errors.Is(err, queue.ErrChanged) && !errors.Is(err, errLeaseLost) && !errors.Is(err, errGap) {
+		if err != nil && !failing && !errors.Is(err, queue.ErrChanged) && !errors.Is(err, lease.ErrLost) && !errors.Is(err, errGap) {
 			failing = true
 			c.cfg.Logger.Warn("the catch-up cannot begin, and attempts it again", "error", err)
 		}
 		pause(ctx, retryPause)
+	}
+}
+
+// awaitLease waits until nobody else has the lease, and takes it. Commands fail
+// until then.
+func (c *Catcher) awaitLease(ctx context.Context) error {
+	for {
+		_, elsewhere, err := c.lease.Elsewhere(ctx)
+		if err != nil {
+			return err
+		}
+		if !elsewhere {
+			if taken, err := c.lease.Take(ctx, struct{}{}); taken || err != nil {
+				return err
+			}
+		}
+		c.wanted.fail(ErrElsewhere)
+		if pause(ctx, lease.Poll); ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 }
 

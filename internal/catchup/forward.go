@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/lease"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -40,6 +41,6 @@ func (c *Catcher) takeForwarded(ctx context.Context) {
 			seen = entry.Revision
 		}
 		known = known || err == nil || errors.Is(err, queue.ErrNotFound)
-		pause(ctx, poll)
+		pause(ctx, lease.Poll)
 	}
 }

@@ -4,11 +4,14 @@
 package registration
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/lease"
 )
 
 // A reload does not start another pass, unless the settings say otherwise.
@@ -94,9 +97,10 @@ func TestOneAtATime(t *testing.T) {
 	<-entered
 	second := newFixture(t, m, Config{Policy: All, Table: table})
 	second.cfg.Exclusive = false // another process, perhaps
+	second.lease = newLease(&second.cfg)
 	wait, err := second.passIfLeader(t.Context(), true)
 	require.NoError(t, err)
-	assert.Equal(t, poll, wait)
+	assert.Equal(t, lease.Poll, wait)
 	close(goOn)
 	<-done
 	wait, err = second.passIfLeader(t.Context(), false)
@@ -104,27 +108,20 @@ func TestOneAtATime(t *testing.T) {
 	assert.Greater(t, wait, DefaultInterval/2)
 	assert.Equal(t, 1, m.counted("list"))
 
-	// Somebody who was killed shows no sign of life.
+	// A process that was killed in its pass has ended it where nobody else can use
+	// the table. Else it is waited for.
 	m.failing(nil)
-	_, revision, err := second.readLease(t.Context())
-	require.NoError(t, err)
-	_, err = second.writeLease(t.Context(), lease{Owner: "dead/1", Running: true}, revision)
+	dead := []byte(`{"owner":"dead","running":true}`)
+	_, err = table.Put(t.Context(), leaseKey, dead)
 	require.NoError(t, err)
 	wait, err = second.passIfLeader(t.Context(), true)
 	require.NoError(t, err)
-	assert.Equal(t, poll, wait)
-	second.lastSeen.at = time.Now().Add(-missedRenewals*renewInterval - time.Second)
-	second.onePass(t)
+	assert.Equal(t, lease.Poll, wait)
+	third := newFixture(t, m, Config{Policy: All, Table: table})
+	wait, err = third.passIfLeader(t.Context(), false)
+	require.NoError(t, err)
+	assert.Greater(t, wait, DefaultInterval/2)
 	assert.Equal(t, 2, m.counted("list"))
-
-	// Where nobody else can use the table, it is not even waited for.
-	_, revision, err = second.readLease(t.Context())
-	require.NoError(t, err)
-	_, err = second.writeLease(t.Context(), lease{Owner: "dead/1", Running: true}, revision)
-	require.NoError(t, err)
-	second.cfg.Exclusive = true
-	second.onePass(t)
-	assert.Equal(t, 3, m.counted("list"))
 }
 
 // A clock that was set back does not put the next pass off for as long.
@@ -134,11 +131,13 @@ func TestClockSetBack(t *testing.T) {
 	f.onePass(t)
 	finished := func(at time.Time) {
 		t.Helper()
-		ended, revision, err := f.readLease(t.Context())
+		last, _, err := f.lease.Elsewhere(t.Context())
 		require.NoError(t, err)
-		ended.Finished = at
-		_, err = f.writeLease(t.Context(), ended, revision)
+		last.Finished = at
+		taken, err := f.lease.Take(t.Context(), last)
 		require.NoError(t, err)
+		require.True(t, taken)
+		require.NoError(t, f.lease.Work(t.Context(), func(context.Context) (passNote, error) { return last, nil }))
 		_, err = f.passIfLeader(t.Context(), false)
 		require.NoError(t, err)
 	}
@@ -166,9 +165,9 @@ func TestStopped(t *testing.T) {
 	f.stop() // what Stop does first
 	close(goOn)
 	f.Stop()
-	last, _, err := f.readLease(t.Context())
+	last, elsewhere, err := f.lease.Elsewhere(t.Context())
 	require.NoError(t, err)
-	assert.False(t, last.Running)
+	assert.False(t, elsewhere)
 	assert.Zero(t, last.Finished)
 	m.failing(nil)
 	f = newFixture(t, m, Config{Policy: All, Table: table})

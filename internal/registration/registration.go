@@ -39,6 +39,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/lease"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/username"
 )
@@ -127,8 +128,7 @@ type Reconciler struct {
 	schedule     *schedule
 	passRequests chan struct{} // starts a pass now
 
-	owner                    string // of the leases that this reconciler takes
-	lastSeen                 lastSeen
+	lease                    *lease.Lease[passNote]
 	progress                 atomic.Pointer[progress]
 	registered, unregistered atomic.Int64 // users, since New
 	outage                   outage
@@ -175,7 +175,7 @@ func New(cfg Config) (*Reconciler, error) {
 		pauses:       []time.Duration{5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute},
 		schedule:     newSchedule(),
 		passRequests: make(chan struct{}, 1),
-		owner:        newOwner(),
+		lease:        newLease(&cfg),
 	}
 	r.outage.log, r.outage.observe = cfg.Logger, cfg.Observe
 	return r, nil
