@@ -72,7 +72,7 @@ func getDeadLetters(a *App, r *http.Request) (any, error) {
 		}
 		letter := adminapi.DeadLetter{
 			Number: d.Number, ID: d.Record.ID.String(), Target: d.Target, Reason: d.Reason,
-			Attempts: d.Record.Attempts, Accepted: d.Record.Accepted, Buried: d.Time,
+			Attempts: d.Record.Attempts, Accepted: d.Record.Accepted, Buried: d.Time, Source: string(d.Record.Source),
 		}
 		if content {
 			letter.Body = d.Record.Body

@@ -14,9 +14,27 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
+
+// A dead letter of a mail that was found says so.
+func TestSourceOfDeadLetters(t *testing.T) {
+	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
+	release, err := q.Use(t.Context(), []string{"middleware"})
+	require.NoError(t, err)
+	defer release()
+	for uid, source := range []notification.Source{notification.Reported, notification.CatchUp} {
+		record := queue.Record{UID: uint32(uid), Accepted: time.Now(), Source: source, Body: []byte(`{}`)}
+		require.NoError(t, q.DeadLetter(t.Context(), "middleware", &record, "status_400"))
+	}
+	a := &App{queue: new(atomic.Pointer[queue.Queue])}
+	a.queue.Store(q)
+	_, answer := askAdmin(t, adminOf(t, a), "GET dead_letters", "")
+	assert.Equal(t, 1, strings.Count(answer, `"source"`), answer)
+	assert.Contains(t, answer, `"source":"catch_up"`)
+}
 
 // What does not say which dead letters it means changes none.
 func TestChangeOfDeadLettersNeedsAChoice(t *testing.T) {

@@ -13,6 +13,17 @@ type (
 	Mail = notification.Mail
 	// Content is how much of a mail is told: thin, sender or full.
 	Content = notification.Content
+	// Source is how a notification got here.
+	Source = notification.Source
+)
+
+// The sources.
+const (
+	// Reported is what Dovecot itself sent to the endpoint.
+	Reported = notification.Reported
+	// CatchUp is a mail that Dovecot could not report, and that was found in the
+	// mailbox later.
+	CatchUp = notification.CatchUp
 )
 
 // The contents.

@@ -256,7 +256,7 @@ func (d *described) stream(s *site) {
 		User: alice, Folder: "INBOX", UID: 7, UIDValidity: 1, Event: notification.MessageNew, From: "Bob", Subject: "Lunch?", Unseen: &unseen,
 	}
 	require.NoError(d.t, s.log.Offer(d.t.Context(), alice, notification.Identity{1}, func() (string, []byte) {
-		b, err := json.Marshal(mail.Mail(notification.Sender, notification.Identity{1}, time.Now()))
+		b, err := json.Marshal(mail.Mail(notification.Sender, notification.Identity{1}, time.Now(), notification.CatchUp))
 		require.NoError(d.t, err)
 		return "mail", b
 	}))

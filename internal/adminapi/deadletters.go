@@ -24,6 +24,8 @@ type DeadLetter struct {
 	Attempts int       `json:"attempts"`
 	Accepted time.Time `json:"accepted"`
 	Buried   time.Time `json:"buried"`
+	// catch_up for a mail that Dovecot could not report, else empty.
+	Source string `json:"source,omitempty"`
 	// What Dovecot sent, only if it was asked for.
 	Body json.RawMessage `json:"body,omitempty"`
 }

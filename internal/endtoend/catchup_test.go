@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 )
 
 // catchUp sweeps all users.
@@ -142,6 +143,43 @@ func TestCatchUp(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotContains(t, metrics+f.Log(), "user0")
 	})
+}
+
+// Every target can tell what was found from what Dovecot reported, except the
+// middleware, which gets what Dovecot would have sent.
+func TestCatchUpSource(t *testing.T) {
+	t.Parallel()
+	const user = "user0@example.com"
+	service, h := pushtest.Start(t), startHook(t)
+	f := &withAPI{newFront(t, startMiddleware(t).addr), freeAddress(t)}
+	dovecot := dovecottest.Start(t, dovecottest.Config{
+		Users: users(1), ExtraConfig: patient(dovecottest.V23),
+		Drivers: []dovecottest.Driver{{URL: f.url("http"), Timeout: 10 * time.Second, MaxAttempts: 2}},
+	})
+	f.config = strings.Replace(f.config, "dovecot_push {\n", "dovecot_push {\ndeliver webhook hook "+h.URL+" {\ncontent sender\n}\n", 1)
+	f.deliverToDevices(t, dovecot, service)
+	p := f.person(t)
+	require.Equal(t, http.StatusOK, p.signIn(user, "pass"))
+	stream := p.listen()
+	stream.connected(1)
+	phone, _ := p.subscribe(service)
+	require.Eventually(t, func() bool { return valueIn(t, dovecot, user) != "" }, waitTimeout, 50*time.Millisecond)
+	f.catchUp(t)
+	for i, want := range []string{"", "catch_up"} {
+		if want != "" {
+			require.NoError(t, dovecot.Unregister(user)) // so that it is not reported
+		}
+		deliver(t, dovecot, "mail from "+want, user)
+		if want != "" {
+			assert.Equal(t, 1, f.catchUp(t).Found)
+		}
+		assert.Equal(t, want, stream.wait(i + 1)[i].Source, "event stream")
+		assert.Equal(t, want, mailOf(t, phone.Wait(i + 2)[i+1]).Source, "Web Push")
+		require.Eventually(t, func() bool { return h.count() > i }, waitTimeout, 5*time.Millisecond)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	assert.Equal(t, map[string]bool{"": true, "catch_up": true}, h.sources, "webhook")
 }
 
 // ownNumbers are those in which notifications of two mails differ.

@@ -90,10 +90,10 @@ func (p *person) signIn(user, password string) int {
 
 // mail is the data of an event.
 type mail struct {
-	ID, Folder, Event, From, Subject string
-	UID                              uint32
-	Unseen                           uint32
-	Time                             time.Time
+	ID, Folder, Event, From, Subject, Source string
+	UID                                      uint32
+	Unseen                                   uint32
+	Time                                     time.Time
 }
 
 // listener has a stream open, and opens it again whenever it ends.

@@ -52,15 +52,17 @@ type Mail struct {
 	Subject   string    `json:"subject,omitempty"`
 	Snippet   string    `json:"snippet,omitempty"`
 	Time      time.Time `json:"time"`
+	// Source is how the notification got here; empty if Dovecot reported it.
+	Source Source `json:"source,omitempty"`
 }
 
 // Mail returns n for those who may know c of it. accepted is when it was taken
 // in; it has a precision of one second.
-func (n Notification) Mail(c Content, id Identity, accepted time.Time) Mail {
+func (n Notification) Mail(c Content, id Identity, accepted time.Time, source Source) Mail {
 	n = n.Limit(c)
 	return Mail{
 		Type: "Mail", ID: id.String(), Folder: n.Folder, UID: n.UID, UIDValidity: n.UIDValidity,
 		Event: n.Event, Flags: n.Flags, OldFolder: n.OldFolder, Unseen: n.Unseen, From: n.From, Subject: n.Subject, Snippet: n.Snippet,
-		Time: accepted.UTC().Truncate(time.Second),
+		Time: accepted.UTC().Truncate(time.Second), Source: source,
 	}
 }

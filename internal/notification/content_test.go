@@ -25,11 +25,12 @@ func TestContent(t *testing.T) {
 		Full:             `"from":"Bob <bob@example.net>","subject":"Hello","snippet":"How are you?",`,
 		Content("other"): ``,
 	} {
-		out, err := json.Marshal(n.Mail(c, Identity{0xab}, accepted))
+		out, err := json.Marshal(n.Mail(c, Identity{0xab}, accepted, Reported))
 		require.NoError(t, err)
 		assert.JSONEq(t, `{"@type":"Mail","id":"ab000000000000000000000000000000","folder":"INBOX","uid":7,"uidValidity":1,
 			"event":"messageNew","unseen":3,`+want+`"time":"2026-01-02T02:04:05Z"}`, string(out), c)
 		assert.Equal(t, c != "other", c.Valid())
 	}
 	assert.Equal(t, "How are you?", n.Snippet, "n itself stays as it is")
+	assert.Equal(t, CatchUp, n.Mail(Thin, Identity{}, accepted, CatchUp).Source)
 }

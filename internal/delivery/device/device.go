@@ -95,7 +95,7 @@ func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
 	case !d.Confirmed(): // it moved since, and has to prove that it is there
 		return delivery.Result{Reason: "unconfirmed", Fault: delivery.FaultOfOurs, Err: errUnconfirmed}
 	}
-	return t.keep(ctx, n.User, &d, t.Sender.SendMail(ctx, &d, n.Mail(t.Sender.Content(), r.ID, r.Accepted)))
+	return t.keep(ctx, n.User, &d, t.Sender.SendMail(ctx, &d, n.Mail(t.Sender.Content(), r.ID, r.Accepted, r.Source)))
 }
 
 var errUnconfirmed = errors.New("the device has not confirmed its new address yet")

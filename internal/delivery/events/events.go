@@ -52,7 +52,7 @@ func (t *Target) Deliver(ctx context.Context, rec *queue.Record) delivery.Result
 		if kind = Mail; n.Event != notification.MessageNew {
 			kind = Change
 		}
-		data, err := json.Marshal(n.Mail(notification.Sender, rec.ID, rec.Accepted))
+		data, err := json.Marshal(n.Mail(notification.Sender, rec.ID, rec.Accepted, rec.Source))
 		if err != nil { // strings and numbers
 			panic(err)
 		}
