@@ -4,35 +4,33 @@
 package caddymodule
 
 import (
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/notify"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/catchup"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/imap"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
 const (
 	// outageInterval is how often it is looked whether an outage is over.
 	outageInterval = time.Second
-	// letInInterval is how often a mail server that is let in again is news: one
-	// of its two drivers may have a wrong password for good.
-	letInInterval = time.Minute
-	// maxRefusedUsers and maxRefusedPeers bound who is remembered.
+	// maxIMAPPause is the longest time until an IMAP server that does not answer is
+	// asked again.
+	maxIMAPPause = 5 * time.Second
+	// maxRefusedUsers bounds how many users are remembered.
 	maxRefusedUsers = 10_000
-	maxRefusedPeers = 1024
 )
 
 // outages are what kept Dovecot from reporting. When one is over, the catch-up
 // looks for what was missed in it.
 type outages struct {
-	// any is whether there is one that a request can end; it is looked at for
-	// each request.
-	any atomic.Bool
+	*mailServers
 
 	mu sync.Mutex
 	// users are those whose notifications could not be stored, under the names
@@ -40,29 +38,15 @@ type outages struct {
 	users  map[string]struct{}
 	last   time.Time // when one could not be stored
 	stored bool
-	// peers are those that were not let in.
-	peers map[netip.Addr]struct{}
-	// letIn is when one of them was let in last.
-	letIn time.Time
 	// down are the endpoints of DoveAdm that are out of service.
 	down map[string]bool
 
-	end  chan struct{}
+	end  context.CancelFunc
 	done sync.WaitGroup
 }
 
 func newOutages() *outages {
-	return &outages{users: make(map[string]struct{}), peers: make(map[netip.Addr]struct{}), down: make(map[string]bool)}
-}
-
-// refused notes that a peer was not let in.
-func (o *outages) refused(peer netip.Addr) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.peers) < maxRefusedPeers {
-		o.peers[peer] = struct{}{}
-	}
-	o.any.Store(true)
+	return &outages{mailServers: allMailServers, users: make(map[string]struct{}), down: make(map[string]bool)}
 }
 
 // unstored notes that a notification could not be stored.
@@ -77,26 +61,14 @@ func (o *outages) unstored(body []byte) {
 		o.users[n.User] = struct{}{}
 	}
 	o.last, o.stored = time.Now(), false
-	o.any.Store(true)
 }
 
-// accepted notes that a notification of a peer was stored, and reports whether
-// the peer was not let in before.
-func (o *outages) accepted(peer netip.Addr) (letIn bool) {
-	if !o.any.Load() {
-		return false
-	}
+// accepted notes that a notification of a peer was stored.
+func (o *outages) accepted(peer netip.Addr) {
+	o.mailServers.accepted(peer)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.stored = true
-	if _, refused := o.peers[peer]; refused {
-		delete(o.peers, peer)
-		if letIn = time.Since(o.letIn) > letInInterval; letIn {
-			o.letIn = time.Now()
-		}
-	}
-	o.any.Store(len(o.peers) > 0 || len(o.users) > 0)
-	return letIn
 }
 
 // over returns the users whose notifications could not be stored, when others
@@ -109,7 +81,6 @@ func (o *outages) over() (users []string) {
 	}
 	users = slices.Sorted(maps.Keys(o.users))
 	clear(o.users)
-	o.any.Store(len(o.peers) > 0)
 	return users
 }
 
@@ -130,29 +101,58 @@ func (o *outages) back(a *App) (back bool) {
 // stopOutages.
 func (a *App) watchOutages(c *catchup.Catcher) {
 	o := a.outages
-	o.end = make(chan struct{})
+	ctx, end := context.WithCancel(context.Background())
+	o.end = end
 	o.done.Go(func() {
 		tick := time.NewTicker(outageInterval)
 		defer tick.Stop()
 		for {
 			select {
-			case <-o.end:
+			case <-ctx.Done():
 				return
 			case <-tick.C:
 			}
 			if users := o.over(); len(users) > 0 {
 				c.Trigger(catchup.Writable, users...)
 			}
+			if o.letInAgain() {
+				c.Trigger(catchup.LetIn)
+			}
 			if o.back(a) {
 				c.Trigger(catchup.Back)
 			}
 		}
 	})
+	if a.Register.Via == viaIMAP {
+		o.done.Go(func() { watchIMAP(ctx, a.IMAP.server, func() { c.Trigger(catchup.Back) }) })
+	}
+}
+
+// watchIMAP calls back when a server answers again that did not, until ctx ends.
+func watchIMAP(ctx context.Context, server *imap.Server, back func()) {
+	wait, down := outageInterval, false
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if !server.Answers() {
+			down, wait = true, min(2*wait, maxIMAPPause)
+			_ = server.Probe(ctx) // Answers has the result
+		}
+		if server.Answers() && down {
+			down, wait = false, outageInterval
+			back()
+		}
+	}
 }
 
 func (a *App) stopOutages() {
 	if a.outages.end != nil {
-		close(a.outages.end)
+		a.outages.end()
 		a.outages.done.Wait()
 		a.outages.end = nil
 	}
@@ -162,9 +162,7 @@ func (a *App) stopOutages() {
 func (a *App) notified(peer netip.Addr, result notify.Result) {
 	switch result {
 	case notify.Accepted, notify.Duplicate:
-		if c := a.catcher.Load(); a.outages.accepted(peer) && c != nil {
-			c.Trigger(catchup.LetIn)
-		}
+		a.outages.accepted(peer)
 	case notify.Unauthorized, notify.NoClientCertificate, notify.Throttled:
 		a.outages.refused(peer)
 	default: // says nothing about the peer's next notification

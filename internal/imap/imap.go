@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
@@ -57,6 +58,8 @@ type Server struct {
 	security                security
 	tls                     *tls.Config
 	connectTimeout, timeout time.Duration
+	// silent tells that it did not answer when it was connected to last.
+	silent atomic.Bool
 }
 
 // security is how a connection is protected.
@@ -144,6 +147,9 @@ func (s *Server) Probe(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Answers reports whether the server answered when it was connected to last.
+func (s *Server) Answers() bool { return !s.silent.Load() }
 
 // Takes reports whether a password that is right for one login is so for another
 // one, or for a master user who signs in for the user.

@@ -30,8 +30,16 @@ type Session struct {
 // farewell is how long a server may take to say good-bye.
 const farewell = time.Second
 
-// open connects, up to the greeting of the server.
+// open connects, up to the greeting of the server, and notes whether it answers.
 func (s *Server) open(ctx context.Context) (*Session, error) {
+	session, err := s.connect(ctx)
+	if !errors.Is(ctx.Err(), context.Canceled) { // which says nothing about the server
+		s.silent.Store(err != nil)
+	}
+	return session, err
+}
+
+func (s *Server) connect(ctx context.Context) (*Session, error) {
 	connect, cancel := context.WithTimeout(ctx, s.connectTimeout)
 	defer cancel()
 	tcp, err := new(net.Dialer).DialContext(connect, "tcp", s.address)
