@@ -6,9 +6,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/dovecotpush/caddy-dovecot-push/doveadm/doveadmtest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/freeport"
 )
 
@@ -32,6 +34,11 @@ func (b *bench) accept() error {
 	if err != nil {
 		return err
 	}
+	all, standIn, err := registering(away)
+	if err != nil {
+		return err
+	}
+	defer standIn.Down()
 	var contenders []*contender
 	for _, c := range []struct {
 		name, caddyfile string
@@ -42,10 +49,17 @@ func (b *bench) accept() error {
 		{name: "this module, `sync always`", caddyfile: accepting(away, "sync always")},
 		{name: "this module, delivering meanwhile", caddyfile: accepting(middleware, "sync always"), drain: true},
 		{name: "this module, `sync 1s`", caddyfile: accepting(away, "sync 1s")},
+		{name: "this module, without the catch-up", caddyfile: strings.Replace(all, "register all", "register all\ncatch_up {\noff\n}", 1)},
+		{name: "this module, with the catch-up", caddyfile: all},
 	} {
-		s, err := b.caddy(b.binary, c.caddyfile)
+		s, err := b.caddy(b.binary, c.caddyfile, "API_SECRET="+standIn.APISecret())
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if strings.Contains(c.caddyfile, "register all") {
+			if err := s.registered(users); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
 		}
 		contenders = append(contenders, &contender{name: c.name, server: s, measure: func() (result, error) {
 			r, err := load{address: s.address, connections: front, duration: *duration}.run()
@@ -58,11 +72,23 @@ func (b *bench) accept() error {
 	if err := compare("requests/s", contenders...); err != nil {
 		return err
 	}
-	bare, proxy, ours := contenders[0], contenders[1], contenders[2]
+	bare, proxy, ours, without, with := contenders[0], contenders[1], contenders[2], contenders[5], contenders[6]
 	judge(
 		ratio{"requests/s over `respond 200`", ours, bare, result.rate, atLeast(0.6)},
 		ratio{"requests/s over `remote_ip` + `basic_auth` + `reverse_proxy`", ours, proxy, result.rate, atLeast(2.5)},
 		ratio{"p99 over `respond 200`", ours, bare, result.p99Latency, atMost(2)},
+		ratio{"requests/s with the catch-up over those without", with, without, result.rate, atLeast(0.97)},
+		ratio{"CPU each with the catch-up over that without", with, without, result.cpuPerRequest, atMost(1.03)},
 	)
 	return nil
+}
+
+// registering is this module with those users registered who get the mails.
+func registering(middleware string) (caddyfile string, standIn *doveadmtest.Server, err error) {
+	standIn = doveadmtest.NewServer(doveadmtest.Config{Users: doveadmtest.UserNames(2 * users)[users:]})
+	if err := standIn.Up(); err != nil {
+		return "", nil, err
+	}
+	targets := "doveadm " + standIn.URL() + " {\napi_secret {env.API_SECRET}\n}\nregister all\ndeliver middleware {\nreverse_proxy " + middleware + "\n}\n"
+	return delivering(targets, "sync always"), standIn, nil
 }

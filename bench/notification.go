@@ -16,6 +16,9 @@ const (
 	userDigits = "00000"
 	uidDigits  = "0000000000"
 	firstUID   = 1_000_000_000
+	// mailsEach is how many UIDs a user has: they follow one another, as real ones
+	// do.
+	mailsEach = 100_000
 )
 
 // body is a notification as Dovecot sends it, of the usual size, with the
@@ -50,7 +53,7 @@ func (f *form) next() {
 	sentAt[n%uint64(len(sentAt))].Store(time.Now().UnixNano())
 	var digits [10]byte
 	copy(f.user, strconv.AppendUint(digits[:0], 10_000+n%users, 10))
-	copy(f.uid, strconv.AppendUint(digits[:0], firstUID+n, 10))
+	copy(f.uid, strconv.AppendUint(digits[:0], firstUID+n%users*mailsEach+n/users, 10))
 }
 
 // sentAt is when the last notifications were sent, in Unix nanoseconds, by
@@ -60,7 +63,7 @@ var sentAt [1 << 20]atomic.Int64
 // sinceSent is how long ago the notification with that UID was sent. Of those
 // that were sent too long ago it is not known.
 func sinceSent(uid uint64) (age time.Duration, known bool) {
-	n := uid - firstUID
+	n := (uid-firstUID)%mailsEach*users + (uid-firstUID)/mailsEach
 	if last := uint64(sent.Load()); n > last || last-n >= uint64(len(sentAt)) {
 		return 0, false
 	}

@@ -80,6 +80,22 @@ func (s *server) drained() error {
 	return errors.New("the queue did not get empty within a minute")
 }
 
+// registered waits until that many users are registered.
+func (s *server) registered(users int) error {
+	want := fmt.Sprintf("\ncaddy_dovecot_push_registration_users{state=\"registered\"} %d\n", users)
+	for range 3000 {
+		metrics, err := s.Metrics()
+		if err != nil {
+			return err
+		}
+		if strings.Contains(metrics, want) {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return fmt.Errorf("%d users were not registered within five minutes", users)
+}
+
 // stop ends a Caddy and removes its data.
 func (b *bench) stop(s *server) {
 	s.Kill()
