@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ const (
 var errPortTaken = errors.New("a port is taken")
 
 // Server is a running Dovecot. Its methods may be used concurrently, but for
-// Stop, Restart and Close.
+// Stop, Restart, Remove and Close.
 type Server struct {
 	installation installation
 	settings     settings
@@ -281,6 +282,16 @@ func (s *Server) Restart(ctx context.Context) error {
 		return fmt.Errorf("dovecottest: starting Dovecot again: %w", err)
 	}
 	return nil
+}
+
+// Remove makes Dovecot forget a user, whose mail stays.
+func (s *Server) Remove(user string) error {
+	s.settings.Users = slices.DeleteFunc(slices.Clone(s.settings.Users), func(u User) bool { return u.Name == user })
+	var users bytes.Buffer
+	if err := writeUsers(&users, s.settings); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.hostDir, "users"), users.Bytes(), 0o644)
 }
 
 // Close ends Dovecot and removes its files.

@@ -6,7 +6,6 @@ package endtoend
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -197,12 +196,13 @@ type hook struct {
 	*httptest.Server
 	mu      sync.Mutex
 	got     map[string]map[string]bool // by user and subject: when they were accepted
+	at      map[string]time.Time       // when they came first
 	sources map[string]bool
 }
 
 func startHook(t *testing.T) *hook {
 	t.Helper()
-	h := &hook{got: make(map[string]map[string]bool), sources: make(map[string]bool)}
+	h := &hook{got: make(map[string]map[string]bool), at: make(map[string]time.Time), sources: make(map[string]bool)}
 	h.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var mail struct {
 			Timestamp string
@@ -215,7 +215,7 @@ func startHook(t *testing.T) *hook {
 		defer h.mu.Unlock()
 		key := mail.Data.User + " " + mail.Data.Subject
 		if h.got[key] == nil {
-			h.got[key] = make(map[string]bool)
+			h.got[key], h.at[key] = make(map[string]bool), time.Now()
 		}
 		h.got[key][mail.Timestamp] = true
 		h.sources[mail.Data.Source] = true
@@ -244,19 +244,46 @@ func (h *hook) requireOnce(t *testing.T, mails int) {
 	}
 }
 
-// toHook makes a Caddy that registers everybody and delivers to a hook.
-func toHook(t *testing.T, h *hook, dovecot func(f *front) *dovecottest.Server, replacements ...string) *front {
+// toHook makes a Caddy that registers users over one way, and delivers to a hook.
+func toHook(t *testing.T, h *hook, way registrar, dovecot func(f *front) *dovecottest.Server, replacements ...string) *front {
 	t.Helper()
 	f := newFront(t, "127.0.0.1:1", replacements...)
 	middleware := regexp.MustCompile(`(?ms)^\t\tdeliver middleware .*?^\t\t\}\n`)
 	f.config = middleware.ReplaceAllLiteralString(f.config, "deliver webhook hook "+h.URL+" {\ncontent sender\n}\n")
 	d := dovecot(f)
-	f.Setenv("API_SECRET=" + d.APIKey())
-	f.config = strings.Replace(f.config, "dovecot_push {\n", "dovecot_push {\ndoveadm "+d.DoveAdmURL()+" {\napi_secret {env.API_SECRET}\n}\nregister all\n", 1)
+	f.Setenv(way.env(d))
+	f.config = strings.Replace(f.config, "dovecot_push {\n", "dovecot_push {\n"+way.block(d), 1)
 	return f
 }
 
-var catchUpRounds = flag.Int("catchup.rounds", 4, "how often TestCatchUpKilled kills Caddy")
+// startToHook starts a Dovecot and a Caddy to which it reports, which delivers to
+// a hook. All users are registered.
+func startToHook(t *testing.T, version dovecottest.Version, way registrar, count int) (*front, *dovecottest.Server, *hook, []string) {
+	t.Helper()
+	h := startHook(t)
+	var dovecot *dovecottest.Server
+	f := toHook(t, h, way, func(f *front) *dovecottest.Server {
+		dovecot = dovecottest.Start(t, dovecottest.Config{
+			Version: version, Users: users(count), NoDebugLog: true, Master: master, IMAPMetadata: true, NoFailureDelay: true,
+			Drivers: []dovecottest.Driver{{URL: f.url("http"), Timeout: 10 * time.Second, MaxAttempts: 2}},
+		})
+		return dovecot
+	})
+	f.start(t)
+	names := f.registerAll(t, count)
+	return f, dovecot, h, names
+}
+
+// registerAll registers the users by hand, and returns their names.
+func (f *front) registerAll(t *testing.T, count int) (names []string) {
+	t.Helper()
+	for _, user := range users(count) {
+		names = append(names, user.Name)
+	}
+	_, _ = f.command(append([]string{"register"}, names...)...) // it is tried again where Dovecot was too slow
+	f.awaitRegistered(t, count)
+	return names
+}
 
 // found is how many notifications were found since Caddy started.
 func (f *front) found() (n int) {
@@ -275,28 +302,12 @@ func (f *front) found() (n int) {
 // Caddy is killed again and again in the middle of its sweep. Each mail is told,
 // and none was accepted twice.
 func TestCatchUpKilled(t *testing.T) {
-	t.Parallel()
-	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
-		t.Parallel()
+	someWays(t, func(t *testing.T, version dovecottest.Version, way registrar) {
 		const count, each = 10, 2
-		h := startHook(t)
-		var dovecot *dovecottest.Server
-		f := toHook(t, h, func(f *front) *dovecottest.Server {
-			dovecot = dovecottest.Start(t, dovecottest.Config{
-				Version: version, Users: users(count), NoDebugLog: true,
-				Drivers: []dovecottest.Driver{{URL: f.url("http"), Timeout: 10 * time.Second, MaxAttempts: 2}},
-			})
-			return dovecot
-		})
-		f.start(t)
-		f.awaitRegistered(t, count)
+		f, dovecot, h, names := startToHook(t, version, way, count)
 		f.Kill()
-		var names []string
-		for _, user := range users(count) {
-			names = append(names, user.Name)
-		}
 		mails := 0
-		for round := range *catchUpRounds {
+		for round := range sized(4, 50) {
 			for i := range each {
 				deliverEach(t, dovecot, fmt.Sprintf("mail %d of round %d", i, round), names)
 				mails += count
@@ -318,7 +329,10 @@ func TestCatchUpKilled(t *testing.T) {
 func TestCatchUpOfTwo(t *testing.T) {
 	t.Parallel()
 	const count, each = 10, 3
-	nats := startNATS(t)
+	var servers []string
+	for _, n := range startNATSCluster(t) {
+		servers = append(servers, "nats://"+n.address)
+	}
 	h := startHook(t)
 	var dovecot *dovecottest.Server
 	start := func(f *front) *dovecottest.Server {
@@ -329,21 +343,19 @@ func TestCatchUpOfTwo(t *testing.T) {
 	}
 	var fronts []*front
 	for range 2 {
-		f := toHook(t, h, start, "queue embedded {", "queue nats nats://"+nats.address+" {\ndurability any\ncredentials nats {env.NATS_PASSWORD}")
+		f := toHook(t, h, registrars[0], start, "queue embedded {", "queue nats "+strings.Join(servers, " ")+" {\nreplicas 3\ncredentials nats {env.NATS_PASSWORD}")
 		f.Setenv("NATS_PASSWORD=nats-secret")
 		fronts = append(fronts, f)
 	}
 	one, other := fronts[0], fronts[1]
 	one.start(t)
-	one.awaitRegistered(t, count)
+	names := one.registerAll(t, count)
 	other.start(t)
 	out, err := other.command("catch-up", "--all")
 	require.Error(t, err)
 	assert.Contains(t, out, "another Caddy that shares the queue")
-	var names []string
-	for _, user := range users(count) {
-		names = append(names, user.Name)
-		require.NoError(t, dovecot.Unregister(user.Name)) // so that nothing is reported
+	for _, user := range names {
+		require.NoError(t, dovecot.Unregister(user)) // so that nothing is reported
 	}
 	for i := range each {
 		deliverEach(t, dovecot, fmt.Sprint("mail ", i), names)
@@ -402,7 +414,12 @@ func TestCatchUpAfterOutages(t *testing.T) {
 		}
 		deliver(t, dovecot, "another one", "user1@example.com")
 		ox.up()
-		ox.wait(mails + 1)
+		for uid := uint32(1); f.send(t, uid) != http.StatusOK; uid++ {
+			time.Sleep(10 * time.Millisecond)
+		}
+		writable := time.Now()
+		ox.wait(mails + 2)
+		soon(t, "those refused while the queue was full were told", writable, 10*time.Second)
 
 		// A wrong password, then the right one.
 		require.NoError(t, dovecot.Unregister(user))
@@ -416,7 +433,9 @@ func TestCatchUpAfterOutages(t *testing.T) {
 		resp.Body.Close()
 		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
 		deliver(t, dovecot, "reported", user)
-		ox.wait(mails + 3)
+		reported := time.Now()
+		ox.wait(mails + 4)
+		soon(t, "what was missed with a wrong password was told", reported, 10*time.Second)
 		got := told(decode(t, ox.got()))
 		for mail, n := range got {
 			assert.Equal(t, 1, n, mail)
