@@ -17,22 +17,20 @@ import (
 	"hash"
 	"sync"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/recent"
 )
 
 // Key identifies the texts it was made from.
 type Key [sha256.Size]byte
 
 // Cache remembers keys. It is safe for concurrent use.
-//
-// They are kept in two generations, so that forgetting the old costs nothing:
-// when the younger one is full, it becomes the older one.
 type Cache struct {
-	limit int
-	age   time.Duration
-	macs  sync.Pool // of hash.Hash, keyed; each is used by one caller at a time
+	age  time.Duration
+	macs sync.Pool // of hash.Hash, keyed; each is used by one caller at a time
 
-	mu         sync.RWMutex
-	young, old map[Key]time.Time
+	mu    sync.RWMutex
+	added *recent.Map[Key, time.Time]
 }
 
 // New returns an empty cache that remembers each key for age, or without limit
@@ -41,9 +39,9 @@ func New(limit int, age time.Duration) *Cache {
 	secret := make([]byte, sha256.Size)
 	_, _ = rand.Read(secret) // never fails (Go 1.24)
 	return &Cache{
-		limit: limit, age: age,
+		age:   age,
 		macs:  sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }},
-		young: make(map[Key]time.Time),
+		added: recent.NewMap[Key, time.Time](limit),
 	}
 }
 
@@ -68,10 +66,7 @@ func (c *Cache) Key(texts ...string) (key Key) {
 func (c *Cache) Has(key Key) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	added, ok := c.young[key]
-	if !ok {
-		added, ok = c.old[key]
-	}
+	added, ok := c.added.Get(key)
 	return ok && (c.age == 0 || time.Since(added) < c.age)
 }
 
@@ -79,8 +74,5 @@ func (c *Cache) Has(key Key) bool {
 func (c *Cache) Add(key Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.young) >= c.limit {
-		c.old, c.young = c.young, make(map[Key]time.Time)
-	}
-	c.young[key] = time.Now()
+	c.added.Set(key, time.Now())
 }

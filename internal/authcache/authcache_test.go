@@ -52,7 +52,7 @@ func TestCacheIsBounded(t *testing.T) {
 	for i := range 100 {
 		c.Add(c.Key(strconv.Itoa(i)))
 		require.True(t, c.Has(c.Key(strconv.Itoa(i))))
-		require.LessOrEqual(t, len(c.young)+len(c.old), 32)
+		require.LessOrEqual(t, c.added.Len(), 32)
 	}
 	require.False(t, c.Has(c.Key("1")))
 }

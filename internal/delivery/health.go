@@ -8,11 +8,13 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/recent"
 )
 
 const (
-	// maxHealth bounds the number of items whose health a target remembers, in
-	// each of two generations.
+	// maxHealth bounds the number of items whose health a target remembers, see
+	// [recent.Map].
 	maxHealth = 32_768
 	// relapse is how long after a failure an item that works again is not yet
 	// considered healthy.
@@ -40,11 +42,9 @@ func itemOf(j *job) item {
 // health remembers the results of the last attempts at the items of a target.
 // An item that fails while others work is failing: it says nothing about what
 // it shares with them, and a destination waits on its own schedule.
-//
-// It is kept in two generations, so that forgetting costs nothing.
 type health struct {
 	mu         sync.Mutex
-	young, old map[item]condition
+	conditions *recent.Map[item, condition]
 }
 
 // condition of one item. The zero value is that of an unknown one.
@@ -94,20 +94,13 @@ func (c condition) wait(last outage, now time.Time) time.Duration {
 	return min(max(c.due.Sub(now), 0), 2*schedule[len(schedule)-1])
 }
 
-func newHealth() *health { return &health{young: make(map[item]condition)} }
+func newHealth() *health { return &health{conditions: recent.NewMap[item, condition](maxHealth)} }
 
 func (h *health) of(i item) condition {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.find(i)
-}
-
-// find is of while h.mu is held.
-func (h *health) find(i item) condition {
-	if c, ok := h.young[i]; ok {
-		return c
-	}
-	return h.old[i]
+	c, _ := h.conditions.Get(i)
+	return c
 }
 
 // note stores the result of an attempt. An item that has failed downAfter times
@@ -115,7 +108,7 @@ func (h *health) find(i item) condition {
 func (h *health) note(i item, r Result, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := h.find(i)
+	c, _ := h.conditions.Get(i)
 	if r.Outcome == Delivered || r.Outcome == Refused || r.Outcome == Gone {
 		c.failures, c.due, c.works = 0, time.Time{}, true
 	} else {
@@ -125,8 +118,5 @@ func (h *health) note(i item, r Result, now time.Time) {
 			c.due = now.Add(nextAttempt(c.failures-downAfter+1, r.After))
 		}
 	}
-	if len(h.young) >= maxHealth {
-		h.old, h.young = h.young, make(map[item]condition)
-	}
-	h.young[i] = c
+	h.conditions.Set(i, c)
 }

@@ -24,7 +24,8 @@ func generationAge() time.Duration { return 2 * maxPostpone }
 // delivered for each. Superseded notifications are done.
 //
 // It is kept in two generations, so that forgetting costs nothing: a key that
-// was seen is in the younger one.
+// was seen is in the younger one. Unlike those of a recent.Map, they change with
+// time and not when they are full: what is still parked is never forgotten.
 type superseded struct {
 	started time.Time // not all parked notifications have been seen then
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/recent"
 )
 
 // dedupSize bounds the memory: at most twice as many identities are remembered
@@ -16,22 +17,19 @@ const dedupSize = 1 << 16
 
 // dedup recognizes duplicates of a notification while its first copy is being
 // written, and for some time after that. It is not safe for concurrent use.
-//
-// Written identities are kept in two generations, so that forgetting the old
-// costs nothing: when the younger one is full, it becomes the older one. They
-// hold no pointers for the garbage collector to follow.
 type dedup struct {
 	pending map[notification.Identity]*commit
-	// young and old are when each was written, counted from start.
-	young, old map[notification.Identity]time.Duration
-	start      time.Time
-	now        func() time.Time
+	// written is when each was, counted from start: it holds no pointers for
+	// the garbage collector to follow.
+	written *recent.Map[notification.Identity, time.Duration]
+	start   time.Time
+	now     func() time.Time
 }
 
 func newDedup() *dedup {
 	return &dedup{
 		pending: make(map[notification.Identity]*commit),
-		young:   make(map[notification.Identity]time.Duration),
+		written: recent.NewMap[notification.Identity, time.Duration](dedupSize),
 		start:   time.Now(),
 		now:     time.Now,
 	}
@@ -43,10 +41,7 @@ func (d *dedup) find(id notification.Identity, within time.Duration) (written bo
 	if other := d.pending[id]; other != nil {
 		return false, other
 	}
-	at, ok := d.young[id]
-	if !ok {
-		at, ok = d.old[id]
-	}
+	at, ok := d.written.Get(id)
 	// A clock that was set back makes the age negative: still a duplicate.
 	return ok && d.now().Sub(d.start)-at < within, nil
 }
@@ -61,12 +56,8 @@ func (d *dedup) finish(ids []notification.Identity, written bool) {
 	at := d.now().Sub(d.start)
 	for _, id := range ids {
 		delete(d.pending, id)
-		if !written {
-			continue
+		if written {
+			d.written.Set(id, at)
 		}
-		if len(d.young) >= dedupSize {
-			d.old, d.young = d.young, make(map[notification.Identity]time.Duration)
-		}
-		d.young[id] = at
 	}
 }

@@ -74,12 +74,12 @@ func TestWindowGenerations(t *testing.T) {
 	for n := range dedupSize { // the first of these begin a new generation
 		require.False(t, w.accept(dedupSize+n, time.Minute))
 		require.True(t, w.accept(n, time.Minute), "the older one is remembered")
-		require.LessOrEqual(t, len(w.young)+len(w.old), 2*dedupSize)
+		require.LessOrEqual(t, w.written.Len(), 2*dedupSize)
 	}
 	require.False(t, w.accept(1<<40, time.Minute))
 	require.False(t, w.accept(0, time.Minute), "two generations ago")
 	require.True(t, w.accept(dedupSize, time.Minute))
-	require.LessOrEqual(t, len(w.young)+len(w.old), dedupSize+2)
+	require.LessOrEqual(t, w.written.Len(), dedupSize+2)
 }
 
 func BenchmarkWindow(b *testing.B) {

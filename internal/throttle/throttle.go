@@ -14,6 +14,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/recent"
 )
 
 // sourceBits is the part of an IPv6 address that identifies a source: the owner
@@ -33,21 +35,18 @@ type Limit struct {
 }
 
 // Throttle counts per key. It is safe for concurrent use.
-//
-// The keys are kept in two generations, so that forgetting the old costs
-// nothing: when the younger one is full, it becomes the older one.
 type Throttle[K comparable] struct {
 	limit Limit
 
 	mu sync.Mutex
-	// The values are when all that was counted for a key has come back (the
-	// generic cell rate algorithm).
-	young, old map[K]time.Time
+	// back is when all that was counted for a key has come back (the generic
+	// cell rate algorithm).
+	back *recent.Map[K, time.Time]
 }
 
 // New returns a throttle that has counted nothing.
 func New[K comparable](limit Limit) *Throttle[K] {
-	return &Throttle[K]{limit: limit, young: make(map[K]time.Time)}
+	return &Throttle[K]{limit: limit, back: recent.NewMap[K, time.Time](limit.Keys)}
 }
 
 // Count counts one time for key. It returns 0 if that was within the limit,
@@ -61,7 +60,7 @@ func (t *Throttle[K]) Count(key K) time.Duration {
 	if wait == 0 {
 		back = back.Add(t.limit.Interval)
 	}
-	t.put(key, back)
+	t.back.Set(key, back)
 	return wait
 }
 
@@ -71,7 +70,7 @@ func (t *Throttle[K]) Return(key K) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if back := t.find(key, now); back.After(now) {
-		t.put(key, back.Add(-t.limit.Interval))
+		t.back.Set(key, back.Add(-t.limit.Interval))
 	}
 }
 
@@ -95,24 +94,12 @@ func (t *Throttle[K]) Quiet(key K) bool {
 // find returns when all that was counted for key has come back, or now if that
 // time is over. A key that is still in use is not forgotten.
 func (t *Throttle[K]) find(key K, now time.Time) time.Time {
-	back, ok := t.young[key]
-	if !ok {
-		back = t.old[key]
-	}
+	back, _ := t.back.Get(key)
 	if !back.After(now) {
 		return now
 	}
-	if !ok {
-		t.put(key, back)
-	}
+	t.back.Set(key, back)
 	return back
-}
-
-func (t *Throttle[K]) put(key K, back time.Time) {
-	if _, ok := t.young[key]; !ok && len(t.young) >= t.limit.Keys {
-		t.old, t.young = t.young, make(map[K]time.Time)
-	}
-	t.young[key] = back
 }
 
 func (t *Throttle[K]) untilNext(back, now time.Time) time.Duration {

@@ -49,7 +49,7 @@ func TestKeysAreBounded(t *testing.T) {
 		}
 		for key := range 10 * ten.Keys {
 			require.Zero(t, th.Count(key))
-			require.LessOrEqual(t, len(th.young)+len(th.old), 2*ten.Keys)
+			require.LessOrEqual(t, th.back.Len(), 2*ten.Keys)
 			// A key that keeps trying is not forgotten.
 			require.Positive(t, th.Wait(-1))
 		}
