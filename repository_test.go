@@ -27,6 +27,7 @@ const module = "github.com/dovecotpush/caddy-dovecot-push"
 var layers = []string{
 	"internal/cafile",
 	"internal/lograte",
+	"internal/network",
 	"internal/recent",
 	"internal/username",
 	"internal/dovecotconfig",

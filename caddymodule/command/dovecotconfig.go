@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecotconfig"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/network"
 )
 
 // dovecotConfigFlags are the flags of dovecot-config.
@@ -119,9 +119,9 @@ func (f *dovecotConfigFlags) read(stdin io.Reader) (dovecotconfig.Settings, erro
 		return s, fmt.Errorf("--register is on_subscribe, all or off, not %q", f.register)
 	}
 	for _, text := range f.imapFrom {
-		prefix, err := parseNetwork(text)
+		prefix, err := network.Parse(text)
 		if err != nil {
-			return s, fmt.Errorf("--imap-from: %w", err)
+			return s, fmt.Errorf("--imap-from: %w; %s", err, network.Forms)
 		}
 		s.IMAPFrom = append(s.IMAPFrom, prefix)
 		s.DoveAdm = ""
@@ -152,15 +152,6 @@ func endpointURL(text, passwordFile string, stdin io.Reader) (*url.URL, error) {
 		u.User = url.UserPassword(u.User.Username(), password)
 	}
 	return u, nil
-}
-
-// parseNetwork reads an address or a CIDR.
-func parseNetwork(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	prefix, err := netip.ParsePrefix(text)
-	return prefix.Masked(), err
 }
 
 // maxSecret bounds a secret that is read from standard input, in bytes.

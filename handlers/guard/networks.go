@@ -4,10 +4,23 @@
 package guard
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/gaissmai/bart"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/network"
 )
+
+// privateRanges are the networks that Caddy replaces private_ranges with.
+var privateRanges = []netip.Prefix{
+	netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("172.16.0.0/12"),
+	netip.MustParsePrefix("10.0.0.0/8"),
+	netip.MustParsePrefix("127.0.0.1/8"),
+	netip.MustParsePrefix("fd00::/8"),
+	netip.MustParsePrefix("::1/128"),
+}
 
 // Networks is an immutable set of networks (CIDR prefixes). It is safe for
 // concurrent use. A lookup takes a few nanoseconds, for eight networks as for
@@ -52,9 +65,9 @@ func ParseNetworks(entries []string) (*Networks, error) {
 			networks.unix = true
 			continue
 		}
-		prefix, err := parseNetwork(entry)
+		prefix, err := network.Parse(entry)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; %s, private_ranges and unix", err, network.Forms)
 		}
 		networks.insert(prefix)
 	}
@@ -72,7 +85,7 @@ func NetworksOf(prefixes []netip.Prefix) *Networks {
 
 func (n *Networks) insert(prefixes ...netip.Prefix) {
 	for _, prefix := range prefixes {
-		n.table.Insert(unmapPrefix(prefix)) // masks; leaves out what is not valid
+		n.table.Insert(network.Unmap(prefix)) // masks; leaves out what is not valid
 	}
 }
 
@@ -104,16 +117,3 @@ func (n *Networks) Unix() bool { return n != nil && n.unix }
 func unmapAddr(addr netip.Addr) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
-
-// unmapPrefix returns the form of prefix that addresses from unmapAddr are
-// looked up in. A prefix shorter than the 96 bits of IPv4-mapped addresses
-// stays an IPv6 network and contains no IPv4 address.
-func unmapPrefix(prefix netip.Prefix) netip.Prefix {
-	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= mappedBits {
-		return netip.PrefixFrom(addr.Unmap(), prefix.Bits()-mappedBits)
-	}
-	return prefix
-}
-
-// mappedBits is the length of ::ffff:0:0/96.
-const mappedBits = 96

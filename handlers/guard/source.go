@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/network"
 )
 
 // scanned is the length up to which a linear search is faster than looking up a
@@ -54,7 +56,7 @@ func (l *list) is(prefixes []netip.Prefix) bool {
 
 func scan(prefixes []netip.Prefix, addr netip.Addr) bool {
 	for _, prefix := range prefixes {
-		if unmapPrefix(prefix).Contains(addr) {
+		if network.Unmap(prefix).Contains(addr) {
 			return true
 		}
 	}

@@ -105,7 +105,7 @@ func (a *accessRules) readOld(d directive) {
 
 // from takes one argument of Allow or Deny.
 func (a *accessRules) from(d directive, arg string) {
-	set, ok := network(arg)
+	set, ok := readAddresses(arg)
 	if strings.EqualFold(arg, "all") {
 		set, ok = everybody, true
 	}
@@ -167,7 +167,7 @@ func (a *accessRules) requirement(d directive) verdict {
 	case kind == "local":
 		v.networks = 1
 		for _, text := range []string{"127.0.0.0/8", "::1"} {
-			set, _ := network(text)
+			set, _ := readAddresses(text)
 			v.granted = v.granted.or(set)
 		}
 		a.source.leave(d.where, "Require local: also lets in what this machine sends to an address of its own; only 127.0.0.0/8 and ::1 are taken over")
@@ -175,7 +175,7 @@ func (a *accessRules) requirement(d directive) verdict {
 	case kind == "ip" && len(args) > 0:
 		v.networks = 1
 		for _, arg := range args {
-			set, ok := network(arg)
+			set, ok := readAddresses(arg)
 			if !ok {
 				a.source.leave(d.where, "Require ip %s is not understood", arg)
 				known = known && !not

@@ -4,13 +4,12 @@
 package migrate
 
 import (
-	"encoding/binary"
-	"math/bits"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"go4.org/netipx"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/network"
 )
 
 // addresses is a set of source addresses. The zero value is empty.
@@ -98,45 +97,15 @@ func (a addresses) String() string {
 	return strings.Join(words, " ")
 }
 
-// network reads an address, a network, or the first bytes of an IPv4 address,
-// as Apache takes them.
-func network(text string) (addresses, bool) {
-	address, mask, masked := strings.Cut(text, "/")
-	partial := 0
-	if !strings.Contains(address, ":") {
-		parts := strings.Split(strings.TrimSuffix(address, "."), ".")
-		if len(parts) > 4 {
-			return addresses{}, false
-		}
-		if partial = 8 * len(parts); partial < 32 {
-			address = strings.Join(append(parts, []string{"0", "0", "0"}[:4-len(parts)]...), ".")
-		}
+// readAddresses reads a network in the forms that Apache has for it. It takes a
+// length also after the beginning of an address.
+func readAddresses(text string) (addresses, bool) {
+	if address, length, ok := strings.Cut(text, "/"); ok && !strings.Contains(address, ":") {
+		address = strings.TrimSuffix(address, ".")
+		text = address + strings.Repeat(".0", max(3-strings.Count(address, "."), 0)) + "/" + length
 	}
-	addr, err := netip.ParseAddr(address)
-	if err != nil || addr.Zone() != "" || addr.Is4In6() {
-		return addresses{}, false
-	}
-	ones := addr.BitLen()
-	switch {
-	case masked && strings.Contains(mask, "."):
-		m, err := netip.ParseAddr(mask)
-		if err != nil || !m.Is4() || !addr.Is4() {
-			return addresses{}, false
-		}
-		four := m.As4()
-		ones = bits.LeadingZeros32(^binary.BigEndian.Uint32(four[:]))
-		if binary.BigEndian.Uint32(four[:])<<ones != 0 { // it has holes
-			return addresses{}, false
-		}
-	case masked:
-		if ones, err = strconv.Atoi(mask); err != nil {
-			return addresses{}, false
-		}
-	case addr.Is4():
-		ones = partial
-	}
-	prefix, err := addr.Prefix(ones)
-	if err != nil {
+	prefix, err := network.Parse(text)
+	if err != nil || prefix.Addr().Is4() && strings.Contains(text, ":") {
 		return addresses{}, false
 	}
 	var b netipx.IPSetBuilder

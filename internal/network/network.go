@@ -1,7 +1,9 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package guard
+// Package network reads networks (CIDR prefixes) in every form that Caddy and
+// Apache have for them.
+package network
 
 import (
 	"encoding/binary"
@@ -13,35 +15,27 @@ import (
 	"unicode"
 )
 
-// networkForms ends every error about an entry.
-const networkForms = "allowed are an address (10.0.0.7, 2001:db8::7), a network (10.0.0.0/8, 10.0.0.0/255.0.0.0, 2001:db8::/32), " +
-	"the beginning of IPv4 addresses (10.1.), private_ranges and unix"
+// Forms is how an error ends about what Parse does not understand.
+const Forms = "allowed are an address (10.0.0.7, 2001:db8::7), a network (10.0.0.0/8, 10.0.0.0/255.0.0.0, 2001:db8::/32), " +
+	"the beginning of IPv4 addresses (10.1.)"
 
-// privateRanges are the networks that Caddy replaces private_ranges with.
-var privateRanges = []netip.Prefix{
-	netip.MustParsePrefix("192.168.0.0/16"),
-	netip.MustParsePrefix("172.16.0.0/12"),
-	netip.MustParsePrefix("10.0.0.0/8"),
-	netip.MustParsePrefix("127.0.0.1/8"),
-	netip.MustParsePrefix("fd00::/8"),
-	netip.MustParsePrefix("::1/128"),
-}
-
-// parseNetwork reads one entry of ParseNetworks.
-func parseNetwork(entry string) (netip.Prefix, error) {
-	prefix, reason := readNetwork(entry)
+// Parse reads a network or an address. Bits beyond the length of the network
+// are ignored. A network of IPv4-mapped IPv6 addresses is that of the IPv4
+// addresses. What means something other than it seems to is an error.
+func Parse(text string) (netip.Prefix, error) {
+	prefix, reason := read(text)
 	if reason == "" {
-		prefix, reason = checkNetwork(prefix)
+		prefix, reason = check(prefix)
 	}
 	if reason != "" {
-		return netip.Prefix{}, fmt.Errorf("network %q: %s; %s", entry, reason, networkForms)
+		return netip.Prefix{}, fmt.Errorf("network %q: %s", text, reason)
 	}
 	return prefix, nil
 }
 
-// readNetwork reads an entry in any of its forms. The reason says why it cannot
-// be read.
-func readNetwork(entry string) (prefix netip.Prefix, reason string) {
+// read reads an entry in any of its forms. The reason says why it cannot be
+// read.
+func read(entry string) (prefix netip.Prefix, reason string) {
 	if strings.EqualFold(entry, "all") {
 		return prefix, "to allow everybody, write 0.0.0.0/0 ::/0"
 	}
@@ -113,12 +107,12 @@ func readBeginning(entry string) (prefix netip.Prefix, ok bool) {
 	return netip.PrefixFrom(netip.AddrFrom4(address), 8*len(parts)), true
 }
 
-// checkNetwork refuses entries that mean something other than they seem to.
-func checkNetwork(prefix netip.Prefix) (_ netip.Prefix, reason string) {
+// check refuses entries that mean something other than they seem to.
+func check(prefix netip.Prefix) (_ netip.Prefix, reason string) {
 	if prefix.Addr().Is4In6() && prefix.Bits() < mappedBits {
 		return prefix, "a network of IPv4 addresses in this form has at least 96 bits"
 	}
-	prefix = unmapPrefix(prefix)
+	prefix = Unmap(prefix)
 	if prefix.Bits() == 0 && !prefix.Addr().IsUnspecified() {
 		return prefix, "0 bits means everybody, which is written 0.0.0.0/0 or ::/0"
 	}
@@ -129,3 +123,16 @@ func checkNetwork(prefix netip.Prefix) (_ netip.Prefix, reason string) {
 func looksLikeName(s string) bool {
 	return !strings.Contains(s, ":") && strings.ContainsFunc(s, unicode.IsLetter)
 }
+
+// Unmap returns the IPv4 network of a network of IPv4-mapped IPv6 addresses,
+// and any other as it is. One that is shorter than the 96 bits that they share
+// stays an IPv6 network and contains no IPv4 address.
+func Unmap(prefix netip.Prefix) netip.Prefix {
+	if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= mappedBits {
+		return netip.PrefixFrom(addr.Unmap(), prefix.Bits()-mappedBits)
+	}
+	return prefix
+}
+
+// mappedBits is the length of ::ffff:0:0/96.
+const mappedBits = 96
