@@ -26,6 +26,7 @@ const module = "github.com/dovecotpush/caddy-dovecot-push"
 // package imports only what is below it, or belongs to its own room.
 var layers = []string{
 	"internal/cafile",
+	"internal/jitter",
 	"internal/lograte",
 	"internal/network",
 	"internal/recent",

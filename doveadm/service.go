@@ -82,7 +82,7 @@ func (c *Client) bringBack(e *endpoint) {
 			sooner *= 2
 		}
 		c.pool.mu.Unlock()
-		timer := time.NewTimer(jitter(wait))
+		timer := time.NewTimer(wait - wait/10 + rand.N(wait/5+1)) //nolint:gosec // give or take a tenth
 		select {
 		case <-c.ctx.Done():
 			timer.Stop()
@@ -165,9 +165,6 @@ func statusError(status int, reason []byte) error {
 		return fmt.Errorf("status %d: %w", status, ErrNotServed)
 	}
 }
-
-// jitter returns d, give or take a tenth.
-func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) } //nolint:gosec // not a secret
 
 func isAny(err error, targets ...error) bool {
 	for _, target := range targets {

@@ -20,7 +20,6 @@ package events
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -28,6 +27,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/jitter"
 )
 
 // Config tells where events come from.
@@ -221,6 +221,4 @@ func (h *Handler) Stop() {
 }
 
 // spread returns d, plus or minus up to half of it.
-func spread(d time.Duration) time.Duration {
-	return d/2 + time.Duration(rand.Int64N(int64(d))) //nolint:gosec // not a secret
-}
+func spread(d time.Duration) time.Duration { return jitter.Spread(d, 0.5) }

@@ -51,10 +51,10 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/jitter"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/lease"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
@@ -306,11 +306,11 @@ func (c *Catcher) sweeps(ctx context.Context, b *book) {
 			return
 		case err != nil:
 			why = Retry
-			next = time.Now().Add(jitter(retries[min(failures, len(retries)-1)]))
+			next = time.Now().Add(spread(retries[min(failures, len(retries)-1)]))
 			failures++
 		case s.all:
 			why, failures = Interval, 0
-			next = time.Now().Add(jitter(c.cfg.Interval))
+			next = time.Now().Add(spread(c.cfg.Interval))
 		}
 	}
 }
@@ -320,7 +320,5 @@ func (c *Catcher) sweeps(ctx context.Context, b *book) {
 // from reporting.
 var retries = []time.Duration{5 * time.Second, 15 * time.Second, time.Minute}
 
-// jitter is d, give or take a tenth.
-func jitter(d time.Duration) time.Duration {
-	return d - d/10 + rand.N(d/5+1) //nolint:gosec // instances need only differ
-}
+// spread returns d, give or take a tenth.
+func spread(d time.Duration) time.Duration { return jitter.Spread(d, 0.1) }

@@ -133,11 +133,11 @@ func (b *breaker) done(p pass, i item, wasFailing bool, r Result, now time.Time)
 		return b.answered(now)
 	case r.Fault == FaultOfOurs:
 		if p == passProbe { // which did not take place
-			b.reopen = now.Add(jitter(probes[0]))
+			b.reopen = now.Add(spread(probes[0]))
 		}
 	case p == passProbe && b.down: // no other attempt has closed it meanwhile
 		b.probes = min(b.probes+1, len(probes)-1)
-		b.reopen = now.Add(jitter(probes[b.probes]))
+		b.reopen = now.Add(spread(probes[b.probes]))
 	case b.down: // it was in progress when the breaker opened, or is a trial
 	case b.counts(i, wasFailing, r):
 		if b.failures++; b.failures == 1 {
@@ -149,7 +149,7 @@ func (b *breaker) done(p pass, i item, wasFailing bool, r Result, now time.Time)
 		b.down, b.downSince = true, now
 		b.trials[healthy] = rate.NewLimiter(rate.Every(trialInterval), trialBurst)
 		b.trials[unproven] = rate.NewLimiter(rate.Every(unprovenInterval), trialBurst)
-		b.reopen = now.Add(jitter(probes[0]))
+		b.reopen = now.Add(spread(probes[0]))
 		return wentDown
 	}
 	return unchanged

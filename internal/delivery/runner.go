@@ -168,7 +168,7 @@ func (r *runner) park(all []*job, p queue.Parked) {
 // parkUntil parks jobs that cannot be attempted because of an obstacle.
 func (r *runner) parkUntil(all []*job, in obstacle) {
 	if in.of == failing {
-		in.wait = max(in.wait, jitter(step(1)))
+		in.wait = max(in.wait, spread(step(1)))
 	}
 	r.park(all, queue.Parked{Due: r.now().Add(in.wait), Reason: in.reason, WaitsFor: in.waitsFor})
 }

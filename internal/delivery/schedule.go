@@ -4,8 +4,9 @@
 package delivery
 
 import (
-	"math/rand/v2"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/jitter"
 )
 
 // schedule is the wait after the first, second, … failed attempt for one
@@ -25,11 +26,8 @@ func nextAttempt(attempts int, asked time.Duration) time.Duration {
 	if asked > 0 {
 		return min(max(asked, time.Second), step(attempts)+step(attempts+1))
 	}
-	return jitter(step(attempts))
+	return spread(step(attempts))
 }
 
-// jitter spreads d by 20 % either way, so that what failed together does not
-// come back together.
-func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // not a secret
-}
+// spread returns d, give or take a fifth.
+func spread(d time.Duration) time.Duration { return jitter.Spread(d, 0.2) }

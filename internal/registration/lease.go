@@ -48,7 +48,7 @@ func (r *Reconciler) passIfLeader(ctx context.Context, force bool) (wait time.Du
 		rest = 0 // a clock that was wrong at its end must not delay the next one
 	}
 	if !force && last.Settings == r.settings() && rest > 0 {
-		return min(jitter(rest), r.cfg.Interval), nil
+		return min(spread(rest), r.cfg.Interval), nil
 	}
 	note := passNote{Settings: r.settings()}
 	if taken, err := r.lease.Take(ctx, note); err != nil || !taken {
@@ -64,7 +64,7 @@ func (r *Reconciler) passIfLeader(ctx context.Context, force bool) (wait time.Du
 	if err != nil {
 		return 0, err
 	}
-	return jitter(r.cfg.Interval), nil
+	return spread(r.cfg.Interval), nil
 }
 
 // settings returns what requires another pass when it changes.

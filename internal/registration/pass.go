@@ -24,7 +24,7 @@ func (r *Reconciler) passLoop(ctx context.Context) {
 			if reason, _ := r.outage.current(); reason == "" && failures == 0 {
 				r.cfg.Logger.Error("cannot check registrations", "error", err)
 			}
-			wait, force = jitter(r.pauses[min(failures, len(r.pauses)-1)]), true
+			wait, force = spread(r.pauses[min(failures, len(r.pauses)-1)]), true
 			failures++
 		default:
 			failures, force = 0, false

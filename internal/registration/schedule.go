@@ -5,9 +5,10 @@ package registration
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/jitter"
 )
 
 // schedule holds the users to reconcile, each at its own time: those whose
@@ -114,13 +115,13 @@ func (r *Reconciler) scheduleNext(user string, rec record, err error, failures i
 	switch {
 	case err != nil && classOf(err).retry:
 		wait := r.backoff[min(failures, len(r.backoff)-1)]
-		r.schedule.add(user, task{at: time.Now().Add(jitter(wait)), failures: failures + 1})
+		r.schedule.add(user, task{at: time.Now().Add(spread(wait)), failures: failures + 1})
 	case err == nil && !rec.Until.IsZero() && rec.wanted(r.cfg.Policy, time.Now()):
 		r.schedule.add(user, task{at: rec.Until})
 	}
 }
 
-// jitter spreads d by a tenth either way.
-func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64())) //nolint:gosec // not a secret
+// spread returns d, give or take a tenth.
+func spread(d time.Duration) time.Duration {
+	return jitter.Spread(d, 0.1)
 }

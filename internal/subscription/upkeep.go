@@ -7,9 +7,9 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"math/rand/v2"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/jitter"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -47,16 +47,14 @@ func (s *Store) Used(user, id string, d Delivery) {
 // ends.
 func (s *Store) upkeep(ctx context.Context) {
 	for {
-		// A random interval keeps instances that share a table from doing this
-		// at the same time.
-		wait := time.Duration((0.5 + rand.Float64()) * float64(upkeepInterval)) //nolint:gosec // not a secret
+		// Instances that share a table do not do this at the same time.
 		select {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 			defer cancel()
 			s.writeUsed(last, 0)
 			return
-		case <-time.After(wait):
+		case <-time.After(jitter.Spread(upkeepInterval, 0.5)):
 			s.removeExpired(ctx)
 			s.writeUsed(ctx, writeUse)
 		}
