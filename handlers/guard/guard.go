@@ -26,6 +26,17 @@
 // Paths must see the URL as it goes to the next handler: put the guard behind
 // anything that rewrites paths, or before and behind it.
 //
+// Paths follow all interpretations of a path at once, as a finite automaton
+// does (500 lines). A shorter rule was measured against it: an odd path is
+// guarded if one of its decoded segments is a guarded one, wherever it stands.
+// The rule misses 10 of the 183 disguises in the tests, because characters that
+// may be kept, removed or the end of the path need the automaton as well. It
+// also guards 26 of the 59 paths in the tests that no server takes for a
+// guarded one, such as /caf%c3%a9/preliminary for /preliminary. Of 21,374
+// paths of files with a blank or another odd character in them it guards 0 for
+// /preliminary and /push, 11 for /doc and 347 for /share. The automaton guards
+// none of them.
+//
 // Like everything below handlers, it makes no promise of stability before v1.
 package guard
 
