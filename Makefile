@@ -17,7 +17,7 @@ LDFLAGS ?= -s -w
 # As Caddy's own releases and xcaddy: data bases for Caddy's CA that nobody asks for.
 TAGS    ?= nobadger,nomysql,nopgx
 
-.PHONY: demo run build test lint vuln attack powercut bench fuzz release release-check clean help
+.PHONY: demo run build test lint vuln attack catchup powercut bench fuzz release release-check clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -63,6 +63,10 @@ attack: ## what attackers try, for a minute each; make test does it for some sec
 	./internal/dovecottest/install.sh
 	$(GO) build -race -o bin/caddy-race ./cmd/caddy
 	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy-race $(GO) test -race -count=1 -timeout 60m ./internal/attack -attack 1m
+
+catchup: build ## what the catch-up promises, at full size, for an hour; make test does it smaller
+	./internal/dovecottest/install.sh
+	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy $(GO) test -count=1 -timeout 0 -v -parallel 1 -run '^TestCatchUp' ./internal/endtoend -catchup.full
 
 powercut: ## power cuts under load, ROUNDS=100 in a row on one disk, as root; make test makes some
 	POWERCUT_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -v -run '^TestPowerCut' ./internal/queue

@@ -34,11 +34,9 @@ func (b *bench) accept() error {
 	if err != nil {
 		return err
 	}
-	all, standIn, err := registering(away)
-	if err != nil {
-		return err
-	}
+	standIn := doveadmtest.NewServer(doveadmtest.Config{Users: doveadmtest.UserNames(2 * users)[users:]})
 	defer standIn.Down()
+	all := registering(away, standIn)
 	var contenders []*contender
 	for _, c := range []struct {
 		name, caddyfile string
@@ -84,11 +82,6 @@ func (b *bench) accept() error {
 }
 
 // registering is this module with those users registered who get the mails.
-func registering(middleware string) (caddyfile string, standIn *doveadmtest.Server, err error) {
-	standIn = doveadmtest.NewServer(doveadmtest.Config{Users: doveadmtest.UserNames(2 * users)[users:]})
-	if err := standIn.Up(); err != nil {
-		return "", nil, err
-	}
-	targets := "doveadm " + standIn.URL() + " {\napi_secret {env.API_SECRET}\n}\nregister all\ndeliver middleware {\nreverse_proxy " + middleware + "\n}\n"
-	return delivering(targets, "sync always"), standIn, nil
+func registering(middleware string, standIn *doveadmtest.Server) string {
+	return delivering("doveadm "+standIn.URL()+" {\napi_secret {env.API_SECRET}\n}\nregister all\ndeliver middleware {\nreverse_proxy "+middleware+"\n}\n", "sync always")
 }

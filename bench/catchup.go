@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/metrics"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
@@ -48,9 +49,6 @@ func (b *bench) catchUp() error {
 	}}
 
 	standIn := doveadmtest.NewServer(doveadmtest.Config{Users: doveadmtest.UserNames(*catchUpStandIn)})
-	if err := standIn.Up(); err != nil {
-		return err
-	}
 	defer standIn.Down()
 	other, err := doveadm.New(doveadm.Config{Endpoints: []string{standIn.URL()}, APISecret: standIn.APISecret()})
 	if err != nil {
@@ -60,7 +58,17 @@ func (b *bench) catchUp() error {
 	many := &contender{name: fmt.Sprintf("a sweep over %d users of the stand-in", *catchUpStandIn), measure: func() (result, error) {
 		return b.sweepTwice(other, *catchUpStandIn)
 	}}
-	return compare("users/s", actual, many)
+	if err := compare("users/s", actual, many); err != nil {
+		return err
+	}
+	rate, took, memory := atLeast(2000), atMost(60), atMost(40)
+	perSecond := actual.median(result.rate)
+	seconds := many.median(func(r result) float64 { return r.took.Seconds() })
+	fmt.Printf("\nUsers of a real Dovecot a second: %.0f (wanted: %v), %s. All users of the stand-in: %.1f s (wanted: %v), %s.\n",
+		perSecond, rate, rate.verdict(perSecond), seconds, took, took.verdict(seconds))
+	fmt.Printf("Memory over that before the sweep of the stand-in, which is in the same process, at most: %+.1f MiB (wanted: %v), %s.\n",
+		b.sweepMemory, memory, memory.verdict(b.sweepMemory))
+	return nil
 }
 
 // sweepTwice makes a sweep that sees the mailboxes for the first time, and one
@@ -98,7 +106,7 @@ func (b *bench) sweepTwice(client *doveadm.Client, users int) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	before := heap()
+	memory := watchHeap()
 	c.Start()
 	defer c.Stop()
 	var p catchup.Progress
@@ -110,15 +118,38 @@ func (b *bench) sweepTwice(client *doveadm.Client, users int) (result, error) {
 			return result{}, fmt.Errorf("the sweep looked at %d of %d users, found %d notifications and failed with %d users", p.Done, users, p.Found, p.Failed)
 		}
 	}
-	took := p.Ended.Sub(p.Started)
-	fmt.Printf("%d users in %s, the marks take %.1f MiB\n", p.Done, took.Round(time.Millisecond), float64(heap()-before)/(1<<20))
-	return result{requests: int64(p.Done), took: took}, nil
+	b.sweepMemory = memory()
+	return result{requests: int64(p.Done), took: p.Ended.Sub(p.Started)}, nil
 }
 
-// heap is what is in use, in bytes.
-func heap() int64 {
+// watchHeap begins to watch how much memory objects take, garbage included. The
+// function that it returns ends that, and returns by how many MiB it grew at most.
+func watchHeap() func() float64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	heap := func() uint64 {
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
 	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	before := heap()
+	most := before
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+				most = max(most, heap())
+			}
+		}
+	}()
+	return func() float64 {
+		close(end)
+		<-ended
+		return float64(most-before) / (1 << 20)
+	}
 }

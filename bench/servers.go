@@ -32,6 +32,8 @@ type bench struct {
 	dir     string
 	started []*caddytestkit.Caddy
 	closers []io.Closer
+	// sweepMemory is what the last sweep of the part catchup took, in MiB.
+	sweepMemory float64
 }
 
 func (b *bench) close() {

@@ -57,7 +57,7 @@ func (f *front) awaitRegistered(t *testing.T, users int) {
 	require.Eventually(t, func() bool {
 		metrics, err := f.Metrics()
 		return err == nil && strings.Contains(metrics, fmt.Sprintf("caddy_dovecot_push_registration_changes_total{change=\"registered\"} %d\n", users))
-	}, waitTimeout, 50*time.Millisecond)
+	}, waitTimeout+time.Duration(users)*time.Second/2, 50*time.Millisecond)
 	require.Equal(t, users, f.catchUp(t).Users)
 }
 
