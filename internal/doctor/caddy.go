@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// lowDisk is when the disk of the queue counts as nearly full.
+	// lowDisk is the free space below which the disk of the queue counts as nearly full.
 	lowDisk = 256 << 20
-	// oldWait is when a notification that waits is worth a word.
+	// oldWait is the age from which a waiting notification is reported.
 	oldWait = 5 * time.Minute
 )
 
@@ -35,9 +35,9 @@ type Admin struct {
 
 const api = "/dovecot_push/"
 
-// Caddy asks the running Caddy how it is, lets it ask whatever it works with, and
-// looks at its configuration; and at one user, if one is named. status is nil
-// if Caddy cannot be asked.
+// Caddy checks the running Caddy: its status, everything that it connects to,
+// its configuration, and one user if one is named. status is nil if Caddy does
+// not answer.
 func Caddy(a Admin, user string) (findings []Finding, status *adminapi.Status) {
 	c := &caddy{Admin: a, status: new(adminapi.Status)}
 	tried := "the admin API at " + a.Address
@@ -61,7 +61,7 @@ func Caddy(a Admin, user string) (findings []Finding, status *adminapi.Status) {
 	return c.findings, c.status
 }
 
-// WantedBy is what Dovecot should be configured for.
+// WantedBy returns what Dovecot should be configured for.
 func WantedBy(s *adminapi.Status) (want Wanted) {
 	if len(s.Endpoints) > 0 {
 		want.Path = s.Endpoints[0].Path
@@ -87,7 +87,7 @@ func (c *caddy) endpoints() {
 	}
 }
 
-// guard judges what became of strangers at an endpoint.
+// guard checks what the endpoints answered to strangers.
 func (c *caddy) guard(p adminapi.Probe) {
 	const check, fix = "guard", "Write the addresses of your mail servers into allow."
 	tried := "the endpoint " + p.Name + ": " + p.Asked
@@ -104,7 +104,7 @@ func (c *caddy) guard(p adminapi.Probe) {
 	}
 }
 
-// routes looks at the configuration that Caddy runs with.
+// routes checks the configuration that Caddy runs with.
 func (c *caddy) routes() {
 	var config json.RawMessage
 	err := c.Ask(http.MethodGet, "/config/apps/http", &config)
@@ -118,7 +118,7 @@ func (c *caddy) routes() {
 	c.findings = append(c.findings, found...)
 }
 
-// probes lets Caddy ask whatever it works with.
+// probes lets Caddy try everything that it connects to.
 func (c *caddy) probes() {
 	var probes []adminapi.Probe
 	if err := c.Ask(http.MethodPost, api+"probe", &probes); err != nil {
@@ -152,7 +152,7 @@ func (c *caddy) probes() {
 	}
 }
 
-// doveAdmFixes are what to do about what an endpoint of DoveAdm answers.
+// doveAdmFixes are the remedies by the reason why an endpoint of DoveAdm fails.
 var doveAdmFixes = map[string]string{ //nolint:gosec // advice, no credentials
 	"bad_secret":   "Set api_secret to Dovecot's doveadm_api_key, or basic_auth to the user doveadm and its doveadm_password.",
 	"not_served":   "The URL must be that of Dovecot's DoveAdm listener, and end in /doveadm/v1.",
@@ -207,7 +207,7 @@ func (c *caddy) target(p adminapi.Probe) {
 	}
 }
 
-// targetFix is what to do about a target that fails for a reason.
+// targetFix returns the remedy for a target that fails for a reason.
 func targetFix(reason string) string {
 	switch reason {
 	case "status_401", "status_403", "status_407":
@@ -221,7 +221,7 @@ func targetFix(reason string) string {
 	}
 }
 
-// queue looks at the room there is.
+// queue checks how much space is left.
 func (c *caddy) queue() {
 	q := c.status.Queue
 	if q.Durability != "" {
@@ -256,8 +256,8 @@ func (c *caddy) registration(p adminapi.Probe, isCutOff bool) {
 	c.probed(check, tried, p, fix)
 }
 
-// keys looks at the keys of Web Push. Where it is not configured they are not
-// asked for: Caddy logs a 404 of its admin API as an error.
+// keys checks the keys of Web Push. It does not ask for them if Web Push is not
+// configured: Caddy logs a 404 of its admin API as an error.
 func (c *caddy) keys() {
 	const check, tried = "webpush-keys", "the keys of Web Push"
 	if !slices.ContainsFunc(c.status.Targets, func(t adminapi.TargetStatus) bool { return t.Name == "webpush" }) {
@@ -277,7 +277,7 @@ func (c *caddy) keys() {
 	}
 }
 
-// user looks at the METADATA entry of a user, as Dovecot has it now.
+// user checks the METADATA entry that Dovecot has for a user now.
 func (c *caddy) user(user string) {
 	const check, tried = "registered", "the METADATA entry of the user"
 	if c.status.Registration == nil {
@@ -310,7 +310,7 @@ func (c *caddy) user(user string) {
 	}
 }
 
-// reported looks whether Dovecot reports the mails of a user who is registered.
+// reported checks whether Dovecot reports the mails of a registered user.
 func (c *caddy) reported(user string) {
 	const check, tried = "reported", "who told of the user's last mail"
 	if c.status.CatchUp == nil || c.status.CatchUp.Off != "" {
@@ -334,8 +334,8 @@ func (c *caddy) reported(user string) {
 	}
 }
 
-// whyUnreported is what is likely wrong where Dovecot reports nothing of a user
-// who is registered.
+// whyUnreported returns the likely reason why Dovecot reports nothing of a
+// registered user.
 func (c *caddy) whyUnreported() string {
 	refused := uint64(0)
 	for _, n := range c.status.Refused {

@@ -16,8 +16,8 @@ import (
 // deliverTimeout bounds the delivery of one mail.
 const deliverTimeout = time.Minute
 
-// TestSubject makes the subject of a mail for [Deliver], by which its notification
-// is known, whatever name it is reported by.
+// TestSubject returns a subject for [Deliver]. It identifies the notification of
+// the mail, whatever user name it is reported with.
 func TestSubject() string { return "Test of push notifications " + rand.Text()[:8] }
 
 // Deliver sends a mail with a subject to a user over LMTP (RFC 2033). address is

@@ -10,7 +10,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
 
-// Wanted is what the configuration of Dovecot should fit to.
+// Wanted is what the configuration of Dovecot is checked against.
 type Wanted struct {
 	// Path of the notify endpoint. Empty: any.
 	Path string
@@ -24,7 +24,7 @@ type Wanted struct {
 	Logins bool
 }
 
-// Dovecot looks at the configuration of a Dovecot.
+// Dovecot checks the configuration of a Dovecot.
 func Dovecot(c *doveconf.Config, want Wanted) []Finding {
 	d := &dovecot{Config: c, want: want}
 	d.version()
@@ -45,7 +45,7 @@ type dovecot struct {
 	want Wanted
 }
 
-// setting is how a setting is written in this version.
+// setting returns how a setting is written in this version.
 func (d *dovecot) setting(v23, v24 string) string {
 	if d.Is24() {
 		return v24
@@ -53,8 +53,8 @@ func (d *dovecot) setting(v23, v24 string) string {
 	return v23
 }
 
-// knownBad are releases with faults that matter here. Bounds: from is bad,
-// until is not.
+// knownBad are releases with bugs that matter here: from is the first one that
+// has the bug, until the first one that does not.
 var knownBad = []struct {
 	from, until, fault string
 	status             Status
@@ -94,7 +94,7 @@ func (d *dovecot) metadata() {
 	}
 }
 
-// names looks whether a login is the name that Dovecot reports.
+// names checks whether logins are the names that Dovecot reports.
 func (d *dovecot) names() {
 	const check, tried = "dovecot-names", "auth_username_format"
 	if d.CutsDomain() {

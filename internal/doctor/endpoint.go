@@ -25,37 +25,37 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
 
-// ProbeBody is a request that the endpoint answers like every other, and does
-// not store: an event that nobody has a use for. Open-Xchange ignores it, too.
+// ProbeBody is a notification that the endpoint answers like any other but does
+// not store, because nothing uses its event. Open-Xchange ignores it, too.
 const ProbeBody = `{"user":"doctor@example.com","event":"doctorProbe","folder":"INBOX","imap-uidvalidity":1,"imap-uid":0}`
 
-// slow is when the answer takes so long that mail delivery suffers. Tests change
+// slow is how long an answer may take before mail delivery suffers. Tests change
 // it.
 var slow = 100 * time.Millisecond
 
 const (
 	// probeTimeout bounds one request of the doctor.
 	probeTimeout = 10 * time.Second
-	// tries is how often a slow answer is asked for again.
+	// tries is how many requests are made while the answers are slow.
 	tries = 5
 	// skew is how far two clocks may be apart.
 	skew = 30 * time.Second
 )
 
-// Way is how Dovecot gets to the notify endpoint.
+// Way is how Dovecot reaches the notify endpoint.
 type Way struct {
 	// URL of its driver, with the credentials in it.
 	URL string
-	// TLS is how it talks TLS.
+	// TLS are its settings as a TLS client.
 	TLS doveconf.Client
-	// Elsewhere tells that the files of TLS are on another machine.
+	// Elsewhere means that the files of TLS are on another machine.
 	Elsewhere bool
 	// Instance is that of the Caddy that was asked for its status; empty if none
 	// was.
 	Instance string
 }
 
-// Endpoint asks the notify endpoint the way Dovecot would.
+// Endpoint sends requests to the notify endpoint as Dovecot would.
 func Endpoint(ctx context.Context, way Way) []Finding {
 	var r report
 	u, err := url.Parse(way.URL)
@@ -96,8 +96,8 @@ type endpoint struct {
 	instances map[string]bool
 }
 
-// tls is what Dovecot trusts, and shows. ok is false if it has something that
-// cannot work.
+// tls returns the TLS configuration of Dovecot: what it trusts, and its client
+// certificate. ok is false if that cannot work.
 func (e *endpoint) tls(r *report) (config *tls.Config, ok bool) {
 	if e.url.Scheme != "https" {
 		return nil, true
@@ -153,8 +153,8 @@ func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
 	}
 	e.sharers(ctx, client, r)
 	took := a.took
-	// The first request paid for the connection, which Dovecot keeps, and any
-	// one may have met a busy moment.
+	// The first request includes the handshake of a connection that Dovecot
+	// keeps, and any request may have met a busy moment.
 	for try := 0; took > slow && try < tries; try++ {
 		if again, err := e.put(ctx, client, e.url); err == nil {
 			took = min(took, again.took)
@@ -171,11 +171,12 @@ func (e *endpoint) ask(ctx context.Context, client *http.Client, r *report) {
 	}
 }
 
-// shared is how often the endpoint is asked to find out who shares its port.
+// shared is how many requests it takes to find out whether another process shares
+// the port.
 const shared = 10
 
-// sharers finds other Caddys at the same address: they get a part of the
-// requests, and nobody notices.
+// sharers finds other Caddy processes at the same address. They get some of the
+// requests, which nobody notices.
 func (e *endpoint) sharers(ctx context.Context, client *http.Client, r *report) {
 	if len(e.instances) == 0 {
 		return // it tells nobody, without credentials or success
@@ -195,9 +196,9 @@ func (e *endpoint) sharers(ctx context.Context, client *http.Client, r *report) 
 		"Are several meant to be there, behind a load balancer, with one queue (queue nats)? Otherwise end those that are not: \"ss -ltnp\" shows them.")
 }
 
-// askAsStranger asks without the credentials, which the endpoint must not take.
-// From another network nothing can be asked here: the configuration tells who
-// may come in.
+// askAsStranger sends a request without the credentials, which the endpoint must
+// refuse. A request from another network cannot be made here: for that, the
+// configuration is checked.
 func (e *endpoint) askAsStranger(ctx context.Context, client *http.Client, r *report) {
 	stranger := *e.url
 	stranger.User = nil
@@ -216,8 +217,8 @@ func (e *endpoint) askAsStranger(ctx context.Context, client *http.Client, r *re
 // answer is what came back.
 type answer struct {
 	status int
-	// accepted tells that it is the notify endpoint that answered, and with
-	// success: a Caddy says 200 to everything that no handler takes.
+	// accepted means that the notify endpoint itself answered with success. Caddy
+	// answers 200 to every request that no handler takes.
 	accepted bool
 	date     string
 	took     time.Duration

@@ -13,31 +13,31 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
 
-// Patient is all that is looked at.
+// Patient is everything that is checked.
 type Patient struct {
 	// Caddy is the admin API of the running Caddy.
 	Caddy Admin
 	// Dovecot reads the configuration of Dovecot.
 	Dovecot func(context.Context) (*doveconf.Config, error)
-	// URL, if set, is that of an endpoint which no Dovecot here reports to, with
-	// credentials, and CAFile its CA.
+	// URL, if set, is that of an endpoint that no Dovecot on this machine reports
+	// to, with credentials; CAFile is its CA.
 	URL    *url.URL
 	CAFile string
-	// User, if set, is looked at as well.
+	// User, if set, is checked as well.
 	User string
 	// LMTP, if set, is where a real mail to User is delivered: host:port or the
 	// path of a socket.
 	LMTP string
-	// Follow begins to follow the notification of the mail, by its subject or the
-	// user. Required with LMTP.
+	// Follow begins to trace the notification of the mail, identified by its
+	// subject or the user. Required with LMTP.
 	Follow func(subject, user string) (Following, error)
 }
 
-// Following follows a notification.
+// Following is the trace of a notification.
 type Following interface {
 	io.Closer
-	// Wait waits until every target has the notification. The error tells which
-	// has not.
+	// Wait waits until every target has the notification. The error names one
+	// that has not.
 	Wait() error
 }
 
@@ -62,8 +62,8 @@ func (p *Patient) Examine(ctx context.Context) []Finding {
 	return r.findings
 }
 
-// dovecot looks at the configuration of Dovecot, and asks the endpoints the way
-// that Dovecot would.
+// dovecot checks the configuration of Dovecot, and sends requests to its
+// endpoints as Dovecot would.
 func (p *Patient) dovecot(ctx context.Context, want Wanted, instance string, r *report) {
 	const check, tried = "dovecot", "doveconf"
 	config, err := p.Dovecot(ctx)
@@ -86,9 +86,9 @@ func (p *Patient) dovecot(ctx context.Context, want Wanted, instance string, r *
 	}
 }
 
-// deliver sends a mail and follows its notification, by whatever name it is
-// reported: with user_from_metadata that is what the METADATA entry says. A
-// script may report no subject: then it is known by the login.
+// deliver sends a mail and traces its notification. It is identified by the
+// subject, because with user_from_metadata its user is whatever the METADATA
+// entry says. A script may report no subject: then the login identifies it.
 func (p *Patient) deliver(r *report) {
 	const check = "deliver"
 	subject := TestSubject()

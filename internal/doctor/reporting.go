@@ -16,7 +16,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/doveconf"
 )
 
-// reports is how mail delivered with a protocol is reported.
+// reports is how the mail that arrives by one protocol is reported.
 type reports uint8
 
 const (
@@ -25,11 +25,11 @@ const (
 	reported                // it is reported to the endpoint
 )
 
-// anybody is for whom a URL is looked at where no user is named.
+// anybody stands for the user in a URL if none is named.
 const anybody = "doctor@example.com"
 
-// reporting looks at what Dovecot reports of the mails that it delivers, with
-// LMTP or with its LDA.
+// reporting checks what Dovecot reports of the mails that it delivers, by LMTP or
+// with its LDA.
 func (d *dovecot) reporting() {
 	var protocols []*protocol
 	for _, name := range []string{"lmtp", "lda"} {
@@ -57,7 +57,7 @@ func (d *dovecot) reporting() {
 	}
 }
 
-// drivers are those of all protocols that deliver mail, each once.
+// drivers returns those of all protocols that deliver mail, each once.
 func (d *dovecot) drivers() []doveconf.Driver {
 	var all []doveconf.Driver
 	for _, name := range []string{"lmtp", "lda"} {
@@ -71,7 +71,7 @@ func (d *dovecot) drivers() []doveconf.Driver {
 	return all
 }
 
-// Drivers are the ox drivers that report to the endpoint.
+// Drivers returns the ox drivers that report to the endpoint.
 func Drivers(c *doveconf.Config, want Wanted) []doveconf.Driver {
 	d := &dovecot{Config: c, want: want}
 	return slices.DeleteFunc(d.drivers(), func(driver doveconf.Driver) bool {
@@ -80,7 +80,7 @@ func Drivers(c *doveconf.Config, want Wanted) []doveconf.Driver {
 	})
 }
 
-// protocol is one with which mail is delivered.
+// protocol checks one protocol by which mail is delivered.
 type protocol struct {
 	*dovecot
 	doveconf.Protocol
@@ -118,7 +118,7 @@ func (p *protocol) look() {
 	}
 }
 
-// worse adds what is a problem only if nothing is reported without it.
+// worse adds a finding that is a problem only if nothing is reported otherwise.
 func (p *protocol) worse(check, tried, got, fix string) {
 	status := Problem
 	if p.result > nothing {
@@ -127,7 +127,7 @@ func (p *protocol) worse(check, tried, got, fix string) {
 	p.add(check, status, tried, got, fix)
 }
 
-// plugins reports whether what notifies is loaded.
+// plugins reports whether the plugins that notify are loaded.
 func (p *protocol) plugins() bool {
 	const check = "dovecot-plugins"
 	tried := "mail_plugins of protocol " + p.name
@@ -147,7 +147,7 @@ func (p *protocol) plugins() bool {
 	return true
 }
 
-// url is where an ox driver reports to.
+// url returns the URL that an ox driver reports to.
 func (d *dovecot) url(driver doveconf.Driver) (*url.URL, error) {
 	expanded, _ := driver.URL(cmp.Or(d.want.User, anybody))
 	u, err := url.Parse(expanded)
@@ -157,7 +157,7 @@ func (d *dovecot) url(driver doveconf.Driver) (*url.URL, error) {
 	return u, err
 }
 
-// driver looks at one driver, and reports whether Dovecot uses those after it.
+// driver checks one driver, and reports whether Dovecot uses those after it.
 func (p *protocol) driver(driver doveconf.Driver) (goesOn bool) {
 	switch driver.Kind {
 	case "ox":
@@ -218,8 +218,7 @@ func (p *protocol) ox(driver doveconf.Driver) (goesOn bool) {
 	return true
 }
 
-// lua looks at a driver that runs a script, which may report anything to
-// anybody.
+// lua checks a driver that runs a script, which may report anything to anybody.
 func (p *protocol) lua(driver doveconf.Driver) (goesOn bool) {
 	needed := []string{"mail_lua", "push_notification_lua"}
 	for _, plugin := range needed {
@@ -245,7 +244,8 @@ func (p *protocol) lua(driver doveconf.Driver) (goesOn bool) {
 	return true
 }
 
-// patience is how long a mail may wait for an endpoint that hangs.
+// patience returns how long the delivery of a mail waits for an endpoint that
+// hangs.
 const patience = 10 * time.Second
 
 func (p *protocol) timeouts(driver doveconf.Driver, u *url.URL) {

@@ -14,7 +14,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/adminapi"
 )
 
-// server is a server of Caddy's configuration, as far as it matters here.
+// server is the part of a server's configuration that matters here.
 type server struct {
 	Routes               []route         `json:"routes"`
 	Errors               routeList       `json:"errors"`
@@ -46,9 +46,9 @@ type handler struct {
 	StripPathPrefix string                  `json:"strip_path_prefix"`
 }
 
-// Routes looks at the configuration of Caddy's HTTP servers, as JSON: whether a
-// stranger's request for a guarded path gets to the backend past the guard, and
-// whether what decides by the address of a client can be lied to.
+// Routes checks the configuration of Caddy's HTTP servers, as JSON: whether a
+// request for a guarded path can reach the backend past the guard, and whether a
+// client can forge the address that it is judged by.
 func Routes(config []byte) ([]Finding, error) {
 	var app struct {
 		Servers map[string]server `json:"servers"`
@@ -83,8 +83,7 @@ func each(routes []route, f func(*handler)) {
 	}
 }
 
-// forgeable names what judges clients by an address that they can write
-// themselves.
+// forgeable names what judges clients by an address that they can forge.
 func (s *server) forgeable(name string, r *report) {
 	if len(s.TrustedProxies) == 0 || s.TrustedProxiesStrict != 0 {
 		return
@@ -112,14 +111,14 @@ type flow struct {
 	failed         bool // an error route has it
 }
 
-// passage is where a flow gets to a backend.
+// passage is where a flow reaches a backend.
 type passage struct {
 	site    string
 	failed  bool
 	backend string
 }
 
-// walker looks where flows for guarded paths get to.
+// walker finds the backends that flows for guarded paths reach.
 type walker struct {
 	guards    []string // the guarded paths
 	guarded   map[string]bool
@@ -188,7 +187,7 @@ func (s *server) unguarded(name string, r *report) {
 	}
 }
 
-// root is a path without the wildcard at its end.
+// root returns a path without the wildcard at its end.
 func root(p string) string { return strings.TrimSuffix(strings.TrimSuffix(p, "*"), "/") }
 
 func below(p, of string) bool {
@@ -196,7 +195,7 @@ func below(p, of string) bool {
 	return p == of || strings.HasPrefix(p, of+"/")
 }
 
-// walk follows a flow. ended tells that it surely goes no further.
+// walk follows a flow. ended means that it certainly goes no further.
 func (w *walker) walk(routes []route, f flow) (_ flow, ended bool) {
 	taken := make(map[string]bool) // groups
 	for _, r := range routes {
@@ -259,7 +258,7 @@ func (w *walker) handle(h *handler, f flow) (_ flow, ended bool) {
 	return f, false
 }
 
-// arrive notes which backends a flow gets to.
+// arrive records which backends a flow reaches.
 func (w *walker) arrive(h *handler, f flow) {
 	if !slices.ContainsFunc(w.guards, func(guard string) bool { return below(f.path, guard) }) {
 		return
@@ -327,7 +326,7 @@ func (r *route) matches(p string) (result certainty, byAddress bool, hosts strin
 	return result, byAddress && result != never, hosts
 }
 
-// matchesPath is what Caddy's matcher path does.
+// matchesPath does what Caddy's matcher path does.
 func matchesPath(pattern, p string) bool {
 	pattern, p = strings.ToLower(pattern), strings.ToLower(p)
 	begins, ends := strings.HasPrefix(pattern, "*"), strings.HasSuffix(pattern, "*")

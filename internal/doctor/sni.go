@@ -17,8 +17,9 @@ import (
 	"time"
 )
 
-// sentName is the server name (SNI) that Dovecot sends where crypto/tls sends
-// none: the address, for a URL with an address, in brackets if the URL has such.
+// sentName returns the server name (SNI) that Dovecot sends where crypto/tls
+// sends none: for a URL with an address that is the address, in brackets if the
+// URL has them.
 func sentName(u *url.URL) string {
 	if _, err := netip.ParseAddr(u.Hostname()); err != nil {
 		return ""
@@ -26,11 +27,11 @@ func sentName(u *url.URL) string {
 	return strings.TrimSuffix(u.Host, ":"+u.Port())
 }
 
-// tlsAlert is the type of a TLS record with which a server refuses a hello.
+// tlsAlert is the type of the TLS record with which a server refuses a hello.
 const tlsAlert = 21
 
-// refusedName says hello with a server name, as crypto/tls never would, and
-// returns what the server says against it; nothing if it goes on, or cannot be
+// refusedName sends a hello with a server name that crypto/tls would not send. It
+// returns why the server refuses it, or nothing if it does not, or cannot be
 // reached.
 func refusedName(ctx context.Context, u *url.URL, name string) string {
 	address := u.Host
@@ -59,8 +60,8 @@ func refusedName(ctx context.Context, u *url.URL, name string) string {
 	return fmt.Sprintf("the server ends the handshake: %s", tls.AlertError(header[6]))
 }
 
-// helloWith is a ClientHello with any server name: one of a name that
-// crypto/tls takes, and as long, in whose place the other one is put.
+// helloWith returns a ClientHello with any server name. It is made with a name of
+// the same length that crypto/tls accepts, which is then replaced.
 func helloWith(name string) ([]byte, error) {
 	stand := strings.Repeat("x", len(name))
 	var hello recorder
@@ -82,7 +83,7 @@ func helloWith(name string) ([]byte, error) {
 	return changed, nil
 }
 
-// recorder is a connection that takes what is written, and has ended.
+// recorder is a connection that records what is written, and reads as ended.
 type recorder struct{ bytes.Buffer }
 
 func (*recorder) Read([]byte) (int, error)         { return 0, io.EOF }

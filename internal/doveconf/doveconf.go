@@ -21,12 +21,12 @@ import (
 type Config struct {
 	// Release is its version, such as "2.3.19.1".
 	Release string
-	// Local tells that it is the Dovecot of this machine: its files can be
-	// looked at.
+	// Local means that it is the Dovecot of this machine, whose files can be
+	// read.
 	Local bool
 	root  block
-	// asked has, by protocol, what Dovecot says that holds for it. Where it was
-	// not asked, that is worked out.
+	// asked are the settings that Dovecot itself reports for each protocol.
+	// Without them, they are derived.
 	asked map[string]*block
 }
 
@@ -46,13 +46,13 @@ var (
 	ErrNotPermitted = errors.New("this user cannot read Dovecot's configuration")
 )
 
-// Protocols are those with which mail is delivered, and IMAP, whose settings
-// decide who can be registered over it.
+// Protocols are those by which mail is delivered, and IMAP, whose settings decide
+// who can be registered over it.
 var Protocols = []string{"lmtp", "lda", "imap"}
 
-// Run asks Dovecot for its configuration, and what holds for each of the
-// [Protocols]. file is another than its own, empty for its own. It needs the
-// rights to read it, secrets included; the secrets stay in the Config.
+// Run asks Dovecot for its configuration, as a whole and for each of the
+// [Protocols]. file is the configuration file; empty is the default one. It
+// needs permission to read it, including secrets, which stay in the Config.
 func Run(ctx context.Context, file string) (*Config, error) {
 	path, err := exec.LookPath("doveconf")
 	if err != nil {
@@ -105,7 +105,7 @@ func Ask(run func(args ...string) (string, error)) (*Config, error) {
 
 var releaseLine = regexp.MustCompile(`^# (\d+\.\d+[^ ]*) \(`)
 
-// Parse reads what doveconf printed.
+// Parse reads the output of doveconf.
 func Parse(text string) (*Config, error) {
 	c := new(Config)
 	stack := []*block{&c.root}
@@ -169,7 +169,7 @@ func (b *block) has(name string) bool {
 	return false
 }
 
-// of returns the blocks of a kind.
+// of returns the blocks of one kind.
 func (b *block) of(kind string) []*block {
 	var all []*block
 	for _, in := range b.blocks {

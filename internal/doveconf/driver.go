@@ -14,40 +14,39 @@ import (
 
 // Driver is one driver of the plugin push_notification.
 type Driver struct {
-	// Name is how the configuration calls it.
+	// Name is its name in the configuration.
 	Name string
-	// Kind is which driver it is: ox, lua, dlog, or one that is not known here.
+	// Kind is ox, lua, dlog, or another one that is not known here.
 	Kind string
-	// Raw is the URL of an ox driver as it is written, with the credentials in
-	// it: never to be shown. See [Driver.URL].
+	// Raw is the URL of an ox driver as it is written. It holds the credentials
+	// and must never be shown. See [Driver.URL].
 	Raw string
-	// UserFromMetadata tells that it reports what the METADATA entry says.
+	// UserFromMetadata means that it reports the user in the METADATA entry.
 	UserFromMetadata bool
-	// Timeout bounds one request, and all attempts together in 2.4; 0 if nothing
-	// does but Dovecot's default.
+	// Timeout bounds one request, and all attempts together in 2.4. 0 is
+	// Dovecot's default.
 	Timeout time.Duration
 	// Attempts is how often a request is sent at most; 0 is Dovecot's default.
 	Attempts int
-	// Client are the settings ssl_client_… that hold for it.
+	// Client are the settings ssl_client_… that apply to it.
 	Client Client
-	// Script is the file of a Lua driver; empty if it is not said there.
+	// Script is the file of a Lua driver, or empty if none is named.
 	Script string
 
 	is24 bool
 }
 
-// Client is how Dovecot talks TLS as a client.
+// Client are Dovecot's settings as a TLS client.
 type Client struct {
 	// The CAs that it trusts: a file, a directory. Default: those of the system.
 	CAFile, CADir string
-	// CertFile and KeyFile are the certificate that it shows.
+	// CertFile and KeyFile are its client certificate.
 	CertFile, KeyFile string
-	// Unverified tells that it takes every certificate.
+	// Unverified means that it accepts every certificate.
 	Unverified bool
 }
 
-// client reads the settings, of which get returns one by its name without
-// ssl_client_.
+// client reads the settings. get returns one by its name without ssl_client_.
 func client(get func(name string) string) Client {
 	file := func(name string) string { // 2.3: ssl_client_cert = <file
 		return strings.TrimSpace(strings.TrimPrefix(cmp.Or(get(name+"_file"), get(name)), "<"))
@@ -58,9 +57,9 @@ func client(get func(name string) string) Client {
 	}
 }
 
-// URL is the URL of an ox driver as the driver gets it when a mail comes for
-// user, with the credentials in it: never to be shown. unknown are what Dovecot
-// takes for variables, and knows none of that name: it fails then.
+// URL returns the URL of an ox driver as the driver gets it for a mail of user.
+// It holds the credentials and must never be shown. unknown are the names that
+// Dovecot takes for variables but does not know: it fails then.
 func (d *Driver) URL(user string) (url string, unknown []string) {
 	return expand(d.Raw, user, d.is24)
 }
@@ -68,8 +67,8 @@ func (d *Driver) URL(user string) (url string, unknown []string) {
 // DefaultAttempts is how often Dovecot 2.2 and 2.3 send a request.
 const DefaultAttempts = 2
 
-// Drivers are the drivers that Dovecot uses, in their order. stopped are those
-// that are written but not used, because the numbers before them have a gap.
+// Drivers returns the drivers that Dovecot uses, in their order. stopped are
+// those that are configured but not used, because of a gap in their numbers.
 func (p Protocol) Drivers() (used []Driver, stopped []string) {
 	if p.config.Is24() {
 		return p.drivers24(), nil
@@ -153,8 +152,8 @@ func (p Protocol) drivers24() (used []Driver) {
 	return used
 }
 
-// client24 finds a setting of the TLS client: what a driver has of its own
-// stands above what holds for all.
+// client24 returns a setting of the TLS client. A driver's own setting takes
+// precedence over the global one.
 func (p Protocol) client24(driver *block) func(setting string) string {
 	return func(setting string) string {
 		for _, b := range []*block{driver, p.block} {
@@ -171,8 +170,8 @@ func (p Protocol) client24(driver *block) func(setting string) string {
 	}
 }
 
-// variables23 are the one-letter variables of 2.2 and 2.3 that a plugin's
-// settings can have, and their long names.
+// variables23 maps the one-letter variables that the settings of plugins can have
+// in 2.2 and 2.3 to their long names.
 var variables23 = map[byte]string{
 	'u': "user", 'n': "username", 'd': "domain", 's': "service", 'h': "home", 'l': "lip", 'r': "rip", 'p': "pid", 'i': "uid",
 }

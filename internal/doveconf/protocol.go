@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Protocol is what holds for one protocol, such as lmtp.
+// Protocol has the settings for one protocol, such as lmtp.
 type Protocol struct {
 	config *Config
 	block  *block
 }
 
-// Protocol returns the settings that hold for a protocol.
+// Protocol returns the settings for a protocol.
 func (c *Config) Protocol(name string) Protocol {
 	if asked := c.asked[name]; asked != nil {
 		return Protocol{c, asked.without("protocol")}
@@ -31,14 +31,14 @@ func (c *Config) Protocol(name string) Protocol {
 	return Protocol{c, effective}
 }
 
-// without is b without the blocks of a kind.
+// without returns b without the blocks of one kind.
 func (b *block) without(kind string) *block {
 	rest := *b
 	rest.blocks = slices.DeleteFunc(slices.Clone(b.blocks), func(in *block) bool { return in.kind == kind })
 	return &rest
 }
 
-// HasAttributeDict reports whether METADATA entries have a place.
+// HasAttributeDict reports whether METADATA entries can be stored.
 func (p Protocol) HasAttributeDict() bool {
 	if !p.config.Is24() {
 		return p.block.get("mail_attribute_dict") != ""
@@ -46,7 +46,7 @@ func (p Protocol) HasAttributeDict() bool {
 	return slices.ContainsFunc(p.block.of("mail_attribute"), func(b *block) bool { return len(b.blocks) > 0 || len(b.settings) > 0 })
 }
 
-// Plugins are the mail_plugins.
+// Plugins returns the mail_plugins.
 func (p Protocol) Plugins() []string {
 	if p.block.has("mail_plugins") { // 2.3: doveconf has replaced $mail_plugins
 		return strings.Fields(p.block.get("mail_plugins"))
@@ -63,8 +63,8 @@ func (p Protocol) Plugins() []string {
 	return all
 }
 
-// named are the blocks of a kind by name, each with all of its settings, in the
-// order in which the names come. A setting that comes later stands first.
+// named returns the blocks of one kind by name, each with all of its settings, in
+// the order of their first occurrence. Later settings come first.
 func (b *block) named(kind string) (names []string, byName map[string]*block) {
 	byName = make(map[string]*block)
 	for _, in := range b.of(kind) {
@@ -80,7 +80,7 @@ func (b *block) named(kind string) (names []string, byName map[string]*block) {
 	return names, byName
 }
 
-// plugin has the settings of plugin { }, by name.
+// plugin returns the settings of plugin { }, by name.
 func (b *block) plugin() map[string]string {
 	all := make(map[string]string)
 	for _, in := range b.of("plugin") {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// duration reads Dovecot's spelling of a time: 1500ms, 1 s, 2 mins.
+// duration reads a duration as Dovecot writes it: 1500ms, 1 s, 2 mins.
 func duration(s string) time.Duration {
 	s = strings.ReplaceAll(s, " ", "")
 	i := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
@@ -27,7 +27,7 @@ func duration(s string) time.Duration {
 	return d
 }
 
-// IMAPMetadata tells where imap_metadata is on: for everybody, or for some
+// IMAPMetadata returns whether imap_metadata is on: for everybody, or for some
 // networks only.
 func (c *Config) IMAPMetadata() (everybody, somewhere bool) {
 	everybody = isYes(c.root.get("imap_metadata"))
@@ -45,22 +45,22 @@ func (c *Config) IMAPMetadata() (everybody, somewhere bool) {
 	return everybody, everybody || somewhere
 }
 
-// CutsDomain reports whether auth_username_format makes one user of all logins
-// that differ in their domain.
+// CutsDomain reports whether auth_username_format maps logins that differ only in
+// their domain to one user.
 func (c *Config) CutsDomain() bool {
 	format := c.root.get("auth_username_format")
 	return localPart.MatchString(format) && !domainPart.MatchString(format)
 }
 
-// localPart and domainPart are the variables of a login's parts: %Ln or
+// localPart and domainPart match the variables for the parts of a login: %Ln or
 // %{username}, in 2.4 %{user|username|lower}.
 var (
 	localPart  = regexp.MustCompile(`%[A-Z0-9.-]*n|%\{[^}]*\busername\b`)
 	domainPart = regexp.MustCompile(`%[A-Z0-9.-]*d|%\{[^}]*\bdomain\b`)
 )
 
-// Serves reports whether a protocol is on. An empty list is Dovecot's default,
-// which Debian's packages fill by files that doveconf shows.
+// Serves reports whether a protocol is on. An empty list is Dovecot's default.
+// The files with which Debian's packages fill it are in the output of doveconf.
 func (c *Config) Serves(protocol string) bool {
 	if c.root.has("protocols") {
 		return slices.Contains(strings.Fields(c.root.get("protocols")), protocol)
@@ -75,15 +75,15 @@ func (c *Config) Serves(protocol string) bool {
 	return true
 }
 
-// DoveAdm is the HTTP API of DoveAdm as it is configured.
+// DoveAdm has the settings of the DoveAdm HTTP API.
 type DoveAdm struct {
 	// Listen are its addresses, host:port; none if it does not listen.
 	Listen []string
-	// Secret tells that there is a key or a password.
+	// Secret means that there is a key or a password.
 	Secret bool
-	// Commands are those that may be called; empty for all.
+	// Commands are those that may be called. Empty means all.
 	Commands []string
-	// Blocked tells that the list has a form in which it permits nothing.
+	// Blocked means that the list is written in a form that permits nothing.
 	Blocked bool
 }
 

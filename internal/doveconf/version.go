@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Is24 reports whether it has the syntax of 2.4.
+// Is24 reports whether the configuration has the syntax of 2.4.
 func (c *Config) Is24() bool { return c.AtLeast("2.4") }
 
-// AtLeast compares the release, number by number.
+// AtLeast reports whether the release is the given one or a later one.
 func (c *Config) AtLeast(release string) bool {
 	have, want := numbers(c.Release), numbers(release)
 	for i := range max(len(have), len(want)) {
@@ -29,7 +29,7 @@ func (c *Config) AtLeast(release string) bool {
 	return true
 }
 
-// numbers reads 2.3.19.1 or 2.4.1-4; what follows a dash is the package's.
+// numbers parses 2.3.19.1 or 2.4.1-4. The part after a dash is the package's.
 func numbers(release string) []int {
 	release, _, _ = strings.Cut(release, "-")
 	var all []int

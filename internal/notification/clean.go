@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxRaw is how much of a header or snippet is looked at, in bytes before
-// encoded-words are decoded: enough to fill [MaxHeader] from any encoding that
-// occurs, and little enough that a megabyte costs no more than this much.
+// maxRaw is how much of a header or snippet is read, in bytes before
+// encoded-words are decoded. It is enough to fill [MaxHeader] from any encoding
+// that occurs, so that a header of a megabyte costs no more.
 const maxRaw = 8192
 
-// clean makes one line of text, of at most limit bytes of UTF-8:
+// clean returns text as one line of at most limit bytes of UTF-8:
 //
 //   - A run of white space of any kind becomes one space, and none at the ends:
 //     tabs, no-break spaces, NEL, U+2028, U+2029, and the line ends of folded
@@ -60,7 +60,7 @@ func reorders(r rune) bool {
 	return 0x202A <= r && r <= 0x202E || 0x2066 <= r && r <= 0x2069
 }
 
-// unquoteName takes the quotes off the name in a From header of the form
+// unquoteName removes the quotes around the name in a From header of the form
 //
 //	"Müller, Jürgen" <j@example.net>
 //

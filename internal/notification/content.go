@@ -5,11 +5,10 @@ package notification
 
 import "time"
 
-// Content is how much of a notification is told to others than the one who
-// serves the mail.
+// Content is how much of a notification leaves the mail system.
 type Content string
 
-// The steps of content. Each has what the one before it has.
+// The steps of content. Each includes the one before it.
 const (
 	// Thin is user, folder, UID, event and the number of unseen messages.
 	Thin Content = "thin"
@@ -36,9 +35,9 @@ func (n Notification) Limit(c Content) Notification {
 // Mail is a notification as devices and event streams get it, in JSON. It has
 // no user: its receiver is the user's.
 type Mail struct {
-	// Type is always "Mail"; other messages to the same receiver have others.
+	// Type is always "Mail". Other messages to the same receiver have other types.
 	Type string `json:"@type"`
-	// ID is the identity of the notification: the same each time it comes.
+	// ID is the identity of the notification, the same on every attempt.
 	ID          string `json:"id"`
 	Folder      string `json:"folder"`
 	UID         uint32 `json:"uid"`
@@ -56,8 +55,8 @@ type Mail struct {
 	Source Source `json:"source,omitempty"`
 }
 
-// Mail returns n for those who may know c of it. accepted is when it was taken
-// in; it has a precision of one second.
+// Mail returns n with what c includes. accepted is when it was accepted, with a
+// precision of one second.
 func (n Notification) Mail(c Content, id Identity, accepted time.Time, source Source) Mail {
 	n = n.Limit(c)
 	return Mail{

@@ -27,7 +27,7 @@ type Decoder struct {
 
 var onlyNew = Events{MessageNew}
 
-// Decode returns the notification that body is. The error is a [*SyntaxError]
+// Decode returns the notification in body. The error is a [*SyntaxError]
 // if body is no JSON object, else [ErrUnusedEvent] if it has no event or one
 // that is not in use, else a [*FieldError] if user, folder or imap-uid are
 // missing or cannot be right, or if imap-uidvalidity is there and cannot be.
@@ -73,8 +73,8 @@ func (n *Notification) Repair(body []byte) (valid []byte, repaired bool) {
 	return slices.Concat(body[:n.stray], body[n.stray+1:]), true
 }
 
-// decide reads the members that decide which notification body is, and
-// returns where the others stand.
+// decide reads the members that identify the notification, and returns the raw
+// values of the others.
 func decide(body []byte, events Events) (n *Notification, m members, err error) {
 	if m, err = scan(body); err != nil {
 		return nil, m, err
@@ -106,7 +106,7 @@ func decide(body []byte, events Events) (n *Notification, m members, err error) 
 	return n, m, nil
 }
 
-// event returns which of the events the value is, "" if none.
+// event returns the event with the name in value, or "" if it is not in use.
 func (e Events) event(value []byte) Event {
 	inner, _ := unquote(value)
 	var buf [32]byte
@@ -117,7 +117,7 @@ func (e Events) event(value []byte) Event {
 	return e.find(name)
 }
 
-// flags reads an array of flags; whatever is none is left out.
+// flags reads an array of flags. Anything else in it is left out.
 func flags(value []byte) []string {
 	if len(value) > maxFlagsSize {
 		return nil
@@ -143,7 +143,7 @@ func (d *Decoder) header(value []byte) string {
 	return clean(d.decodeWords(raw), MaxHeader)
 }
 
-// snippet returns the text that Dovecot decoded already.
+// snippet returns the text, which Dovecot has already decoded.
 func snippet(value []byte) string {
 	inner, _ := unquote(value)
 	var buf [1024]byte
@@ -151,7 +151,7 @@ func snippet(value []byte) string {
 	return clean(raw, MaxSnippet)
 }
 
-// firstNumber returns the first of values that is a number we can hold.
+// firstNumber returns the first of values that is a number in range.
 func firstNumber(values ...[]byte) *uint32 {
 	for _, value := range values {
 		if n, ok := parseUint32(value); ok {

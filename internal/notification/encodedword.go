@@ -10,9 +10,9 @@ import (
 )
 
 // decodeWords returns text with its encoded-words (RFC 2047) decoded. White
-// space between two of them goes, as section 6.2 says. Ones that are malformed
-// or in an unknown character set stay as they are. What is decoded may be any
-// bytes at all, line ends and invalid UTF-8 included.
+// space between two of them is removed (section 6.2). Malformed ones, and those
+// in an unknown character set, stay as they are. The decoded text may hold any
+// bytes, including line ends and invalid UTF-8.
 //
 // mime.WordDecoder drops a whole header for one unknown character set, and
 // converts words one by one, so that a character divided between two is lost
@@ -108,14 +108,14 @@ func parseWord(text []byte) (word encodedWord, length int) {
 // maxCharset is longer than the name of any character set.
 const maxCharset = 64
 
-// decodeB decodes base64. Padding is not missed where it is missing.
+// decodeB decodes base64, with or without padding.
 func decodeB(encoded []byte) ([]byte, bool) {
 	content, err := base64.RawStdEncoding.AppendDecode(nil, bytes.TrimRight(encoded, "="))
 	return content, err == nil
 }
 
-// decodeQ decodes the "Q" encoding (RFC 2047, section 4.2). White space is
-// taken as it stands, although the RFC allows none.
+// decodeQ decodes the "Q" encoding (RFC 2047, section 4.2). White space is kept,
+// although the RFC allows none.
 func decodeQ(encoded []byte) ([]byte, bool) {
 	content := make([]byte, 0, len(encoded))
 	for len(encoded) > 0 {

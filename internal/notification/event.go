@@ -41,7 +41,7 @@ const (
 // Events are some of the events.
 type Events []Event
 
-// AllEvents are all of them.
+// AllEvents are all events.
 var AllEvents = Events{
 	MessageNew, MessageAppend, MessageRead, MessageTrash, MessageExpunge, FlagsSet, FlagsClear,
 	MailboxCreate, MailboxDelete, MailboxRename, MailboxSubscribe, MailboxUnsubscribe,
@@ -83,7 +83,7 @@ func (e Events) find(name []byte) Event {
 	return e[i]
 }
 
-// OfMailbox reports whether it happens to a mailbox, not to a message.
+// OfMailbox reports whether the event is one of a mailbox, not of a message.
 func (e Event) OfMailbox() bool { return strings.HasPrefix(string(e), "mailbox") }
 
 // Withdraws reports whether the message needs no attention any more: a device
