@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// maxHeader bounds the Authorization header that is looked at, in bytes.
+// maxHeader bounds the Authorization header, in bytes.
 const maxHeader = 4 << 10
 
 var (
@@ -17,8 +17,8 @@ var (
 	errMalformed = errors.New("malformed Basic credentials")
 )
 
-// basic reads the credentials that r shows. The password may have colons in it
-// and is not empty. The user name and the password are the bytes that were
+// basic reads the credentials of r. The password may contain colons and is not
+// empty. The user name and the password are the bytes that were
 // sent, which RFC 7617 and Dovecot agree to be UTF-8.
 func basic(r *http.Request) (username, password string, err error) {
 	headers := r.Header.Values("Authorization")
@@ -29,7 +29,7 @@ func basic(r *http.Request) (username, password string, err error) {
 	if !strings.EqualFold(scheme, "Basic") {
 		return "", "", errMissing
 	}
-	// Of two headers nobody knows which one counts for others on the way.
+	// With two headers, others on the way may use another one than we do.
 	if len(headers) > 1 || len(headers[0]) > maxHeader {
 		return "", "", errMalformed
 	}

@@ -30,20 +30,20 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/throttle"
 )
 
-// Verdict is what [Verifier.Verify] makes of a request.
+// Verdict is the result of [Verifier.Verify].
 type Verdict int
 
 // The zero Verdict is none that lets anybody in.
 const (
-	// Missing: the request shows no credentials, or others than Basic ones.
+	// Missing: the request has no credentials, or no Basic ones.
 	Missing Verdict = iota
 	// Wrong: no pair has this user name and this password, or the header is
 	// malformed, there twice or longer than 4 KiB.
 	Wrong
-	// Throttled: the source has shown wrong credentials too often to be
-	// listened to right now.
+	// Throttled: the source has sent wrong credentials too often, and must
+	// wait.
 	Throttled
-	// Busy: so many hashes are being computed that this one was not.
+	// Busy: too many other hashes are being computed.
 	Busy
 	// Accepted: the credentials are those of a pair.
 	Accepted
@@ -70,7 +70,7 @@ func (v Verdict) String() string {
 // Result is the answer of [Verifier.Verify].
 type Result struct {
 	Verdict Verdict
-	// Username is who came, if the verdict is Accepted.
+	// Username is that of the credentials, if the verdict is Accepted.
 	Username string
 	// Wait is how long to wait before another attempt, if the verdict is
 	// Throttled or Busy.
@@ -78,7 +78,7 @@ type Result struct {
 }
 
 // Verifier tells right credentials from wrong ones. It is safe for concurrent
-// use, keeps no plain password and shows nothing of what it keeps.
+// use, stores no plain password and never shows what it stores.
 type Verifier struct {
 	plain  []plainPair
 	hashed []hashedPair
@@ -180,7 +180,7 @@ func (v *Verifier) wrong(source netip.Addr) Result {
 	return Result{Verdict: Wrong}
 }
 
-// isPlain looks at all plain pairs, whichever of them matches.
+// isPlain compares with all plain pairs, even after one has matched.
 func (v *Verifier) isPlain(username, password string) bool {
 	if len(v.plain) == 0 {
 		return false
@@ -194,7 +194,7 @@ func (v *Verifier) isPlain(username, password string) bool {
 	return found == 1
 }
 
-// Format writes nothing of what the verifier keeps, whatever the verb.
+// Format shows nothing that the verifier stores, whatever the verb.
 func (v *Verifier) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "credentials.Verifier")
 }

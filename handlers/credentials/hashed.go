@@ -13,12 +13,11 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/authcache"
 )
 
-// maxSharing bounds how many requests wait for one and the same hash.
+// maxSharing bounds how many requests wait for the same hash.
 const maxSharing = 128
 
-// flight is the check of one user name and password. All requests that show
-// them at the same time share it: after a start, a mail server comes with many
-// connections at once.
+// flight is the check of one user name and password. Concurrent requests with
+// them share it: after a start, a mail server opens many connections at once.
 type flight struct {
 	rank    admission.Rank // of the source that it is made for
 	done    chan struct{}
@@ -51,9 +50,9 @@ func (v *Verifier) verifyHashed(source netip.Addr, username, password string) Re
 	}
 }
 
-// join finds the check of credentials that is under way, or begins one. The
-// check of a source is counted as a failure before anything else, and given
-// back when it was none: so many at once are no more than one after the other.
+// join returns the check of the credentials that is in progress, or begins one.
+// It is first counted as a failure of its source, which is taken back if it
+// succeeds: concurrent checks get no more attempts than successive ones.
 func (v *Verifier) join(key authcache.Key, source netip.Addr) (f *flight, leads bool, wait time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -73,7 +72,7 @@ func (v *Verifier) join(key authcache.Key, source netip.Addr) (f *flight, leads 
 	return f, true, 0
 }
 
-// lead makes the check that others may share.
+// lead makes a check that other requests may share.
 func (v *Verifier) lead(key authcache.Key, f *flight, source netip.Addr, candidates []candidate, username, password string) Result {
 	f.verdict = Busy // should a comparer panic
 	defer func() {
@@ -100,7 +99,7 @@ func (v *Verifier) lead(key authcache.Key, f *flight, source netip.Addr, candida
 	return Result{Verdict: Accepted}
 }
 
-// share waits for what the check of somebody else tells.
+// share waits for the result of another request's check.
 func (v *Verifier) share(f *flight, source netip.Addr) Result {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -121,9 +120,9 @@ func (v *Verifier) share(f *flight, source netip.Addr) Result {
 	}
 }
 
-// candidates are as many hashes as any user has. Where this one has fewer, or
-// does not exist, hashes of others fill them up, so that the time it takes to
-// look at them does not tell who exists.
+// candidates returns as many hashes as any user has. If this one has fewer, or
+// does not exist, they are filled up with hashes of others, so that the time it
+// takes does not reveal who exists.
 func (v *Verifier) candidates(username string) []candidate {
 	u := sha256.Sum256([]byte(username))
 	all := make([]candidate, 0, v.rounds)
@@ -138,7 +137,7 @@ func (v *Verifier) candidates(username string) []candidate {
 	return all
 }
 
-// isKnown reports whether a hash of the user was found to match the password.
+// isKnown reports whether a hash of the user is known to match the password.
 func (v *Verifier) isKnown(candidates []candidate, username, password string) bool {
 	found := false
 	for _, c := range candidates {

@@ -19,8 +19,8 @@ const (
 	// failuresAtOnce and failureInterval are how often a source may fail.
 	failuresAtOnce  = 10
 	failureInterval = time.Second
-	// rightFor and wrongFor are how long a source goes first because it was
-	// right, and last because it was wrong.
+	// rightFor and wrongFor are how long a source takes precedence because it was
+	// right, and waits behind others because it was wrong.
 	rightFor = 30 * 24 * time.Hour
 	wrongFor = 10 * time.Minute
 	// maxSources bounds how many sources are remembered, at some 1 MB for each
@@ -37,17 +37,17 @@ const (
 	// maxOfSource those of one source.
 	maxWaiting  = 32
 	maxOfSource = 8
-	// busyAgain is when somebody may come again who could not wait.
+	// busyAgain is the Retry-After of the verdict Busy.
 	busyAgain = time.Second
 )
 
-// Memory is what verifiers remember: which credentials were right, from where
-// they came, who has failed, and which hashes are being computed. Verifiers
-// that share it, such as those before and after a change of the configuration,
-// know what the others have found. What was right is remembered with the hash
-// that it matched: where the hash is another one, it has to be computed.
+// Memory is what verifiers remember: which credentials were right, where they
+// came from, who has failed, and which hashes are being computed. Several
+// verifiers can share it, such as those before and after a reload. Right
+// credentials are remembered with the hash that they matched. With another hash
+// they are checked again.
 //
-// It is safe for concurrent use and shows nothing of what it keeps.
+// It is safe for concurrent use and never shows what it stores.
 type Memory struct {
 	known    *authcache.Cache // user name, hash and password
 	failures *throttle.Throttle[netip.Addr]
@@ -74,7 +74,7 @@ func NewMemory() *Memory {
 	}
 }
 
-// rank is in which order hashes are computed for a source.
+// rank returns the precedence of a source when hashes are computed.
 func (m *Memory) rank(source netip.Addr) admission.Rank {
 	switch {
 	case !m.right.Quiet(source):
@@ -86,7 +86,7 @@ func (m *Memory) rank(source netip.Addr) admission.Rank {
 	}
 }
 
-// Format writes nothing of what the memory keeps, whatever the verb.
+// Format shows nothing that the memory stores, whatever the verb.
 func (m *Memory) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "credentials.Memory")
 }

@@ -8,22 +8,23 @@ import (
 	"strings"
 )
 
-// Who may come in is worked out as a set of source addresses, in which nobody is
-// whom Apache refuses: what depends on anything else (a host name, a variable,
-// an expression) lets nobody in, and refuses everybody where it refuses.
+// Access is computed as a set of source addresses that holds nobody whom Apache
+// refuses. A rule that depends on anything else (a host name, a variable, an
+// expression) allows nobody, and a refusal that does refuses everybody.
 
-// accessRules are the rules of one section, in the words of Apache 2.2 (Order,
-// Deny, Allow) and of 2.4 (Require). Apache asks both where there are both.
+// accessRules are the rules of one section, in the syntax of Apache 2.2 (Order,
+// Deny, Allow) and of 2.4 (Require). If a section has both, both apply.
 type accessRules struct {
 	source *Source
 	old    *oldRules
-	// require is what Require and its blocks say.
+	// require are the verdicts of Require and its blocks.
 	require *verdict
-	// closed is why nobody comes in, whatever the rules say.
+	// closed is why nobody is allowed, whatever the rules say.
 	closed string
 }
 
-// oldRules are Order, Allow and Deny. A section that has any of them says all.
+// oldRules are Order, Allow and Deny. A section that has one of them replaces all
+// three.
 type oldRules struct {
 	where       string
 	allowFirst  bool // Order Allow,Deny
@@ -31,22 +32,22 @@ type oldRules struct {
 	satisfyAny  bool
 }
 
-// verdict is what a Require or a block of them says about addresses: some are
-// granted, some are denied, about others it says nothing.
+// verdict is the result of a Require or a block of them: some addresses are
+// granted, some are denied, and others are left open.
 type verdict struct {
 	where           string
 	granted, denied addresses
-	// What it asks for: addresses, passwords, something else.
+	// How many of it require addresses, passwords, and something else.
 	networks, passwords, others int
 }
 
-// passwordsOnly tells that only a password was asked for.
+// passwordsOnly reports whether only passwords are required.
 func (v *verdict) passwordsOnly() bool {
 	return v.passwords > 0 && v.networks == 0 && v.others == 0
 }
 
-// read takes a directive of a section. It reports whether that was one about
-// access.
+// read reads a directive of a section. It reports whether the directive is one
+// about access.
 func (a *accessRules) read(d directive) bool {
 	switch d.name {
 	case "order", "allow", "deny", "satisfy":
@@ -74,7 +75,7 @@ func (a *accessRules) read(d directive) bool {
 	return true
 }
 
-// close lets nobody in.
+// close allows nobody.
 func (a *accessRules) close(d directive, why string) {
 	if why == "" {
 		why = "it may refuse somebody, and is not understood"
@@ -103,7 +104,7 @@ func (a *accessRules) readOld(d directive) {
 	}
 }
 
-// from takes one argument of Allow or Deny.
+// from reads one argument of Allow or Deny.
 func (a *accessRules) from(d directive, arg string) {
 	set, ok := readAddresses(arg)
 	if strings.EqualFold(arg, "all") {
@@ -129,7 +130,7 @@ func (o *oldRules) addresses() addresses {
 	return everybody.without(o.deny).or(o.allow)
 }
 
-// passwords are what Require asks for and Apache finds out by a password.
+// passwords are the kinds of Require that Apache checks with a password.
 var passwords = []string{
 	"valid-user", "user", "group", "file-owner", "file-group", "dbm-group", "dbm-file-group", "dbd-group", "dbd-login",
 	"ldap-user", "ldap-group", "ldap-dn", "ldap-attribute", "ldap-filter", "ldap-search",
@@ -200,7 +201,7 @@ func (a *accessRules) requirement(d directive) verdict {
 	return v
 }
 
-// combine is what a block of requirements says: of all, of any, or of none.
+// combine returns the verdict of a block of requirements: all, any, or none.
 func combine(block, where string, all []verdict) verdict {
 	v := verdict{where: where}
 	for _, one := range all {
@@ -222,8 +223,8 @@ func combine(block, where string, all []verdict) verdict {
 	return v
 }
 
-// access is who may come in at one path: the last section that has rules of a
-// kind says all of that kind.
+// access is who is allowed at one path. Of each kind of rules, those of the last
+// section that has any apply.
 type access struct {
 	old     *oldRules
 	require *verdict

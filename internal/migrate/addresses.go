@@ -74,7 +74,7 @@ func (a addresses) without(b addresses) addresses {
 
 func (a addresses) and(b addresses) addresses { return a.without(everybody.without(b)) }
 
-// few reports whether the set names networks, and not all but some.
+// few reports whether the set lists some networks, and not everybody except some.
 func (a addresses) few() bool {
 	for _, p := range a.prefixes() {
 		if p.Bits() < 8 {
@@ -84,7 +84,7 @@ func (a addresses) few() bool {
 	return true
 }
 
-// String is the set as the option allow takes it.
+// String returns the set as the option allow takes it.
 func (a addresses) String() string {
 	var words []string
 	for _, p := range a.prefixes() {

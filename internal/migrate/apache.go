@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// notifyPath is what Dovecot reports to.
+// notifyPath is the path that Dovecot reports to.
 const notifyPath = "/preliminary/http-notify/v1/notify"
 
-// errNoNotify means that the files have nothing to do with notifications.
+// errNoNotify means that the files do not proxy notifications.
 var errNoNotify = errors.New("nothing in these files proxies " + notifyPath + ", which is what Dovecot reports to: give all files that have to do with it")
 
-// ReadApache reads the configuration of an Apache: files, which are taken as one
-// after the other, with what they include. The error names everything that must
-// be understood, and is not.
+// ReadApache reads the configuration of an Apache: the files, one after the
+// other, and those that they include. The error names every directive that must
+// be understood and is not.
 func (s *Source) ReadApache(files ...string) error {
 	reader := &apacheReader{source: s, balancers: make(map[string]*balancer)}
 	read := &apacheFiles{variables: make(map[string]string), leave: s.leave}
@@ -45,7 +45,7 @@ func (s *Source) ReadApache(files ...string) error {
 	return nil
 }
 
-// apacheReader gathers what is spread over the files.
+// apacheReader collects what is spread over the files.
 type apacheReader struct {
 	source     *Source
 	balancers  map[string]*balancer // of the server that is read
@@ -54,13 +54,13 @@ type apacheReader struct {
 	refused    []error
 }
 
-// refuse remembers what must be understood, and is not.
+// refuse records what must be understood and is not.
 func (r *apacheReader) refuse(d directive, why string) {
 	r.refused = append(r.refused, fmt.Errorf("%s: %s: %s", d.where, &d, why))
 }
 
-// servers are the virtual hosts, or the main server if there is none. What
-// stands outside of them holds in each.
+// servers returns the virtual hosts, or the main server if there is none.
+// Directives outside of them apply to each.
 func (r *apacheReader) servers(top []directive) []*server {
 	main := &server{where: "the main server"}
 	var hosts []directive
@@ -109,7 +109,7 @@ func (r *apacheReader) servers(top []directive) []*server {
 	return all
 }
 
-// at is what Apache does with a path, by its sections of one path.
+// at returns what Apache does with a path, according to its sections.
 func (s *server) at(path string) (p *pass, a access, settings proxySettings) {
 	settings = s.settings
 	handler := false
@@ -152,11 +152,11 @@ func (s *server) at(path string) (p *pass, a access, settings proxySettings) {
 	return p, a, settings
 }
 
-// site is a server as Caddy has it.
+// site is a server of the Caddyfile.
 type site struct {
 	Where     string
 	Addresses []string
-	// OnDemand: there is no name that a certificate could be for.
+	// OnDemand means that there is no name that a certificate could be for.
 	OnDemand bool
 	Headers  []string
 	Guards   []guard
@@ -168,19 +168,19 @@ type site struct {
 // guard is a dovecot_push_guard.
 type guard struct{ Path, Allow string }
 
-// pattern is what a LocationMatch or a rule closes, to everybody but Allow.
+// pattern is what a LocationMatch or a rule closes to everybody except Allow.
 type pattern struct {
 	Name, Where, Pattern, Allow string
 	Status                      int
 }
 
-// region is one path that Apache has a ProxyPass or a Location for.
+// region is a path that Apache has a ProxyPass or a Location for.
 type region struct {
 	Name, Where, Path string
-	// Allow, if Checked, are who comes in of those that the guards let pass.
+	// Allow, if Checked, is who is allowed of those that pass the guards.
 	Allow   string
 	Checked bool
-	// From and To are parts of the path, if they differ.
+	// From and To are the parts of the path that differ, if any do.
 	From, To  string
 	Upstreams string
 	Lines     []string
@@ -197,8 +197,8 @@ type answerView struct {
 	Status                int
 }
 
-// Pattern is the path as a regular expression. Caddy's other matcher of paths
-// does not look at capital letters, Apache does.
+// Pattern returns the path as a regular expression. Caddy's other path matcher
+// ignores letter case, Apache does not.
 func (r region) Pattern() string {
 	return "^" + quoteMeta(r.Path) + map[bool]string{true: "", false: "(/|$)"}[strings.HasSuffix(r.Path, "/")]
 }

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// What bounds the files of one configuration.
+// Bounds of the files of one configuration.
 const (
 	maxLine     = 1 << 20  // bytes
 	maxIncludes = 20       // files within files
@@ -30,7 +30,7 @@ type directive struct {
 	block []directive // of a section
 	open  bool        // it is a section
 	where string      // file and line
-	// unknown is a variable in it that nobody defined.
+	// unknown is a variable in it that is not defined.
 	unknown string
 }
 
@@ -53,7 +53,7 @@ type apacheFiles struct {
 	leave     func(where, format string, args ...any)
 }
 
-// file reads one file and appends to block what is in it.
+// file reads one file and appends its directives to block.
 func (a *apacheFiles) file(name string, depth int, block *[]directive) error {
 	content, err := os.ReadFile(name)
 	if err != nil {
@@ -103,8 +103,8 @@ func (a *apacheFiles) section(lines *apacheLines, within *directive, depth int, 
 	return nil
 }
 
-// directive takes one directive, does what it says about reading, and appends it
-// to block.
+// directive processes one directive: it follows it if it includes files or
+// defines variables, and appends it to block.
 func (a *apacheFiles) directive(lines *apacheLines, d directive, depth int, block *[]directive) error {
 	switch {
 	case a.skip && d.open:
@@ -164,7 +164,7 @@ func (a *apacheFiles) directive(lines *apacheLines, d directive, depth int, bloc
 }
 
 // include reads the files that an Include names: one file, a pattern, or a
-// directory with all that is in it.
+// directory with everything in it.
 func (a *apacheFiles) include(d directive, depth int, block *[]directive) error {
 	if depth >= maxIncludes {
 		return fmt.Errorf("%s: files include each other more than %d deep", d.where, maxIncludes)
@@ -190,9 +190,9 @@ func (a *apacheFiles) include(d directive, depth int, block *[]directive) error 
 	return nil
 }
 
-// find looks for files where Apache does, at ServerRoot. Without one it looks
-// beside the file that was given, and in the directory above: sites-enabled is
-// a directory below ServerRoot.
+// find finds files relative to ServerRoot, as Apache does. Without one it looks
+// beside the given file and in the directory above, because sites-enabled is a
+// directory of ServerRoot.
 func (a *apacheFiles) find(pattern string) []string {
 	places := []string{a.root}
 	switch {
@@ -211,9 +211,9 @@ func (a *apacheFiles) find(pattern string) []string {
 
 var variable = regexp.MustCompile(`\$\{[^{}$]+\}`)
 
-// replace puts values in the place of variables. Apache looks in its
-// environment as well, which is not here: what nobody defined stays, and its
-// name is returned.
+// replace replaces variables by their values. Apache also uses its environment,
+// which is not known here: an undefined variable stays, and its name is
+// returned.
 func (a *apacheFiles) replace(line string) (text, unknown string) {
 	text = variable.ReplaceAllStringFunc(line, func(v string) string {
 		value, ok := a.variables[v[2:len(v)-1]]
@@ -226,13 +226,13 @@ func (a *apacheFiles) replace(line string) (text, unknown string) {
 	return text, unknown
 }
 
-// versionOfApache is the one that IfVersion is asked about.
+// versionOfApache is the version that IfVersion is evaluated for.
 const versionOfApache = "2.4.62"
 
-// builtIn are modules that need no LoadModule.
+// builtIn are the modules that need no LoadModule.
 var builtIn = []string{"core", "mod_so", "mod_http", "mod_log_config", "mod_logio", "mod_version", "mod_unixd", "mod_watchdog", "http_core"}
 
-// flatten resolves the conditions that stand around directives.
+// flatten resolves the conditions around directives.
 func (a *apacheFiles) flatten(block []directive) (flat []directive, err error) {
 	for _, d := range block {
 		var holds bool
@@ -243,8 +243,8 @@ func (a *apacheFiles) flatten(block []directive) (flat []directive, err error) {
 			if !slices.Contains(builtIn, name) {
 				name = "mod_" + strings.TrimPrefix(name, "mod_")
 			}
-			// Without any LoadModule these files are a part of a configuration, and
-			// the modules that it needs are loaded elsewhere.
+			// Without any LoadModule these files are part of a configuration that
+			// loads its modules elsewhere.
 			loaded := a.modules == nil || a.modules[name] || slices.Contains(builtIn, name)
 			if holds = loaded != not; !holds && a.modules == nil {
 				a.leave(d.where, "%s and what is in it is left out: the module is taken for loaded", &d)
@@ -273,8 +273,8 @@ func (a *apacheFiles) flatten(block []directive) (flat []directive, err error) {
 	return flat, nil
 }
 
-// apacheLines are the lines of a file: a backslash at the end goes on in the
-// next one, comments and empty lines are left out.
+// apacheLines returns the lines of a file. A backslash at the end continues a
+// line. Comments and empty lines are left out.
 type apacheLines struct {
 	*bufio.Scanner
 	file, line, where string
@@ -298,7 +298,7 @@ func (l *apacheLines) next() bool {
 	return false
 }
 
-// splitWords splits a line at blanks; quotes around a word keep it together.
+// splitWords splits a line at blanks that are not in quotes.
 func splitWords(line string) (words []string) {
 	for line = strings.TrimSpace(line); line != ""; line = strings.TrimLeft(line, " \t") {
 		quote := line[0]

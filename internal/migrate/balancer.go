@@ -29,7 +29,7 @@ type member struct {
 	dial     string
 }
 
-// balancerName is the name in balancer://name/path, in lower case.
+// balancerName returns the name in balancer://name/path, in lower case.
 func balancerName(target string) (string, bool) {
 	const scheme = "balancer://"
 	if len(target) < len(scheme) || !strings.EqualFold(target[:len(scheme)], scheme) {
@@ -48,7 +48,7 @@ func (r *apacheReader) balancer(name string) *balancer {
 	return b
 }
 
-// known is a group that the server or the main server has, nil if there is none.
+// known returns a group of the server or of the main server, or nil.
 func (r *apacheReader) known(name string) *balancer {
 	if b := r.balancers[name]; b != nil {
 		return b
@@ -56,8 +56,8 @@ func (r *apacheReader) known(name string) *balancer {
 	return r.inherited[name]
 }
 
-// read takes what a section Proxy says about the group. What it says about
-// access is read elsewhere.
+// read reads the directives about the group in a section Proxy. Those about
+// access are read elsewhere.
 func (b *balancer) read(r *apacheReader, d directive) {
 	for _, in := range d.block {
 		if in.name == "balancermember" || in.name == "proxyset" {
@@ -79,7 +79,7 @@ func (b *balancer) directive(r *apacheReader, d directive) {
 	}
 }
 
-// settings reads what holds for the group.
+// settings reads the options of the group.
 func (b *balancer) settings(r *apacheReader, params []string, where string) {
 	for _, param := range params {
 		key, value, _ := strings.Cut(param, "=")
@@ -95,7 +95,7 @@ func (b *balancer) settings(r *apacheReader, params []string, where string) {
 			b.sticky = true
 			r.source.leave(where, "%s: Caddy keeps people at a node by a cookie of its own; everybody may change the node once", param)
 		case "timeout":
-			// How long a request waits for a free node, which Caddy does not do.
+			// How long a request waits for a free node. Caddy does not wait.
 		case "scolonpathdelim", "stickysessionsep", "maxattempts", "nonce", "growth", "forcerecovery":
 		default:
 			r.source.leave(where, "%s is not taken over", param)
@@ -146,8 +146,8 @@ func (r *apacheReader) member(target string, params []string, where string) (mem
 			out = m.status(value) || out
 		case "retry", "route", "redirect", "smax", "ttl", "min", "max", "acquire", "keepalive", "ping", "flushpackets", "flushwait", "disablereuse",
 			"enablereuse", "iobuffersize", "receivebuffersize", "responsefieldsize", "nocanon":
-			// Of Apache's connections to the node. What a node that fails makes of retry
-			// is in group.lines.
+			// Options of Apache's connections to the node. What replaces retry is in
+			// group.lines.
 		default:
 			r.source.leave(where, "%s is not taken over", param)
 		}
@@ -174,7 +174,7 @@ func (m *member) status(flags string) (out bool) {
 	return out
 }
 
-// group is what one reverse_proxy is made of.
+// group is the content of one reverse_proxy.
 type group struct {
 	upstreams []string
 	weights   []string
@@ -249,7 +249,7 @@ func (b *balancer) group(r *apacheReader, p *pass) group {
 	return g
 }
 
-// longer is the longer of two durations as Caddy writes them.
+// longer returns the longer of two durations as Caddy writes them.
 func longer(a, b string) string {
 	first, _ := time.ParseDuration(a)
 	second, _ := time.ParseDuration(b)
@@ -259,7 +259,7 @@ func longer(a, b string) string {
 	return a
 }
 
-// balance is the lb_policy for requests that belong to no session.
+// balance returns the lb_policy for requests that belong to no session.
 func (g *group) balance() string {
 	if g.policy == "round_robin" && len(slices.Compact(slices.Clone(g.weights))) > 1 {
 		return "weighted_round_robin " + strings.Join(g.weights, " ")
@@ -267,8 +267,8 @@ func (g *group) balance() string {
 	return g.policy
 }
 
-// lines are the options of reverse_proxy. sessions tells that people use it,
-// and not Dovecot.
+// lines returns the options of reverse_proxy. sessions means that people use it,
+// not Dovecot.
 func (g *group) lines(sessions bool) (lines []string) {
 	if len(g.upstreams) > 1 {
 		switch {
@@ -281,9 +281,9 @@ func (g *group) lines(sessions bool) (lines []string) {
 		default:
 			lines = append(lines, "lb_policy "+g.balance())
 		}
-		// Apache asks another node at once, and where all have failed, all of them
-		// again. A node that failed is left alone for so short a time that both
-		// hold here.
+		// Apache tries another node at once, and all of them again if all have
+		// failed. A failed node is skipped for so short a time that the same
+		// happens here.
 		dial, err := time.ParseDuration(g.dial)
 		if err != nil {
 			dial = 3 * time.Second // Caddy's own

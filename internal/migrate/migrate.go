@@ -23,14 +23,14 @@ import (
 	"unicode"
 )
 
-// Source is what was found.
+// Source is what was read.
 type Source struct {
-	// Apache is what an Apache did, nil if none was read.
+	// Apache is the configuration of an Apache, or nil if none was read.
 	Apache *Apache
 	// Properties are those of the middleware, nil if none were read.
 	Properties *Properties
-	// Left is what could not be taken over, in words for the operator, each
-	// with the file and line where it is.
+	// Left describes for the operator what could not be taken over, with its file
+	// and line.
 	Left []string
 }
 
@@ -38,9 +38,9 @@ type Source struct {
 type Properties struct {
 	// Login is com.openexchange.rest.services.basic-auth.login.
 	Login string
-	// HasPassword tells that the password that goes with it is set.
+	// HasPassword means that the password for it is set.
 	HasPassword bool
-	// Listener is where the middleware takes requests on its own machine.
+	// Listener is the address that the middleware listens at.
 	Listener string
 	// DoveAdm is nil if the connector was not configured.
 	DoveAdm *DoveAdm
@@ -61,7 +61,7 @@ var output = template.Must(template.New("Caddyfile").Funcs(template.FuncMap{"joi
 // Write writes the Caddyfile.
 func (s *Source) Write(w io.Writer) error { return output.Execute(w, s) }
 
-// token writes text so that a Caddyfile has it as one word.
+// token quotes text as one word of a Caddyfile.
 func token(text string) string {
 	if text != "" && !strings.ContainsAny(text, " \t\r\n\"`#{}") {
 		return text

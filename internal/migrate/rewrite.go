@@ -5,14 +5,14 @@ package migrate
 
 import "strings"
 
-// rewriting is what mod_rewrite does in one server. It comes before the proxy,
-// and may refuse, redirect or answer: what it matches is not proxied.
+// rewriting is what mod_rewrite does in one server. It comes before the proxy and
+// may refuse, redirect or answer. What it matches is not proxied.
 type rewriting struct {
 	reader *apacheReader
 	server *server
 }
 
-// rewrites takes the directives of mod_rewrite outside of sections.
+// rewrites reads the directives of mod_rewrite outside of sections.
 func (r *apacheReader) rewrites(s *server, rw rewriting, d directive) {
 	switch d.name {
 	case "rewritecond":
@@ -51,8 +51,8 @@ func (rw rewriting) rule(d directive, conditions []directive) {
 	rw.reader.close(rw.server, d, pattern, "what it rewrites or refuses is not taken over")
 }
 
-// aboutHTTPS reports whether conditions ask for nothing but whether the request
-// came by HTTPS.
+// aboutHTTPS reports whether conditions depend only on whether the request came
+// by HTTPS.
 func aboutHTTPS(conditions []directive) bool {
 	for _, c := range conditions {
 		switch strings.ToUpper(first(c.args)) {

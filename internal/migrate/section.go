@@ -27,14 +27,14 @@ func (s *section) matches(path string) bool {
 	return below(path, s.path)
 }
 
-// below reports whether path is prefix or below it, by segments as Apache looks at
-// them.
+// below reports whether path is prefix or below it, by segments as Apache
+// compares them.
 func below(path, prefix string) bool {
 	rest, ok := strings.CutPrefix(path, prefix)
 	return ok && (rest == "" || rest[0] == '/' || strings.HasSuffix(prefix, "/"))
 }
 
-// section takes a Location or a Proxy.
+// section reads a Location or a Proxy.
 func (r *apacheReader) section(list *[]section, d directive, match bool) {
 	s := section{where: d.where, rules: &accessRules{source: r.source}}
 	args := d.args
@@ -109,7 +109,7 @@ func (r *apacheReader) sectionDirective(s *section, d, within directive, balance
 	}
 }
 
-// glob is a pattern of a path with * and ? as a regular expression.
+// glob returns a path pattern with * and ? as a regular expression.
 func glob(pattern, kind string) string {
 	if strings.Contains(pattern, "[") {
 		return "(" // which compiles to nothing

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// server is a VirtualHost, or the main server where there is none.
+// server is a VirtualHost, or the main server if there is none.
 type server struct {
 	where    string
 	names    []string
@@ -29,22 +29,22 @@ type server struct {
 	balancers map[string]*balancer
 }
 
-// proxySettings hold for what is proxied.
+// proxySettings apply to everything that is proxied.
 type proxySettings struct {
 	preserveHost bool
 	timeout      string
 	reverse      bool // there is a ProxyPassReverse
 }
 
-// pass is one ProxyPass: where from, where to. No target is none.
+// pass is one ProxyPass: its path and its target. Without a target, the path is
+// not proxied.
 type pass struct {
 	path, target string
 	params       []string
 	where        string
 }
 
-// closing is a pattern of paths that Apache may answer in another way than by
-// the proxy.
+// closing is a pattern of paths that Apache may answer without the proxy.
 type closing struct {
 	where, pattern string
 }
@@ -55,8 +55,8 @@ type answer struct {
 	status                 int
 }
 
-// harmless are directives that change neither who comes in nor what is proxied
-// where, nor what the nodes or people see.
+// harmless are directives that change neither who is allowed, nor what is proxied
+// where, nor what nodes and people see.
 var harmless = func() map[string]bool {
 	all := make(map[string]bool)
 	for name := range strings.FieldsSeq(`
@@ -86,17 +86,17 @@ var harmless = func() map[string]bool {
 	return all
 }()
 
-// peer are prefixes of directives that decide whose address Apache sees.
+// peer are prefixes of directives that decide which address Apache sees.
 var peer = []string{"remoteip", "rpaf", "cloudflare", "mef", "extractforwarded", "haproxyprotocol", "proxyprotocol"}
 
-// proxyVariables are environment variables by which SetEnv talks to the proxy
-// about connections, and nothing else.
+// proxyVariables are environment variables that configure the connections of the
+// proxy, and nothing else.
 var proxyVariables = []string{
 	"proxy-initial-not-pooled", "proxy-sendchunked", "proxy-sendchunks", "proxy-sendcl", "proxy-chain-auth", "proxy-interim-response",
 	"proxy-nokeepalive", "force-proxy-request-1.0", "downgrade-1.0", "force-response-1.0", "nokeepalive", "no-gzip", "gzip-only-text/html",
 }
 
-// serverDirective takes what stands outside of sections.
+// serverDirective reads a directive outside of sections.
 func (r *apacheReader) serverDirective(s *server, d directive) {
 	rewrite := rewriting{reader: r, server: s}
 	switch d.name {
@@ -182,8 +182,8 @@ func (r *apacheReader) serverDirective(s *server, d directive) {
 	}
 }
 
-// other names what is not known as harmless, and refuses what decides about the
-// peer.
+// other reports a directive that is not known to be harmless, and refuses one that
+// decides about the peer.
 func (r *apacheReader) other(d directive) {
 	for _, prefix := range peer {
 		if strings.HasPrefix(d.name, prefix) {
@@ -196,9 +196,9 @@ func (r *apacheReader) other(d directive) {
 	}
 }
 
-// byHand says what to write into the Caddyfile in place of a directive that decides
-// about the peer. Apache and Caddy differ where a proxy names another proxy as the
-// client, so that the addresses that come in would not be the same.
+// byHand returns what to write into the Caddyfile instead of a directive that
+// decides about the peer. Apache and Caddy differ if a proxy names another proxy
+// as the client: the allowed addresses would not be the same.
 func byHand(d directive) string {
 	const out, guards = "leave it out here; in the Caddyfile, ", ", and client_ip in each dovecot_push_guard and dovecot_push_notify. Until then, all come in from behind a proxy whose own address is allowed"
 	values := strings.Join(d.args, " ")
@@ -218,7 +218,7 @@ func byHand(d directive) string {
 	}
 }
 
-// environment takes directives about environment variables.
+// environment reads a directive about environment variables.
 func (r *apacheReader) environment(d directive, closes func()) {
 	text := strings.ToLower(strings.Join(d.args, " "))
 	switch {
@@ -230,7 +230,7 @@ func (r *apacheReader) environment(d directive, closes func()) {
 	}
 }
 
-// requestHeader takes a RequestHeader that Caddy has an equal for.
+// requestHeader reads a RequestHeader that Caddy has an equivalent of.
 func (r *apacheReader) requestHeader(headers *[]string, d directive) {
 	args := d.args
 	if len(args) > 0 && strings.EqualFold(args[0], "early") {
@@ -246,7 +246,7 @@ func (r *apacheReader) requestHeader(headers *[]string, d directive) {
 	}
 }
 
-// redirectMatch takes a redirect of what is not proxied: the proxy comes first.
+// redirectMatch reads a redirect. It applies only to what is not proxied.
 func (r *apacheReader) redirectMatch(s *server, d directive) {
 	args, status := d.args, 302
 	if len(args) == 3 {
@@ -266,7 +266,7 @@ func compiles(pattern string) bool {
 	return err == nil && !strings.ContainsAny(pattern, "`{}")
 }
 
-// close answers 404 to the paths that a pattern matches; to all without one.
+// close answers 404 to the paths that a pattern matches, or to all without one.
 func (r *apacheReader) close(s *server, d directive, pattern, why string) {
 	if !compiles(pattern) {
 		pattern = ""
@@ -318,8 +318,8 @@ func first(args []string) string {
 	return args[0]
 }
 
-// seconds is a time-out of Apache, which is in seconds or has a unit, as Caddy
-// writes it; empty if it is none.
+// seconds returns a timeout of Apache, in seconds or with a unit, as Caddy writes
+// it. It is empty if text is no timeout.
 func seconds(text string) string {
 	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz")
 	unit := text[len(number):]
@@ -333,7 +333,7 @@ func seconds(text string) string {
 	return number + caddy
 }
 
-// hostOf is what a ServerName names: scheme and port are for links back to it.
+// hostOf returns the host of a ServerName. Scheme and port only serve for links.
 func hostOf(name string) string {
 	if _, after, ok := strings.Cut(name, "://"); ok {
 		name = after
@@ -344,7 +344,7 @@ func hostOf(name string) string {
 	return name
 }
 
-// portOf is the port of an address of Listen or VirtualHost, 0 if it has none.
+// portOf returns the port of an address of Listen or VirtualHost, or 0.
 func portOf(address string) int {
 	if _, port, err := net.SplitHostPort(address); err == nil {
 		address = port

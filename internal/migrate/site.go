@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Apache is what an Apache did, as the sites of a Caddyfile.
+// Apache is the configuration of an Apache as the sites of a Caddyfile.
 type Apache struct {
 	Sites []*site
 	// What Dovecot reports to: the nodes, the path there, who may report, and the
@@ -60,7 +60,7 @@ func (r *apacheReader) sites(servers []*server) (*Apache, error) {
 	return all, nil
 }
 
-// notify is the region that notifications are in, nil if they are not proxied.
+// notify returns the region of the notifications, or nil if they are not proxied.
 func (s *server) notify(made *site) *region {
 	for _, p := range made.Patterns {
 		if p.Status == 404 && (p.Pattern == "" || regexp.MustCompile(p.Pattern).MatchString(notifyPath)) {
@@ -78,7 +78,7 @@ func (s *server) notify(made *site) *region {
 	return nil
 }
 
-// site is nil if the server proxies nothing.
+// site returns the site of a server, or nil if it proxies nothing.
 func (r *apacheReader) site(s *server) (*site, error) {
 	made := &site{Where: s.where, Headers: s.headers}
 	r.balancers = s.balancers
@@ -112,8 +112,8 @@ func (r *apacheReader) site(s *server) (*site, error) {
 	return made, nil
 }
 
-// paths are all that the server has a section or a ProxyPass for, and the root,
-// the longest first.
+// paths returns all paths that the server has a section or a ProxyPass for, and
+// the root, the longest first.
 func (s *server) paths() []string {
 	all := []string{"/"}
 	for _, in := range s.sections {
@@ -175,7 +175,7 @@ func (r *apacheReader) region(s *server, path string) (region, error) {
 	return one, nil
 }
 
-// patterns are what is closed by pattern.
+// patterns returns what is closed by pattern.
 func (r *apacheReader) patterns(s *server, made *site) {
 	add := func(p pattern) {
 		p.Name = fmt.Sprintf("closed%d", len(made.Patterns)+1)
@@ -200,8 +200,8 @@ func (r *apacheReader) patterns(s *server, made *site) {
 	}
 }
 
-// guard puts a guard before each path with access rules. A path below it may let
-// in others: then the guard does as well, and the path itself looks again.
+// guard puts a guard before each path with access rules. If a path below it
+// allows others, the guard does as well, and the path itself checks again.
 func (s *site) guard() {
 	open := make([]addresses, len(s.Regions))
 	for i, r := range s.Regions {
@@ -230,7 +230,7 @@ func (s *site) guard() {
 	}
 }
 
-// address is where the site listens. No name is made up.
+// address returns where the site listens. No name is made up.
 func (s *server) address(source *Source, made *site) {
 	scheme, standard := "http", 80
 	if s.tls {
