@@ -84,6 +84,8 @@ func TestImportsPointOneWay(t *testing.T) {
 		for _, imported := range p.Imports {
 			other, own := roomOf(imported)
 			switch {
+			case own && p.ImportPath == module+"/doveadm":
+				assert.Equal(t, module+"/internal/properties", imported, "doveadm is usable on its own")
 			case own && other < 0:
 				assert.Fail(t, "production code imports a test kit", "%s imports %s", p.ImportPath, imported)
 			case own:
