@@ -216,14 +216,14 @@ func TestCatchUpWhenDovecotIsBack(t *testing.T) {
 		require.NoError(t, dovecot.Unregister(names[0]))
 		deliver(t, dovecot, "missed", names[0])
 		require.NoError(t, dovecot.Stop())
-		for range 4 { // the next one by itself is in a minute
+		for range 4 { // without the command, the next one is in a minute
 			_, err := f.command("catch-up", "--all")
 			require.Error(t, err)
 		}
 		start := time.Now()
 		require.NoError(t, dovecot.Restart(t.Context()))
 		h.requireOnce(t, 1)
-		soon(t, "a mail was told that came before Dovecot was away", start, 30*time.Second)
+		soon(t, "a mail was notified that came before Dovecot was away", start, 30*time.Second)
 		if *catchUpFull { // a machine that is busy with other tests may need the minute
 			trigger := regexp.MustCompile(`found new mails.*"trigger":"(\w+)"`)
 			require.Eventually(t, func() bool { return trigger.MatchString(f.Log()) }, waitTimeout, 50*time.Millisecond)
