@@ -158,6 +158,11 @@ func TestAdminRoutes(t *testing.T) {
 	ask("POST dead_letters/replay", "", "", http.StatusBadRequest)
 	ask("DELETE dead_letters", "?all=true", "", http.StatusOK)
 	ask("DELETE targets", "?name=chat", "", http.StatusConflict)
+	for _, route := range []string{"POST test", "POST registrations", "POST catch_up"} {
+		for name, body := range map[string]string{"too large": strings.Repeat(" ", maxAdminBody) + "{}", "no JSON": "{", "unknown": `{"nothing":1}`} {
+			assert.Contains(t, ask(route, "", body, http.StatusBadRequest), "is not the JSON that was expected", name)
+		}
+	}
 	for route := range adminRoutes {
 		assert.True(t, asked[route], "%s has no test", route)
 	}
@@ -165,4 +170,43 @@ func TestAdminRoutes(t *testing.T) {
 	assert.Equal(t, http.StatusMethodNotAllowed, other)
 	other, _ = askAdmin(t, server, "GET nothing", "")
 	assert.Equal(t, http.StatusNotFound, other)
+}
+
+// Every route takes its own methods and no other, whatever is configured.
+func TestAdminMethods(t *testing.T) {
+	methods := make(map[string]map[string]bool) // by path
+	for route := range adminRoutes {
+		method, path, _ := strings.Cut(route, " ")
+		if methods[path] == nil {
+			methods[path] = make(map[string]bool)
+		}
+		methods[path][method] = true
+		if method == http.MethodGet {
+			methods[path][http.MethodHead] = true
+		}
+	}
+	for path, allowed := range methods {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+			if allowed[method] {
+				continue
+			}
+			w := httptest.NewRecorder()
+			require.NoError(t, serveAdmin(w, httptest.NewRequest(method, adminapi.Prefix+strings.NewReplacer("{user}", "x", "{id}", "x").Replace(path), http.NoBody)))
+			assert.Equal(t, http.StatusMethodNotAllowed, w.Code, "%s %s", method, path)
+			for want := range allowed {
+				assert.Contains(t, w.Header().Get("Allow"), want, "%s %s", method, path)
+			}
+		}
+	}
+}
+
+// Before the app runs, every route says so.
+func TestAdminWithoutApp(t *testing.T) {
+	for route := range adminRoutes {
+		method, path, _ := strings.Cut(route, " ")
+		err := serveAdmin(httptest.NewRecorder(), httptest.NewRequest(method, adminapi.Prefix+strings.NewReplacer("{user}", "x", "{id}", "x").Replace(path), http.NoBody))
+		api, ok := errors.AsType[caddy.APIError](err)
+		require.True(t, ok, "%s: %v", route, err)
+		assert.Equal(t, http.StatusServiceUnavailable, api.HTTPStatus, route)
+	}
 }
