@@ -53,6 +53,7 @@ var layers = []string{
 	"internal/lease",
 	"internal/registration",
 	"internal/catchup",
+	"internal/sealed",
 	"internal/delivery",
 	"caddymodule/target",
 	"handlers",

@@ -20,6 +20,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/sealed"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -66,7 +67,7 @@ func webpushAlone() error {
 		}
 	}
 	bare := &contender{name: "POST of as many bytes", measure: func() (result, error) {
-		body := make([]byte, len(pushPayload)+webpush.MaxBody-webpush.MaxPlaintext)
+		body := make([]byte, len(pushPayload)+sealed.Overhead)
 		return pushes(func(i int) error { return post(client, service.Origin, body) })
 	}}
 	message := webpush.Message{Payload: []byte(pushPayload), TTL: 24 * time.Hour, Topic: "INBOX"}

@@ -18,7 +18,7 @@ import (
 // devicesTimeout bounds how long a route waits for the devices and their keys.
 const devicesTimeout = 10 * time.Second
 
-var errNoDevices = errors.New("no deliver webpush is configured, so there are no devices")
+var errNoDevices = errors.New("no target that delivers to devices is configured, such as deliver webpush, so there are no devices")
 
 // subscriptionsOf waits for the devices to be known, and returns whose are
 // asked about.
@@ -53,7 +53,10 @@ func getSubscriptions(a *App, r *http.Request) (any, error) {
 
 func newSubscription(d *subscription.Subscription) adminapi.Subscription {
 	s := adminapi.Subscription{
-		ID: d.ID, Name: d.Name, PushService: d.Host(), Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires,
+		ID: d.ID, Name: d.Name, Kind: string(d.Kind), PushService: d.Host(), App: d.App, Environment: d.Environment, Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires,
+	}
+	if d.Kind.IsZero() {
+		s.Kind = string(subscription.WebPush)
 	}
 	if d.Last != nil {
 		s.LastDelivery = &adminapi.LastDelivery{Time: d.Last.Time, Outcome: d.Last.Outcome}

@@ -21,7 +21,7 @@ func subscriptionsCommand() *cobra.Command {
 		Use:   "subscriptions <user>",
 		Short: "Shows the devices of a user, or removes one",
 		Long: `
-Shows the phones and browsers that a user has subscribed, and the result of the
+Shows the phones, browsers and apps that a user has subscribed, and the result of the
 last message to each. --delete removes the device with an ID as shown: it gets no
 messages until its user turns notifications on again.
 
@@ -60,12 +60,24 @@ func (c *client) printSubscriptions(devices *adminapi.Subscriptions) error {
 		return err
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "id\tname\tpush service\tsince\tlast delivery")
+	fmt.Fprintln(w, "id\tname\tkind\tpush service or app\tsince\tlast delivery")
 	for i := range devices.Subscriptions {
 		d := &devices.Subscriptions[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.ID, d.Name, d.PushService, d.Created.Local().Format(time.DateTime), lastDelivery(d))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.Name, d.Kind, where(d), d.Created.Local().Format(time.DateTime), lastDelivery(d))
 	}
 	return w.Flush()
+}
+
+// where is what is shown of the address of a device.
+func where(d *adminapi.Subscription) string {
+	switch {
+	case d.Environment != "":
+		return d.App + " (" + d.Environment + ")"
+	case d.App != "":
+		return d.App
+	default:
+		return d.PushService
+	}
 }
 
 func lastDelivery(d *adminapi.Subscription) string {

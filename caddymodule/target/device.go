@@ -26,6 +26,9 @@ type DeviceModule interface {
 type (
 	// DeviceSender sends to devices of one kind.
 	DeviceSender = device.Sender
+	// DeviceSharing is a sender whose devices share more than the host of their
+	// endpoint, and pause together when it is down: the app of a phone.
+	DeviceSharing = device.Sharing
 	// DeviceKind is a word of lower-case letters, such as webpush.
 	DeviceKind = subscription.Kind
 	// Device is one device of one user.

@@ -20,10 +20,13 @@ import (
 // maxBody bounds a request body, in bytes. A subscription has some 500.
 const maxBody = 16 << 10
 
-// addressBody is the W3C's PushSubscriptionJSON.
+// addressBody is the W3C's PushSubscriptionJSON, or the token of an app.
 type addressBody struct {
-	Endpoint string            `json:"endpoint"`
-	Keys     subscription.Keys `json:"keys"`
+	Endpoint    string            `json:"endpoint"`
+	Token       string            `json:"token"`
+	App         string            `json:"app"`
+	Environment string            `json:"environment"`
+	Keys        subscription.Keys `json:"keys"`
 	// ExpirationTime is in milliseconds since 1970, or null.
 	ExpirationTime *float64 `json:"expirationTime"`
 }
@@ -83,8 +86,8 @@ func read(w http.ResponseWriter, r *http.Request, body any) error {
 	return nil
 }
 
-// view is a subscription as its user sees it. The endpoint is left out, because
-// it is a secret.
+// view is a subscription as its user sees it. The endpoint and the token are left
+// out, because they are secrets.
 type view struct {
 	ID string `json:"id"`
 	// Kind is left out for Web Push.
@@ -92,6 +95,8 @@ type view struct {
 	Name           string                 `json:"name"`
 	DeviceClientID string                 `json:"deviceClientId"`
 	EndpointHost   string                 `json:"endpointHost"`
+	App            string                 `json:"app,omitempty"`
+	Environment    string                 `json:"environment,omitempty"`
 	Confirmed      bool                   `json:"confirmed"`
 	Created        time.Time              `json:"created"`
 	Expires        time.Time              `json:"expires"`
@@ -100,7 +105,7 @@ type view struct {
 
 func viewOf(d *subscription.Subscription) view {
 	return view{
-		ID: d.ID, Kind: d.Kind, Name: d.Name, DeviceClientID: d.DeviceClientID, EndpointHost: d.Host(),
+		ID: d.ID, Kind: d.Kind, Name: d.Name, DeviceClientID: d.DeviceClientID, EndpointHost: d.Host(), App: d.App, Environment: d.Environment,
 		Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires, LastDelivery: d.Last,
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/apns"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
@@ -37,6 +38,7 @@ type api struct {
 	t       *testing.T
 	handler http.Handler
 	service *pushtest.Service
+	apple   *pushtest.APNs
 	store   *subscription.Store
 	log     strings.Builder
 
@@ -48,7 +50,7 @@ type api struct {
 func newAPI(t *testing.T) *api {
 	t.Helper()
 	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
-	a := &api{t: t, service: pushtest.Start(t)}
+	a := &api{t: t, service: pushtest.Start(t), apple: pushtest.StartAPNs(t, "com.example.mail")}
 	log := slog.New(slog.NewTextHandler(&a.log, nil))
 	a.store = subscription.New(subscription.Config{Table: q.Table("subscriptions"), Logger: log})
 	a.store.Start()
@@ -67,7 +69,7 @@ func newAPI(t *testing.T) *api {
 	}
 	a.handler = subscriptions.New(subscriptions.Config{
 		Store: a.store, Logger: log,
-		Senders: []device.Sender{&webpush.Devices{Policy: policy, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
+		Senders: []device.Sender{a.apps(), &webpush.Devices{Policy: policy, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
 		Observe: func(e subscriptions.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
@@ -75,6 +77,19 @@ func newAPI(t *testing.T) *api {
 		},
 	})
 	return a
+}
+
+// apps sends to the apps of Apple's devices.
+func (a *api) apps() device.Sender {
+	key, id, err := a.apple.NewKey()
+	require.NoError(a.t, err)
+	provider, err := apns.NewProvider(key, id, a.apple.TeamID)
+	require.NoError(a.t, err)
+	policy, err := outbound.NewPolicy(a.apple.Origin)
+	require.NoError(a.t, err)
+	client := outbound.NewClient(outbound.Config{Policy: policy, RootCAs: a.apple.RootCAs(), HTTP2: true})
+	a.t.Cleanup(client.CloseIdleConnections)
+	return &apns.Devices{Client: client, Production: a.apple.Origin, Sandbox: a.apple.Origin, Provider: provider, Topics: []string{"com.example.mail"}, Sealed: true}
 }
 
 // rotate makes another VAPID key the newest.
@@ -104,6 +119,7 @@ type answer struct {
 
 type sub struct {
 	ID, Name, DeviceClientID, EndpointHost string
+	Kind, App, Environment                 string
 	Confirmed                              bool
 	Created, Expires                       time.Time
 	LastDelivery                           *subscription.Delivery

@@ -38,7 +38,7 @@ type change struct {
 
 func (h *Handler) changes(ctx context.Context, user, id string, body *patch) ([]change, error) {
 	var all []change
-	if body.Endpoint != "" {
+	if body.Endpoint != "" || body.Token != "" {
 		known, err := h.Store.Find(user, id)
 		if err != nil {
 			return nil, err
@@ -75,7 +75,7 @@ func (h *Handler) changes(ctx context.Context, user, id string, body *patch) ([]
 		}})
 	}
 	if len(all) == 0 {
-		return nil, badRequest("", "There is nothing to change: give a name, a verificationCode, or endpoint and keys.")
+		return nil, badRequest("", "There is nothing to change: give a name, a verificationCode, endpoint and keys, or a token.")
 	}
 	return all, nil
 }

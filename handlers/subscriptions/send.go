@@ -77,7 +77,7 @@ func (h *Handler) send(ctx context.Context, d *subscription.Subscription,
 
 // forget removes a device, also if nobody waits for the answer any more.
 func (h *Handler) forget(ctx context.Context, user string, d *subscription.Subscription) {
-	err := h.Store.RemoveGone(context.WithoutCancel(ctx), user, d.ID, d.Endpoint)
+	err := h.Store.RemoveGone(context.WithoutCancel(ctx), user, d)
 	if err != nil && !errors.Is(err, subscription.ErrNotFound) {
 		h.Logger.Warn("cannot remove a device that cannot be reached", "error", err)
 	}

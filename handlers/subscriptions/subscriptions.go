@@ -8,7 +8,7 @@
 // paths below that of the API:
 //
 //	GET    /subscriptions            all devices of the user
-//	POST   /subscriptions            a new one, as the W3C's PushSubscriptionJSON
+//	POST   /subscriptions            a new one: the W3C's PushSubscriptionJSON, or the token of an app
 //	GET    /subscriptions/{id}
 //	PATCH  /subscriptions/{id}       its name, the code it received, or its new address
 //	DELETE /subscriptions/{id}
@@ -209,7 +209,9 @@ func (h *Handler) address(ctx context.Context, kind subscription.Kind, body *add
 	if sender == nil {
 		return subscription.Address{}, &subscription.FieldError{Field: "kind", Problem: "is none that this server delivers to"}
 	}
-	a := subscription.Address{Endpoint: body.Endpoint, Keys: body.Keys}
+	a := subscription.Address{
+		Endpoint: body.Endpoint, Token: body.Token, App: body.App, Environment: body.Environment, Keys: body.Keys,
+	}
 	if err := sender.CheckAddress(ctx, &a); err != nil {
 		return a, err
 	}

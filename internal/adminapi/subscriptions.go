@@ -12,14 +12,20 @@ type Subscriptions struct {
 	Subscriptions []Subscription `json:"subscriptions"`
 }
 
-// Subscription is one device. Its endpoint and its keys are never shown: anyone
+// Subscription is one device. Its endpoint, its token and its keys are never shown: anyone
 // who has them can send to it.
 type Subscription struct {
 	ID string `json:"id"`
 	// What its user calls it.
 	Name string `json:"name"`
-	// The host of its push service.
+	// What delivers to it: webpush, apns, fcm or another target.
+	Kind string `json:"kind"`
+	// The host of its push service; empty for devices that have a token.
 	PushService string `json:"push_service"`
+	// The app that its token is of: the topic of APNs, the project of FCM.
+	App string `json:"app,omitempty"`
+	// sandbox, for an app of APNs that is being developed.
+	Environment string `json:"environment,omitempty"`
 	// Whether it has proved that it is there. Mail is only sent to one that has.
 	Confirmed bool      `json:"confirmed"`
 	Created   time.Time `json:"created"`

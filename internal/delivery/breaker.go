@@ -43,6 +43,7 @@ type breaker struct {
 	probes     int                    // consecutive failed probes
 	probing    bool                   // a probe is in progress
 	reopen     time.Time              // when the next probe is allowed
+	until      time.Time              // no attempt before that, because the service asked for it
 	trials     [classes]*rate.Limiter // of items that are not failing
 	lastAnswer time.Time              // the last answer about an item, or zero
 	down       bool
@@ -87,10 +88,27 @@ func (b *breaker) allow(now time.Time, of class) (p pass, wait time.Duration) {
 	}
 }
 
+// maxPause is how long a service may ask to be left alone.
+const maxPause = 30 * time.Minute
+
+// pause records that the service asked to be left alone, and reports whether it
+// did.
+func (b *breaker) pause(r Result, now time.Time) bool {
+	if !r.Pause || r.Fault != FaultOfService || r.After <= 0 {
+		return false
+	}
+	if until := now.Add(min(r.After, maxPause)); until.After(b.until) {
+		b.until = until
+	}
+	return true
+}
+
 // wait returns the minimum time until the next attempt at an item.
 func (b *breaker) wait(now time.Time, of class) time.Duration {
 	// A clock that was set back must not make anybody wait longer.
-	switch {
+	switch left := min(b.until.Sub(now), maxPause); {
+	case left > 0:
+		return left
 	case !b.down:
 		return 0
 	case b.probing:
@@ -128,6 +146,7 @@ func (b *breaker) done(p pass, i item, wasFailing bool, r Result, now time.Time)
 	if p == passProbe {
 		b.probing = false
 	}
+	paused := b.pause(r, now)
 	switch {
 	case r.answered():
 		return b.answered(now)
@@ -143,7 +162,7 @@ func (b *breaker) done(p pass, i item, wasFailing bool, r Result, now time.Time)
 		if b.failures++; b.failures == 1 {
 			b.first = now
 		}
-		if b.failures < downAfter && (!b.lastAnswer.IsZero() || r.Outcome != Misconfigured) {
+		if b.failures < downAfter && !paused && (!b.lastAnswer.IsZero() || r.Outcome != Misconfigured) {
 			return unchanged
 		}
 		b.down, b.downSince = true, now
@@ -206,7 +225,7 @@ func (b *breaker) blamed(i item, wasFailing bool, r Result) bool {
 
 // forgettable reports whether nothing would be lost with it.
 func (b *breaker) forgettable(now time.Time) bool {
-	return b.failures == 0 && !b.down && !b.probing && now.Sub(b.last.to) > relapse
+	return b.failures == 0 && !b.down && !b.probing && now.Sub(b.last.to) > relapse && !now.Before(b.until)
 }
 
 // cancel ends an attempt that was never made.

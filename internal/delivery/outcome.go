@@ -88,6 +88,10 @@ type Result struct {
 	Fault Fault
 	// After is how long the receiver asked to wait, or 0.
 	After time.Duration
+	// Pause makes everything that shares the service wait for After, without
+	// probes. It is for a service that counts what it is sent, and is ignored
+	// unless Fault is [FaultOfService].
+	Pause bool
 	// Err is the error for the operator. It must hold nothing of the
 	// notification and no credentials. It is nil after Delivered.
 	Err error

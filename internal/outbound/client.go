@@ -30,6 +30,8 @@ type Config struct {
 	// Connections to one host and port at most. 0: no limit. HTTP/2, which
 	// push services speak, has many requests on one connection.
 	Connections int
+	// HTTP2 means that nothing but HTTP/2 is spoken, over TLS.
+	HTTP2 bool
 	// Resolver of host names. Default: Go's.
 	Resolver *net.Resolver
 }
@@ -62,6 +64,10 @@ func NewClient(cfg Config) *http.Client {
 		MaxConnsPerHost:        cfg.Connections,
 		MaxResponseHeaderBytes: maxHeaders,
 		DisableCompression:     true,
+	}
+	if cfg.HTTP2 {
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetHTTP2(true)
 	}
 	if cfg.Proxy != nil {
 		t.Proxy = http.ProxyURL(cfg.Proxy)

@@ -35,10 +35,12 @@ type Device struct {
 	Address
 }
 
-// Address is where messages for a device go.
+// Address is where messages for a device go, see the members of [Subscription].
 type Address struct {
-	Endpoint string
-	Keys     Keys
+	Endpoint         string
+	Token            string
+	App, Environment string
+	Keys             Keys
 	// ServerKey is the public VAPID key that the device was given.
 	ServerKey string
 	// PushServiceExpiry is when the push service will end the subscription, or
@@ -50,16 +52,17 @@ type Address struct {
 // faster.
 const attempts = 10
 
-// Add adds a device to a user. A device that is known already, by its endpoint
+// Add adds a device to a user. A device that is known already, by its address
 // or its DeviceClientID, is updated in place: it keeps its ID, and created is
 // false. The result is confirmed if only the name has changed. Otherwise its
 // VerificationCode must be sent to it.
 //
 // Errors: [*FieldError], [ErrTooMany].
 func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscription, created bool, err error) {
+	is := Subscription{Kind: d.Kind, Endpoint: d.Endpoint, Token: d.Token}
 	err = s.change(ctx, user, func(list []Subscription) ([]Subscription, error) {
 		i := slices.IndexFunc(list, func(known Subscription) bool {
-			return known.Is(d.Kind) && known.Endpoint == d.Endpoint || d.DeviceClientID != "" && known.DeviceClientID == d.DeviceClientID
+			return known.At(&is) || d.DeviceClientID != "" && known.DeviceClientID == d.DeviceClientID
 		})
 		if created = i < 0; created {
 			if len(list) >= MaxPerUser {
@@ -68,13 +71,16 @@ func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscript
 			i = len(list)
 			list = append(list, Subscription{ID: rand.Text(), Created: now()})
 		}
+		if !list[i].Is(d.Kind) { // a token may look like that of another service
+			list[i].Endpoint, list[i].Token = "", ""
+		}
 		list[i].Kind, list[i].Name, list[i].DeviceClientID = d.Kind, d.Name, d.DeviceClientID
 		list[i].move(d.Address)
 		added = list[i]
-		// The endpoint may have belonged to another entry than the
+		// The address may have belonged to another entry than the
 		// DeviceClientID.
 		list = slices.DeleteFunc(list, func(other Subscription) bool {
-			return other.ID != added.ID && other.Is(added.Kind) && other.Endpoint == added.Endpoint
+			return other.ID != added.ID && other.At(&added)
 		})
 		return list, added.check()
 	})
@@ -108,7 +114,7 @@ func (s *Store) UseServerKey(ctx context.Context, user, id, key string) (Subscri
 }
 
 // Confirm takes the code that came back from a device. From then on the
-// endpoint belongs to this user alone: a browser that several people use in
+// address belongs to this user alone: a browser that several people use in
 // turn belongs to the last of them. Errors: [ErrNotFound], [ErrWrongCode].
 func (s *Store) Confirm(ctx context.Context, user, id, code string) (Subscription, error) {
 	confirmed, err := s.changeOne(ctx, user, id, func(d *Subscription) error {
@@ -140,11 +146,11 @@ func (s *Store) Remove(ctx context.Context, user, id string) error {
 }
 
 // RemoveGone ends a device whose push service says that it does not exist, if
-// it still is at that endpoint. Errors: [ErrNotFound], also if it has moved.
-func (s *Store) RemoveGone(ctx context.Context, user, id, endpoint string) error {
+// it still is at that address. Errors: [ErrNotFound], also if it has moved.
+func (s *Store) RemoveGone(ctx context.Context, user string, gone *Subscription) error {
 	return s.change(ctx, user, func(list []Subscription) ([]Subscription, error) {
-		i := indexOf(list, id)
-		if i < 0 || list[i].Endpoint != endpoint {
+		i := indexOf(list, gone.ID)
+		if i < 0 || !list[i].At(gone) {
 			return nil, ErrNotFound
 		}
 		return slices.Delete(list, i, i+1), nil
@@ -161,7 +167,7 @@ func (s *Store) takeFromOthers(ctx context.Context, user string, confirmed *Subs
 			continue
 		}
 		for i := range d.list {
-			if d.list[i].Is(confirmed.Kind) && d.list[i].Endpoint == confirmed.Endpoint {
+			if d.list[i].At(confirmed) {
 				others = append(others, owner{other, d.list[i].ID})
 			}
 		}
@@ -177,13 +183,14 @@ func (s *Store) takeFromOthers(ctx context.Context, user string, confirmed *Subs
 
 // move sets the address. If it differs, the device must confirm again.
 func (s *Subscription) move(to Address) {
-	same := s.Endpoint == to.Endpoint && bytes.Equal(s.Keys.P256DH, to.Keys.P256DH) && bytes.Equal(s.Keys.Auth, to.Keys.Auth)
+	same := s.Endpoint == to.Endpoint && s.Token == to.Token && s.App == to.App && s.Environment == to.Environment &&
+		bytes.Equal(s.Keys.P256DH, to.Keys.P256DH) && bytes.Equal(s.Keys.Auth, to.Keys.Auth)
 	s.PushServiceExpiry = to.PushServiceExpiry
 	if same && s.Confirmed() {
 		s.extend(now(), Lifetime)
 		return
 	}
-	s.Endpoint, s.Keys, s.ServerKey = to.Endpoint, to.Keys, to.ServerKey
+	s.Endpoint, s.Token, s.App, s.Environment, s.Keys, s.ServerKey = to.Endpoint, to.Token, to.App, to.Environment, to.Keys, to.ServerKey
 	s.VerificationCode = rand.Text()
 	s.extend(now(), UnconfirmedLifetime)
 }

@@ -125,16 +125,18 @@ func testRenew(t *testing.T, table Table) {
 	require.NoError(t, err)
 	assert.Equal(t, phone.ID, renewed.ID)
 	assert.Equal(t, "Phone", renewed.Name)
-	is := Address{renewed.Endpoint, renewed.Keys, renewed.ServerKey, renewed.PushServiceExpiry}
+	is := Address{
+		Endpoint: renewed.Endpoint, Keys: renewed.Keys, ServerKey: renewed.ServerKey, PushServiceExpiry: renewed.PushServiceExpiry,
+	}
 	assert.Equal(t, to, is)
 	assert.False(t, renewed.Confirmed())
 	assert.True(t, renewed.Wanted(), "mail waits for it")
-	assert.ErrorIs(t, s.RemoveGone(t.Context(), "alice", phone.ID, phone.Endpoint), ErrNotFound, "it has moved")
+	assert.ErrorIs(t, s.RemoveGone(t.Context(), "alice", &phone), ErrNotFound, "it has moved")
 	done, err := s.Confirm(t.Context(), "alice", phone.ID, renewed.VerificationCode)
 	require.NoError(t, err)
 	assert.Equal(t, to.PushServiceExpiry, done.Expires, "the push service ends it earlier")
 	assert.Equal(t, []change{{"alice", true}}, told)
-	require.NoError(t, s.RemoveGone(t.Context(), "alice", phone.ID, to.Endpoint))
+	require.NoError(t, s.RemoveGone(t.Context(), "alice", &Subscription{ID: phone.ID, Endpoint: to.Endpoint}))
 	assert.Equal(t, []change{{"alice", true}, {"alice", false}}, told)
 }
 

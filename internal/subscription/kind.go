@@ -7,9 +7,15 @@ package subscription
 // letters.
 type Kind string
 
-// WebPush is the kind of browsers and apps that speak Web Push (RFC 8030). It is
-// the one of devices for which nothing else is said.
-const WebPush Kind = "webpush"
+const (
+	// WebPush is the kind of browsers and apps that speak Web Push (RFC 8030). It
+	// is the one of devices for which nothing else is said.
+	WebPush Kind = "webpush"
+	// APNs is the kind of apps on Apple's devices.
+	APNs Kind = "apns"
+	// FCM is the kind of apps that use Firebase Cloud Messaging.
+	FCM Kind = "fcm"
+)
 
 // IsZero leaves the kind out of what is stored.
 func (k Kind) IsZero() bool { return k == "" || k == WebPush }

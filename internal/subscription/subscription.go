@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package subscription stores the devices that receive Web Push: one
+// Package subscription stores the devices of users, of every kind: one
 // [Subscription] for each browser or app of each user, in a table of the
 // queue's store. They survive restarts and are shared by all instances that
 // share the store.
@@ -9,8 +9,8 @@
 // A [Store] answers from memory, and sees changes of other instances within
 // moments.
 //
-// A subscription starts unconfirmed: a code is sent to its endpoint, and
-// nothing else until that code comes back. A mistyped or hostile endpoint
+// A subscription starts unconfirmed: a code is sent to its address, and
+// nothing else until that code comes back. A mistyped or hostile address
 // therefore never receives anything about a mail (as in RFC 8620, section
 // 7.2.2). Unconfirmed subscriptions expire after [UnconfirmedLifetime],
 // confirmed ones when nothing was delivered to them for [Lifetime].
@@ -43,6 +43,8 @@ const (
 	MaxName           = 100 // characters
 	MaxDeviceClientID = 255 // bytes, RFC 8620, section 1.2
 	MaxEndpoint       = 2048
+	MaxToken          = 2048 // bytes
+	MaxApp            = 155  // bytes, as Apple's bundle identifiers
 	authSize          = 16
 )
 
@@ -59,14 +61,24 @@ type Subscription struct {
 	// DeviceClientID is how a device recognizes its own subscription. It may be
 	// empty.
 	DeviceClientID string `json:"deviceClientId,omitempty"`
-	// Endpoint is where messages for it go: for Web Push the push resource (RFC
-	// 8030). Anyone who knows it can send to it, so it is a secret.
-	Endpoint string `json:"url"`
-	// Keys are those that messages are encrypted with, where the kind has some.
-	Keys Keys `json:"keys"`
+	// Endpoint is where messages for it go, if that is a URL: for Web Push the
+	// push resource (RFC 8030). Anyone who knows it can send to it, so it is a
+	// secret.
+	Endpoint string `json:"url,omitempty"`
+	// Token is where messages for it go if its service names devices by tokens,
+	// as APNs and FCM do. It is a secret, too.
+	Token string `json:"token,omitempty"`
+	// App is the app on the device that the token belongs to, where the kind has
+	// several: the topic of APNs or the project of FCM.
+	App string `json:"app,omitempty"`
+	// Environment is the one of the service that the token is valid in, where
+	// there are several: sandbox is the other one of APNs.
+	Environment string `json:"environment,omitempty"`
+	// Keys are those that messages are encrypted with, where it has some.
+	Keys Keys `json:"keys,omitzero"`
 	// ServerKey is the public key of this server that it was made with, where
 	// the kind has one: the VAPID key of Web Push.
-	ServerKey string `json:"applicationServerKey"`
+	ServerKey string `json:"applicationServerKey,omitempty"`
 	// VerificationCode is the code that was sent to it and has not come back.
 	// It is empty once the subscription is confirmed.
 	VerificationCode string `json:"verificationCode,omitempty"`
@@ -106,6 +118,11 @@ func (s *Subscription) Host() string {
 	return u.Host
 }
 
+// At reports whether it is at the address of another one, of the same kind.
+func (s *Subscription) At(other *Subscription) bool {
+	return s.Is(other.Kind) && s.Endpoint == other.Endpoint && s.Token == other.Token
+}
+
 // Keys are what messages to a device are encrypted with (RFC 8291).
 type Keys struct {
 	// P256DH is the device's point of P-256, uncompressed.
@@ -114,7 +131,10 @@ type Keys struct {
 	Auth Base64 `json:"auth"`
 }
 
-// check reports what is wrong with the keys of Web Push.
+// IsZero reports whether there are none.
+func (k Keys) IsZero() bool { return len(k.P256DH) == 0 && len(k.Auth) == 0 }
+
+// check reports what is wrong with the keys.
 func (k *Keys) check() error {
 	if _, err := ecdh.P256().NewPublicKey(k.P256DH); err != nil {
 		return &FieldError{"keys.p256dh", "must be an uncompressed point of P-256 in base64url"}
@@ -162,10 +182,18 @@ func (s *Subscription) check() error {
 		return &FieldError{"name", "must be plain text, without control or bidirectional formatting characters"}
 	case len(s.DeviceClientID) > MaxDeviceClientID || strings.ContainsFunc(s.DeviceClientID, unprintable):
 		return &FieldError{"deviceClientId", fmt.Sprintf("must be at most %d printable ASCII characters", MaxDeviceClientID)}
-	case s.Endpoint == "" || len(s.Endpoint) > MaxEndpoint:
+	case s.Endpoint != "" && s.Token != "":
+		return &FieldError{"token", "cannot be used together with endpoint"}
+	case len(s.Token) > MaxToken || strings.ContainsFunc(s.Token, unprintable):
+		return &FieldError{"token", fmt.Sprintf("must be at most %d printable ASCII characters", MaxToken)}
+	case s.Token == "" && (s.Endpoint == "" || len(s.Endpoint) > MaxEndpoint):
 		return &FieldError{"endpoint", fmt.Sprintf("must be a URL of at most %d bytes", MaxEndpoint)}
+	case len(s.App) > MaxApp || strings.ContainsFunc(s.App, unprintable):
+		return &FieldError{"app", fmt.Sprintf("must be at most %d printable ASCII characters", MaxApp)}
+	case len(s.Environment) > MaxApp || strings.ContainsFunc(s.Environment, unprintable):
+		return &FieldError{"environment", fmt.Sprintf("must be at most %d printable ASCII characters", MaxApp)}
 	}
-	if s.Kind.IsZero() {
+	if s.Kind.IsZero() || !s.Keys.IsZero() {
 		return s.Keys.check()
 	}
 	return nil

@@ -42,6 +42,13 @@ type Sender interface {
 	SendTest(ctx context.Context, d *subscription.Subscription) delivery.Result
 }
 
+// Sharing is a [Sender] whose devices share more than the host of their endpoint.
+type Sharing interface {
+	// Service is what a device shares with others and fails together with them,
+	// see [delivery.Destination]. It is no secret.
+	Service(d *subscription.Subscription) string
+}
+
 // Target is the devices of one kind of all users.
 type Target struct {
 	Sender        Sender
@@ -72,12 +79,19 @@ func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.
 		switch d := &devices[i]; {
 		case !d.Is(kind):
 		case d.Confirmed():
-			destinations = append(destinations, delivery.Destination{Key: d.ID, Service: d.Host()})
+			destinations = append(destinations, delivery.Destination{Key: d.ID, Service: t.service(d)})
 		case d.Wanted():
 			destinations = append(destinations, delivery.Destination{Key: d.ID}) // its push service is not to blame
 		}
 	}
 	return destinations, nil
+}
+
+func (t *Target) service(d *subscription.Subscription) string {
+	if s, ok := t.Sender.(Sharing); ok {
+		return s.Service(d)
+	}
+	return d.Host()
 }
 
 // Deliver sends the notification to the device that is its destination.
@@ -107,7 +121,7 @@ func (t *Target) keep(ctx context.Context, user string, d *subscription.Subscrip
 		return r
 	}
 	// The answer of the push service counts, even if our attempt is cancelled.
-	err := t.Subscriptions.RemoveGone(context.WithoutCancel(ctx), user, d.ID, d.Endpoint)
+	err := t.Subscriptions.RemoveGone(context.WithoutCancel(ctx), user, d)
 	if err != nil { // it has moved meanwhile, or the next attempt hears the same
 		return delivery.Result{Reason: "subscriptions", Fault: delivery.FaultOfOurs, Err: err}
 	}

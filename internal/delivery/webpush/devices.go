@@ -5,14 +5,15 @@ package webpush
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/sealed"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -49,29 +50,23 @@ func (s *Devices) CheckAddress(ctx context.Context, a *subscription.Address) err
 	if len(ring) == 0 {
 		return errors.New("there is no VAPID key")
 	}
-	a.ServerKey = ring[0].Public()
+	a.App, a.Environment, a.ServerKey = "", "", ring[0].Public()
 	return nil
 }
 
 // SendMail implements device.Sender. It sends as much of a mail as the push service
-// takes: all have to take [MaxBody], and some take less.
+// takes: all have to take [sealed.MaxBody], and some take less.
 func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m notification.Mail) delivery.Result {
-	message := Message{TTL: s.TTL, Topic: topic(d, m.Folder)}
+	message := Message{TTL: s.TTL, Topic: device.Topic(d, m.Folder)}
 	if m.Event.Withdraws() {
 		// It can wait until the phone is awake, and stands for no other one.
-		message.Low, message.Topic = true, topic(d, fmt.Sprintf("%s\x00%d", m.Folder, m.UID))
+		message.Low, message.Topic = true, device.Topic(d, fmt.Sprintf("%s\x00%d", m.Folder, m.UID))
 	}
-	result := delivery.Result{Outcome: delivery.Refused, Reason: "too_long", Err: errTooLong}
-	for most := MaxPlaintext; ; most = len(message.Payload) - 1 {
-		payload, err := mail(m, most)
-		if err != nil { // nothing is left to be left out
-			return result
-		}
+	return device.SendMail(m, sealed.MaxPlaintext, func(payload []byte) (delivery.Result, bool) {
 		message.Payload = payload
-		if result = s.Sender.Send(ctx, d, message); result.Reason != reasonTooLong {
-			return result
-		}
-	}
+		result := s.Sender.Send(ctx, d, message)
+		return result, result.Reason == reasonTooLong
+	})
 }
 
 // SendCode implements device.Sender.
@@ -80,7 +75,7 @@ func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m 
 // with, and a page that was opened before a rotation has the one before. Push
 // services refuse every other one, so the newest that is taken is the one.
 func (s *Devices) SendCode(ctx context.Context, d *subscription.Subscription) delivery.Result {
-	m, err := verification(d)
+	payload, err := device.Code(d)
 	if err != nil {
 		return delivery.Result{Reason: "encoding", Fault: delivery.FaultOfOurs, Err: err}
 	}
@@ -88,6 +83,7 @@ func (s *Devices) SendCode(ctx context.Context, d *subscription.Subscription) de
 	if err != nil {
 		return delivery.Result{Reason: "vapid_keys", Fault: delivery.FaultOfOurs, Err: err}
 	}
+	m := Message{Payload: payload, TTL: subscription.UnconfirmedLifetime}
 	var result delivery.Result
 	for _, key := range ring[:min(len(ring), keysTried)] {
 		d.ServerKey = key.Public()
@@ -100,9 +96,9 @@ func (s *Devices) SendCode(ctx context.Context, d *subscription.Subscription) de
 
 // SendTest implements device.Sender.
 func (s *Devices) SendTest(ctx context.Context, d *subscription.Subscription) delivery.Result {
-	m, err := test(rand.Text(), time.Now())
+	payload, err := device.Test()
 	if err != nil {
 		return delivery.Result{Reason: "encoding", Fault: delivery.FaultOfOurs, Err: err}
 	}
-	return s.Sender.Send(ctx, d, m)
+	return s.Sender.Send(ctx, d, Message{Payload: payload, TTL: device.TestLifetime})
 }

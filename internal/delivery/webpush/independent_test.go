@@ -14,6 +14,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/sealed"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -33,7 +34,7 @@ func TestIndependentPushService(t *testing.T) {
 	device := &subscription.Subscription{Endpoint: made.Endpoint, ServerKey: key.Public()}
 	device.Keys.P256DH, device.Keys.Auth = unbase64(t, made.Keys.P256DH), unbase64(t, made.Keys.Auth)
 
-	messages := []string{"", "hello", `{"@type":"Mail","subject":"Grüße ☃"}`, strings.Repeat("x", MaxPlaintext)}
+	messages := []string{"", "hello", `{"@type":"Mail","subject":"Grüße ☃"}`, strings.Repeat("x", sealed.MaxPlaintext)}
 	for _, m := range messages {
 		result := sender.Send(t.Context(), device, Message{Payload: []byte(m)})
 		require.Equal(t, delivery.Result{Outcome: delivery.Delivered}, result, "%d bytes", len(m))

@@ -5,6 +5,9 @@ package webpush
 
 import (
 	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -30,6 +33,23 @@ const (
 	contact = "mailto:postmaster@example.com"
 	alice   = "alice@example.com"
 )
+
+func unbase64(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	require.NoError(t, err)
+	return b
+}
+
+// newDevice returns the keys of one that nobody has.
+func newDevice(t testing.TB) (public, auth []byte) {
+	t.Helper()
+	key, err := ecdh.P256().GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	auth = make([]byte, 16)
+	_, _ = rand.Read(auth)
+	return key.PublicKey().Bytes(), auth
+}
 
 func newTestKey(t testing.TB) *Key {
 	t.Helper()

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
@@ -81,23 +82,23 @@ func TestDeliver(t *testing.T) {
 // folder.
 func TestTopics(t *testing.T) {
 	w := newWorld(t)
-	device, phone := w.device(t, "Phone")
+	phoneAgent, phone := w.device(t, "Phone")
 	_, laptop := w.device(t, "Laptop")
-	device.Online(false)
+	phoneAgent.Online(false)
 	for uid := range 5 {
 		for _, folder := range []string{"INBOX", "Lists/Ä"} {
 			r := record(t, phone.ID, map[string]any{"imap-uid": uid + 1, "folder": folder})
 			require.Equal(t, delivery.Delivered, w.Deliver(t.Context(), r).Outcome)
 		}
 	}
-	device.Online(true)
-	require.Equal(t, 2, device.Got())
-	for _, m := range device.Wait(2) {
+	phoneAgent.Online(true)
+	require.Equal(t, 2, phoneAgent.Got())
+	for _, m := range phoneAgent.Wait(2) {
 		var mail notification.Mail
 		require.NoError(t, json.Unmarshal(m.Plain, &mail))
 		assert.EqualValues(t, 5, mail.UID)
 	}
-	assert.NotEqual(t, topic(&phone, "INBOX"), topic(&laptop, "INBOX"), "nobody sees that they are the same user's")
+	assert.NotEqual(t, device.Topic(&phone, "INBOX"), device.Topic(&laptop, "INBOX"), "nobody sees that they are the same user's")
 }
 
 // Whatever a sender writes, something arrives.
@@ -187,17 +188,4 @@ func TestFailuresRemoveNothing(t *testing.T) {
 	require.Len(t, list, 1)
 	assert.Equal(t, "try_again", list[0].Last.Outcome)
 	assert.WithinDuration(t, time.Now(), list[0].Last.Time, time.Minute)
-}
-
-func TestOtherMessages(t *testing.T) {
-	service := newWorld(t).service
-	d := subscriptionOf(t, service.Subscribe(t, ""), newTestKey(t))
-	d.ID, d.VerificationCode = "42", "secret code"
-	m, err := verification(d)
-	require.NoError(t, err)
-	assert.JSONEq(t, `{"@type":"PushVerification","pushSubscriptionId":"42","verificationCode":"secret code"}`, string(m.Payload))
-	assert.Equal(t, subscription.UnconfirmedLifetime, m.TTL)
-	m, err = test("7", time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", -3600)))
-	require.NoError(t, err)
-	assert.JSONEq(t, `{"@type":"Test","id":"7","time":"2026-01-02T04:04:05Z"}`, string(m.Payload))
 }

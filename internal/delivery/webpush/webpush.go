@@ -21,12 +21,13 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/sealed"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
 // Message is what a device gets.
 type Message struct {
-	// Payload has at most [MaxPlaintext] bytes. It is encrypted for the
+	// Payload has at most [sealed.MaxPlaintext] bytes. It is encrypted for the
 	// device.
 	Payload []byte
 	// TTL is how long the push service keeps the message for a device that it
@@ -101,7 +102,7 @@ func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Messa
 	if key == nil {
 		return delivery.Result{Reason: "vapid_key_unknown", Fault: delivery.FaultOfOurs, Err: errUnknownKey}
 	}
-	body, err := encrypt(m.Payload, d.Keys.P256DH, d.Keys.Auth)
+	body, err := sealed.Seal(m.Payload, d.Keys.P256DH, d.Keys.Auth)
 	if err != nil {
 		return delivery.Result{Outcome: delivery.Refused, Reason: "encryption", Err: err}
 	}

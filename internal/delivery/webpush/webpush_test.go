@@ -17,6 +17,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/sealed"
 )
 
 func TestSend(t *testing.T) {
@@ -31,7 +32,7 @@ func TestSend(t *testing.T) {
 	assert.Equal(t, "high", got.Urgency)
 	assert.Equal(t, "a-topic_1", got.Topic)
 
-	longest := Message{Payload: []byte(strings.Repeat("x", MaxPlaintext))}
+	longest := Message{Payload: []byte(strings.Repeat("x", sealed.MaxPlaintext))}
 	require.Equal(t, delivery.Delivered, sender.Send(t.Context(), subscriptionOf(t, device, key), longest).Outcome)
 	assert.Equal(t, longest.Payload, device.Wait(2)[1].Plain)
 }
@@ -84,7 +85,7 @@ func TestHowASendFails(t *testing.T) {
 	other.Keys.Auth = nil
 	assert.Equal(t, delivery.Refused, sender.Send(t.Context(), other, Message{}).Outcome)
 	other = subscriptionOf(t, device, key)
-	assert.Equal(t, delivery.Refused, sender.Send(t.Context(), other, Message{Payload: make([]byte, MaxPlaintext+1)}).Outcome)
+	assert.Equal(t, delivery.Refused, sender.Send(t.Context(), other, Message{Payload: make([]byte, sealed.MaxPlaintext+1)}).Outcome)
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

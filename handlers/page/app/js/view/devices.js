@@ -35,11 +35,11 @@ function render() {
 }
 
 function update(item, subscription) {
-  const { id, name, endpointHost } = subscription;
+  const { id, name, endpointHost, app } = subscription;
   item.querySelector('.name').textContent = name;
   show(item.querySelector('.own'), id === device.id);
   item.querySelector('.delivery').textContent = delivery(subscription);
-  item.querySelector('.delivery').title = t('devices.through', { host: endpointHost });
+  item.querySelector('.delivery').title = t('devices.through', { host: endpointHost || app });
   for (const action of ['test', 'rename', 'remove']) {
     item.querySelector(`.${action}`).ariaLabel = t(`devices.${action}Named`, { name });
   }

@@ -1,7 +1,10 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package webpush
+// Package sealed encrypts messages for one device, as Web Push does (RFC 8291, with
+// the content encoding aes128gcm of RFC 8188): only the device can read them, and
+// not the service that carries them.
+package sealed
 
 import (
 	"crypto/aes"
@@ -21,7 +24,9 @@ const (
 	// the size of the single record of a message.
 	MaxBody = 4096
 	// MaxPlaintext is the part of it that is left for the message itself.
-	MaxPlaintext = MaxBody - headerSize - 1 - tagSize
+	MaxPlaintext = MaxBody - Overhead
+	// Overhead is how much longer a message becomes.
+	Overhead = headerSize + 1 + tagSize
 
 	saltSize   = 16
 	authSize   = 16
@@ -35,15 +40,16 @@ const (
 // lastRecord delimits the plaintext of the last record from its padding.
 const lastRecord = 2
 
+// Errors of [Seal].
 var (
-	errTooLong = errors.New("the message is longer than a push service takes")
-	errKeys    = errors.New("the keys of the subscription are unusable")
+	ErrTooLong = errors.New("the message is longer than a push service takes")
+	ErrKeys    = errors.New("the keys of the subscription are unusable")
 )
 
-// encrypt makes the body of a push message for the device with the given keys
-// (RFC 8291): public is its point of P-256, auth its authentication secret. The
-// sender's key pair and the salt are generated for this message only.
-func encrypt(plaintext, public, auth []byte) ([]byte, error) {
+// Seal encrypts a message for the device with the given keys (RFC 8291): public is
+// its point of P-256, auth its authentication secret. The sender's key pair and the
+// salt are generated for this message only. It is [Overhead] bytes longer.
+func Seal(plaintext, public, auth []byte) ([]byte, error) {
 	sender, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -53,18 +59,18 @@ func encrypt(plaintext, public, auth []byte) ([]byte, error) {
 	return seal(plaintext, public, auth, sender, salt)
 }
 
-// seal is encrypt with a given key pair and salt.
+// seal is Seal with a given key pair and salt.
 func seal(plaintext, public, auth []byte, sender *ecdh.PrivateKey, salt [saltSize]byte) ([]byte, error) {
 	if len(plaintext) > MaxPlaintext {
-		return nil, fmt.Errorf("%w: %d bytes, the most is %d", errTooLong, len(plaintext), MaxPlaintext)
+		return nil, fmt.Errorf("%w: %d bytes, the most is %d", ErrTooLong, len(plaintext), MaxPlaintext)
 	}
 	device, err := ecdh.P256().NewPublicKey(public)
 	if err != nil || len(auth) != authSize {
-		return nil, errKeys
+		return nil, ErrKeys
 	}
 	shared, err := sender.ECDH(device)
 	if err != nil {
-		return nil, errKeys
+		return nil, ErrKeys
 	}
 	key, nonce, err := derive(shared, auth, public, sender.PublicKey().Bytes(), salt[:])
 	if err != nil {

@@ -1,7 +1,7 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package webpush
+package sealed
 
 import (
 	"bytes"
@@ -55,11 +55,11 @@ func newDevice(t testing.TB) (public, auth []byte) {
 
 func TestLongestMessage(t *testing.T) {
 	public, auth := newDevice(t)
-	body, err := encrypt(make([]byte, MaxPlaintext), public, auth)
+	body, err := Seal(make([]byte, MaxPlaintext), public, auth)
 	require.NoError(t, err)
 	assert.Len(t, body, MaxBody)
-	_, err = encrypt(make([]byte, MaxPlaintext+1), public, auth)
-	assert.ErrorIs(t, err, errTooLong)
+	_, err = Seal(make([]byte, MaxPlaintext+1), public, auth)
+	assert.ErrorIs(t, err, ErrTooLong)
 }
 
 // Neither the key pair of the sender nor the salt is ever used twice.
@@ -67,7 +67,7 @@ func TestEveryMessageIsFresh(t *testing.T) {
 	public, auth := newDevice(t)
 	seen := make(map[string]bool)
 	for range 100 {
-		body, err := encrypt([]byte("the same"), public, auth)
+		body, err := Seal([]byte("the same"), public, auth)
 		require.NoError(t, err)
 		salt, key := string(body[:saltSize]), string(body[saltSize+5:headerSize])
 		assert.False(t, seen[salt] || seen[key])
@@ -91,18 +91,18 @@ func TestUnusableKeys(t *testing.T) {
 		"with something behind": {append(bytes.Clone(public), 0), auth},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := encrypt([]byte("hello"), keys[0], keys[1])
-			assert.ErrorIs(t, err, errKeys)
+			_, err := Seal([]byte("hello"), keys[0], keys[1])
+			assert.ErrorIs(t, err, ErrKeys)
 		})
 	}
 }
 
-func BenchmarkEncrypt(b *testing.B) {
+func BenchmarkSeal(b *testing.B) {
 	public, auth := newDevice(b)
 	message := make([]byte, 300)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := encrypt(message, public, auth); err != nil {
+		if _, err := Seal(message, public, auth); err != nil {
 			b.Fatal(err)
 		}
 	}
