@@ -12,6 +12,8 @@ package dovecotpush
 import (
 	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule"
 	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule/command"
+	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule/target/apns"
+	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule/target/fcm"
 	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule/target/middleware"
 	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule/target/webhook"
 	_ "github.com/dovecotpush/caddy-dovecot-push/caddymodule/target/webpush"

@@ -51,6 +51,8 @@ var parts = []part{
 	{"credentialflood", "The endpoint while wrong passwords flood it", (*bench).credentialFlood},
 	{"registration", "Registering users with a real Dovecot", (*bench).registration},
 	{"catchup", "Comparing mailboxes with what was reported", (*bench).catchUp},
+	{"apns", "An app on Apple's devices, with an APNs on this machine", (*bench).apns},
+	{"fcm", "An app on Android, with an FCM on this machine", (*bench).fcm},
 	{"webpush", "Web Push to a push service on this machine", (*bench).webpush},
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 )
 
 // good is a configuration without a mistake. Each test makes one.
@@ -50,6 +52,14 @@ func doveadmBlock(options string) string {
 	return "doveadm http://imap1:8080 {\n" + options + "\n}\n" + doveadmBefore
 }
 
+func apnsBlock(options string) string {
+	return "deliver apns {\nkey {env.TEST_APPLE_KEY}\nkey_id ABC123DEFG\nteam_id DEF123GHIJ\n" + options + "\n}\n"
+}
+
+func fcmBlock(options string) string {
+	return "deliver fcm {\nservice_account {env.TEST_GOOGLE_ACCOUNT}\n" + options + "\n}\n"
+}
+
 // validate does what "caddy validate" does.
 func validate(t *testing.T, caddyfile string) error {
 	t.Helper()
@@ -70,6 +80,13 @@ func TestMistakes(t *testing.T) {
 	require.NoError(t, os.WriteFile(secretFile, []byte("from-a-file\n"), 0o600))
 	caFile := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(caFile, newCertificate(t), 0o600))
+
+	appleKey, _, err := pushtest.StartAPNs(t).NewKey()
+	require.NoError(t, err)
+	t.Setenv("TEST_APPLE_KEY", string(appleKey))
+	account, _, err := pushtest.StartFCM(t).NewAccount()
+	require.NoError(t, err)
+	t.Setenv("TEST_GOOGLE_ACCOUNT", string(account))
 
 	for _, test := range []struct{ name, old, mistake, want string }{
 		{"none", "", "", ""},
@@ -99,6 +116,22 @@ func TestMistakes(t *testing.T) {
 		{"messages that are kept for ever", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nttl 29d\n}\n" + webpushBefore, "ttl must be between"},
 		{"exception with a path", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nallow_endpoints https://a.example/x\n}\n" + webpushBefore, "allow_endpoints: \"https://a.example/x\" is not"},
 		{"Web Push twice", webpushBefore, strings.Repeat("deliver webpush {\ncontact postmaster@example.com\n}\n", 2) + webpushBefore, "two targets are named webpush"},
+		{"apps are none", webpushBefore, apnsBlock("topics com.example.mail") + fcmBlock("") + webpushBefore, ""},
+		{"sealed apps are none", webpushBefore, apnsBlock("topics com.example.mail\ncontent full\nsealed") + fcmBlock("content sender\nsealed\nnotification") + webpushBefore, ""},
+		{"APNs without topics", webpushBefore, apnsBlock("") + webpushBefore, "topics are missing"},
+		{"a topic that is none", webpushBefore, apnsBlock("topics com.example/mail") + webpushBefore, "is no bundle identifier"},
+		{"what Apple could read", webpushBefore, apnsBlock("topics com.example.mail\ncontent sender") + webpushBefore, "content sender needs sealed"},
+		{"what Apple does not keep", webpushBefore, apnsBlock("topics com.example.mail\nttl 31d") + webpushBefore, "ttl must be between"},
+		{"APNs without TLS", webpushBefore, apnsBlock("topics com.example.mail\nendpoint http://127.0.0.1") + webpushBefore, "is not https://host"},
+		{"a literal key", webpushBefore, strings.Replace(apnsBlock("topics com.example.mail"), "{env.TEST_APPLE_KEY}", "swordfish", 1) + webpushBefore, "key: a secret must come from"},
+		{"a key that is none", webpushBefore, strings.Replace(apnsBlock("topics com.example.mail"), "TEST_APPLE_KEY", "TEST_OX_PASSWORD", 1) + webpushBefore, "key must be the .p8 file"},
+		{"the ID of a key that is none", webpushBefore, strings.Replace(apnsBlock("topics com.example.mail"), "ABC123DEFG", "abc", 1) + webpushBefore, "10 capital letters and digits"},
+		{"APNs twice", webpushBefore, strings.Repeat(apnsBlock("topics com.example.mail"), 2) + webpushBefore, "two targets are named apns"},
+		{"what Google could read", webpushBefore, fcmBlock("content full") + webpushBefore, "content full needs sealed"},
+		{"what Google does not keep", webpushBefore, fcmBlock("ttl 29d") + webpushBefore, "ttl must be between"},
+		{"FCM without TLS", webpushBefore, fcmBlock("endpoint http://127.0.0.1") + webpushBefore, "is no https URL"},
+		{"an account that is none", webpushBefore, strings.Replace(fcmBlock(""), "TEST_GOOGLE_ACCOUNT", "TEST_OX_PASSWORD", 1) + webpushBefore, "service_account must be the JSON file"},
+		{"a literal account", webpushBefore, "deliver fcm {\nservice_account swordfish\n}\n" + webpushBefore, "service_account: a secret must come from"},
 		{"the DoveAdm connector is none", doveadmBefore, doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}"), ""},
 		{"literal API secret", doveadmBefore, doveadmBlock("api_secret swordfish"), "api_secret: a secret must come from"},
 		{"empty API secret", doveadmBefore, doveadmBlock("api_secret {env.TEST_NO_SUCH_VARIABLE}"), "api_secret: the secret is empty"},

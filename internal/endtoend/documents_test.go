@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 )
 
 // secrets are what the documents take from the environment.
@@ -49,6 +50,10 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	block := regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
 	found := 0
+	appleKey, _, err := pushtest.StartAPNs(t).NewKey()
+	require.NoError(t, err)
+	serviceAccount, _, err := pushtest.StartFCM(t).NewAccount()
+	require.NoError(t, err)
 	check := func(name, caddyfile string) {
 		found++
 		t.Run(name, func(t *testing.T) {
@@ -57,6 +62,8 @@ func TestCaddyfilesOfTheDocuments(t *testing.T) {
 			require.NoError(t, writeFile(c.Dir, "notify-password", "secret\n"))
 			require.NoError(t, writeFile(c.Dir, "doveadm-secret", "secret\n"))
 			require.NoError(t, writeFile(c.Dir, "pushover", "token x\n"))
+			require.NoError(t, writeFile(c.Dir, "AuthKey_ABC123DEFG.p8", string(appleKey)))
+			require.NoError(t, writeFile(c.Dir, "firebase.json", string(serviceAccount)))
 			require.NoError(t, writeFile(c.Dir, "telegram", "alice@example.com 1\n"))
 			require.NoError(t, writeFile(c.Dir, "gotify", "alice@example.com x\n"))
 			caddyfile = strings.NewReplacer("/opt/open-xchange/etc/", c.Dir+"/", "/etc/caddy/", c.Dir+"/").Replace(caddyfile)

@@ -27,6 +27,8 @@ var blocks = map[string]struct{ page, caddyfile string }{
 	"catch_up":            {"catch-up.md", "{\ndovecot_push {\ncatch_up {\n???\n}\n}\n}"},
 	"deliver middleware":  {"middleware.md", "{\ndovecot_push {\ndeliver middleware {\n???\n}\n}\n}"},
 	"deliver webhook":     {"webhooks.md", "{\ndovecot_push {\ndeliver webhook a https://hooks.example {\n???\n}\n}\n}"},
+	"deliver apns":        {"apps.md", "{\ndovecot_push {\ndeliver apns {\n???\n}\n}\n}"},
+	"deliver fcm":         {"apps.md", "{\ndovecot_push {\ndeliver fcm {\n???\n}\n}\n}"},
 	"deliver webpush":     {"webpush.md", "{\ndovecot_push {\ndeliver webpush {\n???\n}\n}\n}"},
 	"dovecot_push_notify": {"endpoint.md", "http://:8009 {\ndovecot_push_notify {\n???\n}\n}"},
 	"dovecot_push_guard":  {"guard.md", "http://:8009 {\ndovecot_push_guard /a {\n???\n}\n}"},

@@ -83,7 +83,7 @@ func TestTargetsOfAnotherModule(t *testing.T) {
 	_, _, err = caddyconfig.GetAdapter("caddyfile").Adapt([]byte(example), nil)
 	require.NoError(t, err)
 	_, err = config("deliver pigeon")
-	require.ErrorContains(t, err, `there is no target "pigeon"; there are: lamp, middleware, pager, webhook, webpush`)
+	require.ErrorContains(t, err, `there is no target "pigeon"; there are: apns, fcm, lamp, middleware, pager, webhook, webpush`)
 	adapted, err := config("deliver pager " + places.URL + "/pagers {\nsomebody@example.com 1 2 3\n}\ndeliver lamp " + lamps)
 	require.NoError(t, err)
 	require.NoError(t, caddy.Load(adapted, true))
