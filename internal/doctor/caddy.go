@@ -214,6 +214,10 @@ func targetFix(reason string) string {
 		return "Give the credentials that the receiver knows in its deliver block: those of Dovecot are others."
 	case "status_404", "status_405":
 		return "Nothing takes notifications at that path: is the path right, and has the receiver started?"
+	case "invalid_provider_token", "expired_provider_token", "access_token", "unauthenticated":
+		return "Compare the key in the deliver block with what Apple or Google shows, and set the clock of this machine (NTP)."
+	case "topic_disallowed", "bad_topic", "bad_environment_key_id", "permission_denied", "project_not_found":
+		return "docs/apps.md says what the key, the app and the project must be."
 	case "tls":
 		return "Does the receiver talk TLS on that port, and does Caddy trust its certificate?"
 	default:

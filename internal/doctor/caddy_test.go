@@ -129,6 +129,9 @@ func TestProbesDecide(t *testing.T) {
 		"target up, and refuses now": {
 			nil, adminapi.Probe{Kind: "target", Name: "middleware", Answered: "the middleware answers 401 Unauthorized", Reason: "status_401"}, Problem, "401", "credentials",
 		},
+		"target whose key is refused": {
+			nil, adminapi.Probe{Kind: "target", Name: "middleware", Answered: "the key was revoked", Reason: "invalid_provider_token"}, Problem, "revoked", "clock",
+		},
 		"target down, and back since": {
 			func(s *adminapi.Status) {
 				s.Targets[0].Up, s.Targets[0].LastFailure = false, &adminapi.TargetFailure{Time: time.Now(), Reason: "connect"}

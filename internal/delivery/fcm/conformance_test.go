@@ -61,7 +61,7 @@ func (o *oneDevice) Deliver(ctx context.Context, r *queue.Record) delivery.Resul
 	if err != nil {
 		return delivery.Result{Outcome: delivery.Refused, Reason: "decode", Err: err}
 	}
-	return o.SendMail(ctx, o.device, n.Mail(mail.Full, r.ID, r.Accepted))
+	return o.SendMail(ctx, o.device, n.Mail(mail.Full, r.ID, r.Accepted, ""))
 }
 
 // redirected sends every request to one URL.
