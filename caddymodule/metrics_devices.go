@@ -12,6 +12,7 @@ import (
 var (
 	subscriptionRequests = counter("subscription_requests_total",
 		"Requests of users about their devices, by result.", "result")
+	devicesNow       = describe("devices", "Confirmed devices, by kind: the target that delivers to them.", "kind")
 	subscriptionsNow = describe("subscriptions", "Subscribed devices, by whether they have confirmed.", "state")
 )
 
@@ -26,4 +27,7 @@ func (d *devices) collect(ch chan<- prometheus.Metric) {
 	all, confirmed := d.store.Count()
 	ch <- prometheus.MustNewConstMetric(subscriptionsNow, prometheus.GaugeValue, float64(confirmed), "confirmed")
 	ch <- prometheus.MustNewConstMetric(subscriptionsNow, prometheus.GaugeValue, float64(all-confirmed), "unconfirmed")
+	for kind, n := range d.store.CountKinds() {
+		ch <- prometheus.MustNewConstMetric(devicesNow, prometheus.GaugeValue, float64(n), string(kind))
+	}
 }

@@ -49,7 +49,7 @@ func (queueCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		queueUp, queueNotifications, queueBytes, queueLimit, queueOldest, queueDurability, queueProblems,
 		queueDamaged, queueLost, queueSetBack, queueRemoved,
-		targetWaiting, targetParked, targetDead, targetInFlight, targetOldest, targetUp, subscriptionsNow,
+		targetWaiting, targetParked, targetDead, targetInFlight, targetOldest, targetUp, devicesNow, subscriptionsNow,
 	} {
 		ch <- d
 	}

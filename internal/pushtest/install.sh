@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the tests of Web Push need: Node.js, and with npm a push
-# service that was not made here. Does nothing if all of it is there.
+# Installs what the tests of Web Push and APNs need: Node.js, and with npm a push
+# service and a client of APNs that were not made here. Does nothing if all of it
+# is there.
 set -eu
 cd "$(dirname "$0")/independent"
 

@@ -89,6 +89,10 @@ func TestTokenOfAnotherUser(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	assert.Equal(t, FCM, list[0].Kind)
+	confirmed(t, s, "bob", newDevice(t, "Laptop"))
+	_, _, err = s.Add(t.Context(), "bob", newDevice(t, "not confirmed"))
+	require.NoError(t, err)
+	assert.Equal(t, map[Kind]int{WebPush: 1, APNs: 1, FCM: 1}, s.CountKinds())
 }
 
 func TestAddressesThatAreNone(t *testing.T) {

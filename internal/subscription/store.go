@@ -169,6 +169,26 @@ func (s *Store) Count() (all, confirmed int) {
 	return all, confirmed
 }
 
+// CountKinds returns how many confirmed devices there are of each kind.
+func (s *Store) CountKinds() map[Kind]int {
+	now, kinds := time.Now(), make(map[Kind]int)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, d := range s.users {
+		for i := range d.list {
+			if d.list[i].expired(now) || !d.list[i].Confirmed() {
+				continue
+			}
+			if kind := d.list[i].Kind; kind.IsZero() {
+				kinds[WebPush]++
+			} else {
+				kinds[kind]++
+			}
+		}
+	}
+	return kinds
+}
+
 // Users returns the users who have wanted devices, the same ones that Changed
 // reports. It waits until the subscriptions have been read. Errors:
 // [ErrNotReady].

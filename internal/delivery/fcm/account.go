@@ -174,7 +174,7 @@ func resultOfExchange(err error) delivery.Result {
 	if !errors.As(err, &answered) {
 		r := delivery.ResultOfFailure(err)
 		if r.Reason == "protocol" { // it was an answer, but not a token
-			r.Reason, r.Err = "access_token", fmt.Errorf("Google's answer is no access token: %w", r.Err)
+			r.Reason, r.Err = "access_token", fmt.Errorf("the answer of Google is no access token: %w", r.Err)
 		} else {
 			r.Err = fmt.Errorf("getting an access token from Google: %w", r.Err)
 		}
@@ -193,6 +193,6 @@ func resultOfExchange(err error) delivery.Result {
 	case status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
 		r.Outcome, why = delivery.Misconfigured, ": the service account is disabled, deleted or of another kind"
 	}
-	r.Err = fmt.Errorf("Google answers %d %s to the service account%s", status, http.StatusText(status), why)
+	r.Err = fmt.Errorf("the service account gets the answer %d %s%s", status, http.StatusText(status), why)
 	return r
 }
