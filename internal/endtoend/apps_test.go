@@ -124,7 +124,7 @@ func TestMailInApps(t *testing.T) {
 			assert.True(t, m.Sealed)
 			var got mail
 			require.NoError(t, json.Unmarshal(m.Text, &got))
-			assert.Equal(t, []any{"Grüße", "Alice Example <alice@example.net>", "INBOX", 1, 1}, []any{got.Subject, got.From, got.Folder, got.UID, got.Unseen})
+			assert.Equal(t, []any{"Grüße", "Alice Example <alice@example.net>", "INBOX", uint32(1), uint32(1)}, []any{got.Subject, got.From, got.Folder, got.UID, got.Unseen})
 			assert.NotContains(t, string(m.Body), "INBOX", "the service knows nothing of it")
 		}
 		for i, a := range apps {
