@@ -46,6 +46,8 @@ import (
 //	    deliver webhook <name> <url> {
 //	        # see the type Webhook
 //	    }
+//	    deliver apns { ... }                     # see the package apns
+//	    deliver fcm { ... }                      # see the package fcm
 //	    deliver webpush {
 //	        contact         <mailto:address|https-url>
 //	        content         thin|sender|full

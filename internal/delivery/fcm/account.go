@@ -170,8 +170,8 @@ func (r *remembers) RoundTrip(request *http.Request) (resp *http.Response, err e
 
 // resultOfExchange is what it means that there is no access token.
 func resultOfExchange(err error) delivery.Result {
-	var answered *oauth2.RetrieveError
-	if !errors.As(err, &answered) {
+	answered, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok {
 		r := delivery.ResultOfFailure(err)
 		if r.Reason == "protocol" { // it was an answer, but not a token
 			r.Reason, r.Err = "access_token", fmt.Errorf("the answer of Google is no access token: %w", r.Err)
