@@ -64,7 +64,7 @@ type Subscription struct {
 	// Endpoint is where messages for it go, if that is a URL: for Web Push the
 	// push resource (RFC 8030). Anyone who knows it can send to it, so it is a
 	// secret.
-	Endpoint string `json:"url,omitempty"`
+	Endpoint string `json:"url"`
 	// Token is where messages for it go if its service names devices by tokens,
 	// as APNs and FCM do. It is a secret, too.
 	Token string `json:"token,omitempty"`
@@ -75,10 +75,10 @@ type Subscription struct {
 	// there are several: sandbox is the other one of APNs.
 	Environment string `json:"environment,omitempty"`
 	// Keys are those that messages are encrypted with, where it has some.
-	Keys Keys `json:"keys,omitzero"`
+	Keys Keys `json:"keys"`
 	// ServerKey is the public key of this server that it was made with, where
 	// the kind has one: the VAPID key of Web Push.
-	ServerKey string `json:"applicationServerKey,omitempty"`
+	ServerKey string `json:"applicationServerKey"`
 	// VerificationCode is the code that was sent to it and has not come back.
 	// It is empty once the subscription is confirmed.
 	VerificationCode string `json:"verificationCode,omitempty"`
