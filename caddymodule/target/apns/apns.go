@@ -35,7 +35,7 @@ const (
 	name = string(subscription.APNs)
 	// workers is how many messages are on their way at once. APNs takes a thousand
 	// on a connection.
-	workers = 256
+	workers = 128
 	// coalesce is how long a device is left alone after a mail of a folder.
 	coalesce = 2 * time.Second
 

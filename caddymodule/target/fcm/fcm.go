@@ -32,7 +32,7 @@ const (
 	// name is the name of the target. There is one, because a device is there once.
 	name = string(subscription.FCM)
 	// workers is how many messages are on their way at once.
-	workers = 256
+	workers = 128
 	// coalesce is how long a device is left alone after a mail of a folder.
 	coalesce = 2 * time.Second
 
