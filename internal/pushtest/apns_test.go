@@ -22,11 +22,11 @@ func TestIndependentClientOfAPNs(t *testing.T) {
 	_, err := os.Stat(filepath.Join("independent", "node_modules", "@parse", "node-apn"))
 	require.NoError(t, err, "the npm packages of the tests are not installed: run internal/pushtest/install.sh, or make test")
 	s := StartAPNs(t, "com.example.mail")
-	key, id, err := s.NewKey()
-	require.NoError(t, err)
 	app := s.Install(t, "com.example.mail", "")
 	send := func(team, topic, device string) (sent int, reason string) {
 		t.Helper()
+		key, id, err := s.NewKey() // another process with the same one would be a process too many
+		require.NoError(t, err)
 		is, err := json.Marshal(map[string]any{
 			"origin": s.Origin, "ca": string(s.CA()),
 			"token": map[string]string{"key": string(key), "keyId": id, "teamId": team}, "topic": topic, "device": device,
