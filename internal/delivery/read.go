@@ -88,6 +88,7 @@ func (r *runner) dispatch(ctx context.Context, g *queue.Group) {
 	}
 	if g.WasParked {
 		r.recovery.taken(g)
+		r.superseded.taken(g)
 	}
 	h := &batch{group: g, id: groupID{g.WasParked, g.Sequence}}
 	var held bool

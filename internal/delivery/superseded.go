@@ -93,6 +93,19 @@ func (s *superseded) postponed(g *queue.Group) (superseded *job) {
 	return nil
 }
 
+// taken records that g is no longer postponed: its jobs end on
+// their own. It does nothing on nil.
+func (s *superseded) taken(g *queue.Group) {
+	if s == nil || len(g.Records) != 1 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.find(&job{record: &g.Records[0]}) {
+		delete(c.waiting, g.Sequence)
+	}
+}
+
 // state finds or makes the state of a key. It returns nil if there are too
 // many. s.mu is held.
 func (s *superseded) state(key orderingKey) *deliveredState {
