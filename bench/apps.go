@@ -64,7 +64,7 @@ func (b *bench) apns() error {
 	if err != nil {
 		return err
 	}
-	client := outbound.NewClient(outbound.Config{Policy: policy, RootCAs: service.RootCAs(), HTTP2: true})
+	client := outbound.NewClient(outbound.Config{Policy: policy, RootCAs: service.RootCAs(), HTTP2: true, Connections: device.Connections})
 	defer client.CloseIdleConnections()
 	devices := apns.Devices{
 		Client: client, Production: service.Origin, Sandbox: service.Origin, Provider: provider, Topics: []string{appTopic},
@@ -88,7 +88,7 @@ func (b *bench) fcm() error {
 	if err != nil {
 		return err
 	}
-	client := outbound.NewClient(outbound.Config{Policy: policy, RootCAs: service.RootCAs()})
+	client := outbound.NewClient(outbound.Config{Policy: policy, RootCAs: service.RootCAs(), Connections: device.Connections})
 	defer client.CloseIdleConnections()
 	account, err := fcm.NewAccount(file, func(string) (*http.Client, error) { return client, nil })
 	if err != nil {

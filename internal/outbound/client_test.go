@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -214,6 +215,37 @@ func TestExceptedHost(t *testing.T) {
 		_, err := get(t, c, "https://EXAMPLE.com:"+s.port)
 		require.NoError(t, err)
 	}
+}
+
+// Many requests at once share few connections, also while there is none yet.
+func TestConnectionsAreBounded(t *testing.T) {
+	const most, requests = 3, 200
+	var opened atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	s.EnableHTTP2 = true
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	c := NewClient(Config{Policy: newPolicy(t, s.Listener.Addr().String()), RootCAs: roots, HTTP2: true, Connections: most})
+	t.Cleanup(c.CloseIdleConnections)
+	var all sync.WaitGroup
+	for range requests {
+		all.Go(func() {
+			resp, err := get(t, c, s.URL)
+			if assert.NoError(t, err) {
+				assert.Equal(t, http.StatusNoContent, resp.StatusCode)
+			}
+		})
+	}
+	all.Wait()
+	// net/http closes some of the first, and opens others then.
+	assert.Less(t, opened.Load(), int64(requests/10))
 }
 
 func TestFailures(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/apns"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
@@ -191,7 +192,7 @@ func newClient(origins ...string) (*http.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("endpoint: %w", err)
 	}
-	return outbound.NewClient(outbound.Config{Policy: policy, HTTP2: true}), nil
+	return outbound.NewClient(outbound.Config{Policy: policy, HTTP2: true, Connections: device.Connections}), nil
 }
 
 // loadProvider returns the one of the configuration before, if it has the same key.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/fcm"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
@@ -142,7 +143,7 @@ func newClient(address string) (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return outbound.NewClient(outbound.Config{Policy: policy}), nil
+	return outbound.NewClient(outbound.Config{Policy: policy, Connections: device.Connections}), nil
 }
 
 // Devices implements target.DeviceModule.

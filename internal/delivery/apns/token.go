@@ -73,7 +73,8 @@ func (p *Provider) token() (string, error) {
 	if age := p.age(); age >= 0 && age < tokenUse { // and not made by a clock that went wrong
 		return p.text, nil
 	}
-	return p.text, p.sign()
+	err := p.sign()
+	return p.text, err
 }
 
 // renew replaces a token that APNs says has expired, unless somebody has done that
