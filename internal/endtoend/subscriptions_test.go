@@ -98,5 +98,5 @@ func TestSubscriptionsCommand(t *testing.T) {
 	require.NoError(t, f.Reload("{\n\tdovecot_push\n}\n"))
 	out, err = command(alice)
 	require.Error(t, err)
-	assert.Contains(t, out, "no deliver webpush is configured")
+	assert.Contains(t, out, "no target that delivers to devices is configured")
 }
