@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
@@ -89,7 +88,7 @@ func resultOf(d *subscription.Subscription, resp *http.Response, said []byte, ge
 		Outcome: is.Outcome, Fault: is.Fault, Reason: is.word, After: general.After, Pause: is.pause,
 		Err: fmt.Errorf("APNs answers %d %s: %s", resp.StatusCode, body.Reason, is.says),
 	}
-	if r.Outcome == delivery.Gone && body.Timestamp > 0 && time.UnixMilli(body.Timestamp).Before(d.ConfirmedAt) {
+	if r.Outcome == delivery.Gone && body.Timestamp > 0 && body.Timestamp < d.ConfirmedAt.UnixMilli() {
 		r.Outcome = delivery.TryAgain // it has got its token again since then
 	}
 	return r
