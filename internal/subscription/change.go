@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/jitter"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
@@ -239,6 +240,11 @@ func (s *Store) change(ctx context.Context, user string, edit func([]Subscriptio
 		}
 		revision, err := s.write(ctx, key, after, entry.Revision)
 		if attempt < attempts && (errors.Is(err, queue.ErrChanged) || errors.Is(err, queue.ErrExists)) {
+			select { // or the other one may be faster every time
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(jitter.Spread(time.Duration(attempt)*time.Millisecond, 1)):
+			}
 			continue
 		}
 		if err != nil {
