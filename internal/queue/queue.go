@@ -77,7 +77,7 @@ const MaxBody = 8 << 20
 const DefaultPrefix = "dovecot_push"
 
 // deadLetterAge is how long dead letters are kept for inspection and replay.
-const deadLetterAge = 30 * 24 * time.Hour
+var deadLetterAge = 30 * 24 * time.Hour
 
 // Config configures a queue.
 type Config struct {
