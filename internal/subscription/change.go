@@ -269,7 +269,7 @@ func (s *Store) write(ctx context.Context, key queue.Key, list []Subscription, r
 		}
 		return revision, s.table.Delete(ctx, key, revision)
 	}
-	value, err := json.Marshal(list)
+	value, err := encode(list)
 	if err != nil {
 		return 0, err
 	}
@@ -277,6 +277,16 @@ func (s *Store) write(ctx context.Context, key queue.Key, list []Subscription, r
 		return s.table.Create(ctx, key, value)
 	}
 	return s.table.Update(ctx, key, value, revision)
+}
+
+// encode writes JSON without escapes for HTML, with which a user could make it six
+// times as long.
+func encode(list []Subscription) ([]byte, error) {
+	var value bytes.Buffer
+	enc := json.NewEncoder(&value)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(list)
+	return bytes.TrimSuffix(value.Bytes(), []byte("\n")), err
 }
 
 // anyWanted reports whether there is mail for one of the devices.

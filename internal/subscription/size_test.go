@@ -1,0 +1,44 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package subscription
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The entry of a user is not larger than docs/security.md says, whatever the
+// user's devices are made of.
+func TestSizeOfAnEntry(t *testing.T) {
+	const documented = 72 << 10
+	largest := 0
+	for _, name := range []string{"😀", `"`, "<", "é"} {
+		for _, address := range []Address{
+			{Endpoint: "https://push.example/" + strings.Repeat("&", MaxEndpoint-len("https://push.example/"))},
+			{Token: strings.Repeat("<", MaxToken), App: strings.Repeat("<", MaxApp), Environment: strings.Repeat("<", MaxApp)},
+		} {
+			d := Subscription{
+				ID: strings.Repeat("A", 26), Kind: "a-kind", Name: strings.Repeat(name, MaxName), DeviceClientID: strings.Repeat("<", MaxDeviceClientID),
+				Endpoint: address.Endpoint, Token: address.Token, App: address.App, Environment: address.Environment,
+				Keys: newKeys(t), ServerKey: strings.Repeat("A", 87),
+				Created: now(), Expires: now(), ConfirmedAt: now(), PushServiceExpiry: now(),
+				Last: &Delivery{Time: time.Now(), Outcome: "misconfigured"},
+			}
+			require.NoError(t, d.check())
+			list := make([]Subscription, MaxPerUser)
+			for i := range list {
+				list[i] = d
+			}
+			text, err := encode(list)
+			require.NoError(t, err)
+			largest = max(largest, len(text))
+		}
+	}
+	t.Logf("%d bytes", largest)
+	assert.LessOrEqual(t, largest, documented)
+}
