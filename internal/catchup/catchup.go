@@ -15,8 +15,8 @@
 // For each INBOX and UIDVALIDITY there is a mark: the UID up to which there is
 // nothing left to tell, what was accepted beyond it, and which notifications
 // came without a UID. The marks cost nothing where notifications are accepted:
-// the instance that sweeps reads along what the queue has stored, and writes
-// the marks that changed to a journal, once in a second (book.go). An entry of
+// the instance that sweeps reads along what the queue has stored (accepted.go), and writes
+// the marks that changed to a journal, once in a second (journal.go). An entry of
 // the journal also says up to which group of accepted notifications its marks
 // go, and the queue removes no group before an entry covers it
 // ([queue.Journal]). So the journal and the queue together have everything that
