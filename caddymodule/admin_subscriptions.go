@@ -53,10 +53,8 @@ func getSubscriptions(a *App, r *http.Request) (any, error) {
 
 func newSubscription(d *subscription.Subscription) adminapi.Subscription {
 	s := adminapi.Subscription{
-		ID: d.ID, Name: d.Name, Kind: string(d.Kind), PushService: d.Host(), App: d.App, Environment: d.Environment, Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires,
-	}
-	if d.Kind.IsZero() {
-		s.Kind = string(subscription.WebPush)
+		ID: d.ID, Name: d.Name, Kind: d.Kind.Name(), PushService: d.Host(), App: d.App, Environment: d.Environment,
+		Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires,
 	}
 	if d.Last != nil {
 		s.LastDelivery = &adminapi.LastDelivery{Time: d.Last.Time, Outcome: d.Last.Outcome}

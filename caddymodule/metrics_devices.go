@@ -28,6 +28,6 @@ func (d *devices) collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(subscriptionsNow, prometheus.GaugeValue, float64(confirmed), "confirmed")
 	ch <- prometheus.MustNewConstMetric(subscriptionsNow, prometheus.GaugeValue, float64(all-confirmed), "unconfirmed")
 	for kind, n := range d.store.CountKinds() {
-		ch <- prometheus.MustNewConstMetric(devicesNow, prometheus.GaugeValue, float64(n), string(kind))
+		ch <- prometheus.MustNewConstMetric(devicesNow, prometheus.GaugeValue, float64(n), kind)
 	}
 }

@@ -17,10 +17,18 @@ const (
 	FCM Kind = "fcm"
 )
 
+// Name is that of the target that delivers to it.
+func (k Kind) Name() string {
+	if k.IsZero() {
+		return string(WebPush)
+	}
+	return string(k)
+}
+
 // IsZero leaves the kind out of what is stored.
 func (k Kind) IsZero() bool { return k == "" || k == WebPush }
 
 // Is reports whether s is of the kind.
 func (s *Subscription) Is(kind Kind) bool {
-	return s.Kind == kind || s.Kind.IsZero() && kind.IsZero()
+	return s.Kind.Name() == kind.Name()
 }

@@ -92,7 +92,7 @@ func TestTokenOfAnotherUser(t *testing.T) {
 	confirmed(t, s, "bob", newDevice(t, "Laptop"))
 	_, _, err = s.Add(t.Context(), "bob", newDevice(t, "not confirmed"))
 	require.NoError(t, err)
-	assert.Equal(t, map[Kind]int{WebPush: 1, APNs: 1, FCM: 1}, s.CountKinds())
+	assert.Equal(t, map[string]int{"webpush": 1, "apns": 1, "fcm": 1}, s.CountKinds())
 }
 
 func TestAddressesThatAreNone(t *testing.T) {

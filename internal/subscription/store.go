@@ -169,20 +169,16 @@ func (s *Store) Count() (all, confirmed int) {
 	return all, confirmed
 }
 
-// CountKinds returns how many confirmed devices there are of each kind.
-func (s *Store) CountKinds() map[Kind]int {
-	now, kinds := time.Now(), make(map[Kind]int)
+// CountKinds returns how many confirmed devices there are of each kind, by its
+// name.
+func (s *Store) CountKinds() map[string]int {
+	now, kinds := time.Now(), make(map[string]int)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, d := range s.users {
 		for i := range d.list {
-			if d.list[i].expired(now) || !d.list[i].Confirmed() {
-				continue
-			}
-			if kind := d.list[i].Kind; kind.IsZero() {
-				kinds[WebPush]++
-			} else {
-				kinds[kind]++
+			if !d.list[i].expired(now) && d.list[i].Confirmed() {
+				kinds[d.list[i].Kind.Name()]++
 			}
 		}
 	}
