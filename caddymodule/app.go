@@ -116,7 +116,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.opened = make(chan struct{})
 	a.queue = new(atomic.Pointer[queue.Queue])
 	a.registrations = new(atomic.Pointer[registration.Reconciler])
-	a.catcher, a.outages = new(atomic.Pointer[catchup.Catcher]), newOutages()
+	a.catcher, a.outages = new(atomic.Pointer[catchup.Catcher]), newOutages(useMailServers())
 	a.summary = newLogSummary(a.log)
 	a.traces, a.healthCheck, a.tracing = new(traces), new(healthCheck), new(tracing)
 	a.endpoints = []adminapi.EndpointStatus{} // not null in the status
@@ -238,11 +238,13 @@ func (a *App) Stop() error {
 
 // Cleanup gives the queue back.
 func (a *App) Cleanup() error {
+	var err error
 	if a.live {
 		liveApps.Add(-1)
+		err = releaseMailServers()
 		a.live = false
 	}
-	err := a.Stop() // another app's failed start leaves this one running
+	err = errors.Join(err, a.Stop()) // another app's failed start leaves this one running
 	a.closeDoveAdm()
 	if a.streams != nil {
 		err = errors.Join(err, a.streams.cleanup(a))

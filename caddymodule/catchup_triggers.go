@@ -45,8 +45,8 @@ type outages struct {
 	done sync.WaitGroup
 }
 
-func newOutages() *outages {
-	return &outages{mailServers: allMailServers, users: make(map[string]struct{}), down: make(map[string]bool)}
+func newOutages(m *mailServers) *outages {
+	return &outages{mailServers: m, users: make(map[string]struct{}), down: make(map[string]bool)}
 }
 
 // unstored notes that a notification could not be stored.

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 const (
@@ -17,8 +19,8 @@ const (
 	maxMailServers = 1024
 )
 
-// mailServers are the peers whose notifications were accepted. They are known for
-// as long as the process lives, over reloads.
+// mailServers are the peers whose notifications were accepted. They are known over
+// reloads.
 //
 // Of those that were never accepted no address is kept, but only that there was
 // one: anyone on the network can be refused, from any number of addresses, and must
@@ -37,10 +39,27 @@ type mailServers struct {
 	told  time.Time
 }
 
-// allMailServers are those of this process.
-var allMailServers = newMailServers()
+// mailServersOfAll has those of this process under mailServersKey.
+var mailServersOfAll = caddy.NewUsagePool()
+
+const mailServersKey = "mail servers"
+
+// Destruct implements caddy.Destructor.
+func (*mailServers) Destruct() error { return nil }
 
 func newMailServers() *mailServers { return &mailServers{known: make(map[netip.Addr]bool)} }
+
+// useMailServers returns those that the configuration before knew. It must be
+// followed by a releaseMailServers.
+func useMailServers() *mailServers {
+	m, _ := mailServersOfAll.LoadOrStore(mailServersKey, newMailServers())
+	return m.(*mailServers)
+}
+
+func releaseMailServers() error {
+	_, err := mailServersOfAll.Delete(mailServersKey)
+	return err
+}
 
 // refused notes that a peer was not let in.
 func (m *mailServers) refused(peer netip.Addr) {

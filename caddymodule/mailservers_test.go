@@ -64,3 +64,12 @@ func TestMailServersAreBounded(t *testing.T) {
 	assert.Len(t, m.known, maxMailServers)
 	assert.False(t, m.letInAgain())
 }
+
+// The configuration after a reload knows those of the one before.
+func TestMailServersOverReloads(t *testing.T) {
+	before := useMailServers()
+	after := useMailServers()
+	assert.Same(t, before, after)
+	assert.NoError(t, releaseMailServers())
+	assert.NoError(t, releaseMailServers())
+}
