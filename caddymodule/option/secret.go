@@ -24,13 +24,17 @@ var (
 
 	errLiteralSecret = errors.New("a secret must come from {env.NAME} or {file./path}, because what is written in the configuration " +
 		"is shown by Caddy's admin API ({$NAME} is replaced too early and ends there as well)")
-	errEmptySecret = errors.New("the secret is empty or cannot be read")
+	errEmptySecret   = errors.New("the secret is empty or cannot be read")
+	errMissingSecret = errors.New("it is missing: give it as {env.NAME} or {file./path}")
 )
 
 // Secret finds the secret that the placeholder s stands for. A secret
 // written out in the configuration, and an empty one, are errors, which never
 // tell its value.
 func Secret(s string) (string, error) {
+	if s == "" {
+		return "", errMissingSecret
+	}
 	if !secretPlaceholder.MatchString(s) {
 		return "", errLiteralSecret
 	}

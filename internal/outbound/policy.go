@@ -71,7 +71,8 @@ func (p *Policy) except(exception string) error {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil ||
 		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || !plain(origin) {
-		return fmt.Errorf("%q is not a network, an address, a host, host:port or http(s)://host:port", exception)
+		shown := exception[strings.LastIndexByte(exception, '@')+1:] // without a password
+		return fmt.Errorf("%q is not a network, an address, a host, host:port or http(s)://host:port", shown)
 	}
 	host := hostPort(u)
 	p.origins[u.Scheme+"://"+host] = true

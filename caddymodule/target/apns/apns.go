@@ -10,8 +10,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -23,7 +21,6 @@ import (
 	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/apns"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -138,9 +135,9 @@ func (a *APNs) provision() error {
 			return fmt.Errorf("topics: %q is no bundle identifier", topics[i])
 		}
 	}
-	client, err := newClient(a.Endpoint, a.SandboxEndpoint)
+	client, err := device.NewClient(true, a.Endpoint, a.SandboxEndpoint)
 	if err != nil {
-		return err
+		return fmt.Errorf("endpoint: %w", err)
 	}
 	provider, err := a.loadProvider()
 	if err != nil {
@@ -178,21 +175,6 @@ func (a *APNs) defaults() error {
 		return errors.New("topics are missing: the bundle identifiers of the apps, such as: topics com.example.mail")
 	}
 	return nil
-}
-
-// newClient makes requests to the origins, and to nothing else.
-func newClient(origins ...string) (*http.Client, error) {
-	for _, origin := range origins {
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
-			return nil, fmt.Errorf("endpoint: %q is not https://host or https://host:port", origin)
-		}
-	}
-	policy, err := outbound.NewPolicy(origins...)
-	if err != nil {
-		return nil, fmt.Errorf("endpoint: %w", err)
-	}
-	return outbound.NewClient(outbound.Config{Policy: policy, HTTP2: true, Connections: device.Connections}), nil
 }
 
 // loadProvider returns the one of the configuration before, if it has the same key.

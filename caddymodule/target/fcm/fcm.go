@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/fcm"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -114,7 +112,7 @@ func (f *FCM) provision() error {
 	if f.Endpoint, err = option.Replace(f.Endpoint); err != nil {
 		return fmt.Errorf("endpoint: %w", err)
 	}
-	client, err := newClient(f.Endpoint)
+	client, err := device.NewClient(false, f.Endpoint)
 	if err != nil {
 		return fmt.Errorf("endpoint: %w", err)
 	}
@@ -122,7 +120,7 @@ func (f *FCM) provision() error {
 	if err != nil {
 		return fmt.Errorf("service_account: %w", err)
 	}
-	account, err := deliver.NewAccount([]byte(file), newClient)
+	account, err := deliver.NewAccount([]byte(file), func(origin string) (*http.Client, error) { return device.NewClient(false, origin) })
 	if err != nil {
 		return err
 	}
@@ -131,19 +129,6 @@ func (f *FCM) provision() error {
 		MailContent: f.Content, Sealed: f.Sealed, Notification: f.Notification, TTL: ttl,
 	}
 	return nil
-}
-
-// newClient makes requests to the host of a URL, and to nothing else.
-func newClient(address string) (*http.Client, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return nil, fmt.Errorf("%q is no https URL", address)
-	}
-	policy, err := outbound.NewPolicy("https://" + u.Host)
-	if err != nil {
-		return nil, err
-	}
-	return outbound.NewClient(outbound.Config{Policy: policy, Connections: device.Connections}), nil
 }
 
 // Devices implements target.DeviceModule.

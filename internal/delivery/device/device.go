@@ -19,11 +19,6 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
-// Connections is how many there are at most to a service of apps. Each of them has
-// many requests at once (HTTP/2); without a bound, every request that waits for the
-// first connection would open another one.
-const Connections = 10
-
 // Sender sends messages to devices of one kind. It is safe for concurrent use.
 //
 // A result of Gone removes the device; a fault of one device is a fault of the

@@ -56,8 +56,9 @@ type Account struct {
 	until time.Time
 }
 
-// NewAccount reads the JSON file of a service account. Errors hold nothing of it.
-func NewAccount(file []byte, client func(tokenURL string) (*http.Client, error)) (*Account, error) {
+// NewAccount reads the JSON file of a service account. Access tokens come from the
+// origin that client is called with. Errors hold nothing of the file.
+func NewAccount(file []byte, client func(origin string) (*http.Client, error)) (*Account, error) {
 	var is struct {
 		Type       string `json:"type"`
 		Project    string `json:"project_id"`
@@ -78,15 +79,15 @@ func NewAccount(file []byte, client func(tokenURL string) (*http.Client, error))
 	} else if _, ok := key.(*rsa.PrivateKey); !ok {
 		return nil, errAccount
 	}
-	if u, err := url.Parse(is.TokenURI); err != nil || u.Scheme != "https" || u.Host == "" {
+	from, err := url.Parse(is.TokenURI)
+	if err != nil || from.Scheme != "https" || from.Host == "" || from.User != nil {
 		return nil, errAccount
 	}
 	a := &Account{
 		Project: is.Project, KeyID: is.KeyID, TokenURL: is.TokenURI,
 		config: jwt.Config{Email: is.Email, PrivateKey: []byte(is.PrivateKey), PrivateKeyID: is.KeyID, Scopes: []string{scope}, TokenURL: is.TokenURI},
 	}
-	var err error
-	a.client, err = client(is.TokenURI)
+	a.client, err = client("https://" + from.Host)
 	return a, err
 }
 

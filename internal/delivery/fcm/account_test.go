@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 )
 
@@ -54,7 +55,7 @@ func TestRenewalUnderLoad(t *testing.T) {
 				if i == 0 && n == 5 {
 					service.Forget()
 				}
-				assert.Equal(t, delivery.Result{Outcome: delivery.Delivered}, devices.SendMail(t.Context(), phone, newMail()))
+				assert.Equal(t, delivery.Result{Outcome: delivery.Delivered}, devices.SendMail(t.Context(), phone, devicetest.NewMail()))
 			}
 		})
 	}
@@ -67,7 +68,7 @@ func TestRenewalUnderLoad(t *testing.T) {
 	devices.Account.until = time.Now().Add(renewEarly / 2)
 	devices.Account.mu.Unlock()
 	service.AnswerToken(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, newMail()).Outcome)
+	require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
 }
 
 // What Google answers to the service account.
@@ -97,7 +98,7 @@ func TestExchanges(t *testing.T) {
 	} {
 		devices, _ := newDevices(t, service)
 		service.AnswerToken(c.answer)
-		r := devices.SendMail(t.Context(), phone, newMail())
+		r := devices.SendMail(t.Context(), phone, devicetest.NewMail())
 		assert.Equal(t, c.outcome.String(), r.Outcome.String(), c.text)
 		assert.Equal(t, c.fault, r.Fault, c.text)
 		require.ErrorContains(t, r.Err, c.text)
@@ -107,7 +108,7 @@ func TestExchanges(t *testing.T) {
 	service.AnswerToken(nil)
 	service.Clock = func() time.Time { return time.Now().Add(2 * time.Hour) }
 	devices, _ := newDevices(t, service)
-	assert.ErrorContains(t, devices.SendMail(t.Context(), phone, newMail()).Err, "clock")
+	assert.ErrorContains(t, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Err, "clock")
 
 	// An attempt does not wait longer than it may.
 	devices, _ = newDevices(t, service)
@@ -115,6 +116,6 @@ func TestExchanges(t *testing.T) {
 	service.AnswerToken(func(http.ResponseWriter, *http.Request) { <-release })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	assert.Equal(t, "timeout", devices.SendMail(ctx, phone, newMail()).Reason)
+	assert.Equal(t, "timeout", devices.SendMail(ctx, phone, devicetest.NewMail()).Reason)
 	close(release)
 }
