@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/apns"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/fcm"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
@@ -109,9 +109,11 @@ func (b *bench) apps(s *appService) error {
 		if err != nil {
 			return err
 		}
-		if phones[i], err = appSubscription(app); err != nil {
+		phone, err := devicetest.NewSubscription(app)
+		if err != nil {
 			return err
 		}
+		phones[i] = *phone
 	}
 	var mail notification.Mail
 	if err := json.Unmarshal([]byte(pushPayload), &mail); err != nil {
@@ -182,18 +184,6 @@ func pace(send func(i int) error) (result, error) {
 	return newResult(latencies, time.Since(begin)), failure
 }
 
-func appSubscription(a *pushtest.App) (s subscription.Subscription, err error) {
-	s = subscription.Subscription{
-		ID: a.Token[:24], Kind: subscription.Kind(a.Kind), Name: "Phone", Token: a.Token, App: a.Name,
-		Created: time.Now(), ConfirmedAt: time.Now(), Expires: time.Now().Add(subscription.Lifetime),
-	}
-	if s.Keys.P256DH, err = base64.RawURLEncoding.DecodeString(a.P256DH); err != nil {
-		return s, err
-	}
-	s.Keys.Auth, err = base64.RawURLEncoding.DecodeString(a.Auth)
-	return s, err
-}
-
 // manyApps sends one mail to each of many apps, of which some are gone: those must be
 // removed, and the others must be there and have been served.
 func (b *bench) manyApps(s *appService) error {
@@ -248,9 +238,11 @@ func fillApps(q *queue.Queue, s *appService) (users []string, dead int, err erro
 			if err != nil {
 				return nil, 0, err
 			}
-			if list[i], err = appSubscription(app); err != nil {
+			phone, err := devicetest.NewSubscription(app)
+			if err != nil {
 				return nil, 0, err
 			}
+			list[i] = *phone
 			if (n+i)%deadApp == 0 {
 				app.Uninstall()
 				dead++

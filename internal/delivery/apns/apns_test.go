@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
@@ -36,10 +37,10 @@ func TestMessages(t *testing.T) {
 			phone := subscriptionOf(t, app)
 			phone.VerificationCode = "secret code"
 
-			read := newMail()
+			read := devicetest.NewMail()
 			read.Event = notification.MessageRead
 			for _, send := range []func() delivery.Result{
-				func() delivery.Result { return devices.SendMail(t.Context(), phone, newMail()) },
+				func() delivery.Result { return devices.SendMail(t.Context(), phone, devicetest.NewMail()) },
 				func() delivery.Result { return devices.SendMail(t.Context(), phone, read) },
 				func() delivery.Result { return devices.SendCode(t.Context(), phone) },
 				func() delivery.Result { return devices.SendTest(t.Context(), phone) },
@@ -84,7 +85,7 @@ func TestLongMails(t *testing.T) {
 		devices.Sealed = sealed
 		for n := range 48 {
 			app := service.Install(t, topic, "")
-			m := newMail()
+			m := devicetest.NewMail()
 			m.Folder = strings.Repeat("f", 60*n%1000)
 			m.From, m.Subject, m.Snippet = strings.Repeat("é", 12*n), strings.Repeat(`"`, 10*n), strings.Repeat("x", 21*n)
 			require.Equal(t, delivery.Result{Outcome: delivery.Delivered}, devices.SendMail(t.Context(), subscriptionOf(t, app), m), n)
@@ -100,7 +101,7 @@ func TestLongMails(t *testing.T) {
 				assert.Equal(t, m, mail)
 			}
 		}
-		full := newMail()
+		full := devicetest.NewMail()
 		full.Folder = ""
 		room := devices.room(alertMail)
 		for full.Snippet = strings.Repeat("x", room-400); ; full.Snippet += "x" {
@@ -122,21 +123,21 @@ func TestDeviceThatIsGone(t *testing.T) {
 	app := service.Install(t, topic, "")
 	phone := subscriptionOf(t, app)
 	app.Uninstall()
-	assert.Equal(t, delivery.Gone, devices.SendMail(t.Context(), phone, newMail()).Outcome)
+	assert.Equal(t, delivery.Gone, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
 	phone.ConfirmedAt = time.Now().Add(time.Second)
-	r := devices.SendMail(t.Context(), phone, newMail())
+	r := devices.SendMail(t.Context(), phone, devicetest.NewMail())
 	assert.Equal(t, delivery.TryAgain, r.Outcome, "it has confirmed since APNs lost it")
 	assert.Equal(t, delivery.FaultOfItem, r.Fault)
 
 	other := subscriptionOf(t, service.Install(t, otherTopic, ""))
-	assert.Equal(t, "topic_disallowed", devices.SendMail(t.Context(), other, newMail()).Reason)
+	assert.Equal(t, "topic_disallowed", devices.SendMail(t.Context(), other, devicetest.NewMail()).Reason)
 	other.App = topic
-	assert.Equal(t, "device_token_not_for_topic", devices.SendMail(t.Context(), other, newMail()).Reason)
+	assert.Equal(t, "device_token_not_for_topic", devices.SendMail(t.Context(), other, devicetest.NewMail()).Reason)
 	other.App = "com.example.removed"
-	r = devices.SendMail(t.Context(), other, newMail())
+	r = devices.SendMail(t.Context(), other, devicetest.NewMail())
 	assert.Equal(t, []any{"topic_unknown", delivery.FaultOfService}, []any{r.Reason, r.Fault})
 	devices.Sealed, phone.Keys = true, subscription.Keys{}
-	r = devices.SendMail(t.Context(), phone, newMail())
+	r = devices.SendMail(t.Context(), phone, devicetest.NewMail())
 	assert.Equal(t, []any{"no_keys", delivery.FaultOfItem, delivery.Misconfigured}, []any{r.Reason, r.Fault, r.Outcome}, "nothing is sent in clear")
 }
 
@@ -157,7 +158,7 @@ func TestStreamLimitAndGoAway(t *testing.T) {
 			for range 64 {
 				wg.Go(func() {
 					for range 5 {
-						assert.Equal(t, delivery.Result{Outcome: delivery.Delivered}, devices.SendMail(t.Context(), phone, newMail()))
+						assert.Equal(t, delivery.Result{Outcome: delivery.Delivered}, devices.SendMail(t.Context(), phone, devicetest.NewMail()))
 					}
 				})
 			}
@@ -237,5 +238,5 @@ func TestHTTP2Only(t *testing.T) {
 	devices.Client = outbound.NewClient(outbound.Config{Policy: policy, RootCAs: pool, HTTP2: true})
 	defer devices.Client.CloseIdleConnections()
 	devices.Production = old.URL
-	assert.Equal(t, delivery.TryAgain, devices.SendMail(t.Context(), phone, newMail()).Outcome)
+	assert.Equal(t, delivery.TryAgain, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
 }

@@ -4,22 +4,16 @@
 package apns
 
 import (
-	"context"
 	"crypto/x509"
 	"net/http"
-	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/targettest"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
 // The receivers of these tests speak HTTP/1.1, mostly badly.
@@ -29,49 +23,13 @@ func TestConformance(t *testing.T) {
 	phone := subscriptionOf(t, service.Install(t, topic, ""))
 	targettest.Run(t, targettest.Kit{
 		New: func(t *testing.T, endpoint string, ca *x509.Certificate) delivery.Deliverer {
-			u, err := url.Parse(endpoint)
-			require.NoError(t, err)
-			policy, err := outbound.NewPolicy(u.Scheme + "://" + u.Host)
-			require.NoError(t, err)
-			cfg := outbound.Config{Policy: policy}
-			if ca != nil {
-				cfg.RootCAs = x509.NewCertPool()
-				cfg.RootCAs.AddCert(ca)
-			}
-			client := outbound.NewClient(cfg)
-			t.Cleanup(client.CloseIdleConnections)
 			there := *devices
-			there.Client = &http.Client{Transport: &redirected{client.Transport, u}}
-			return &oneDevice{&there, phone}
+			there.Client = devicetest.NewClientTo(t, endpoint, ca)
+			return devicetest.One{Sender: &there, Device: phone}
 		},
 		Outcomes: map[int]delivery.Outcome{410: delivery.Gone},
 		Secrets:  []string{phone.Token},
 	})
-}
-
-// oneDevice delivers to one device.
-type oneDevice struct {
-	*Devices
-	device *subscription.Subscription
-}
-
-func (o *oneDevice) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
-	n, err := new(notification.Decoder).Decode(r.Body)
-	if err != nil {
-		return delivery.Result{Outcome: delivery.Refused, Reason: "decode", Err: err}
-	}
-	return o.SendMail(ctx, o.device, n.Mail(notification.Full, r.ID, r.Accepted, ""))
-}
-
-// redirected sends every request to one URL.
-type redirected struct {
-	http.RoundTripper
-	to *url.URL
-}
-
-func (r *redirected) RoundTrip(request *http.Request) (*http.Response, error) {
-	request.URL = r.to
-	return r.RoundTripper.RoundTrip(request)
 }
 
 // What APNs documents, and what it means here.
@@ -123,7 +81,7 @@ func TestDocumentedReasons(t *testing.T) {
 	for _, is := range documented {
 		seen[is.reason] = true
 		service.Answer(func(w http.ResponseWriter, _ *http.Request) { pushtest.APNsReason(w, is.status, is.reason) })
-		r := devices.SendMail(t.Context(), phone, newMail())
+		r := devices.SendMail(t.Context(), phone, devicetest.NewMail())
 		assert.Equal(t, is.outcome.String(), r.Outcome.String(), is.reason)
 		assert.Equal(t, is.fault, r.Fault, is.reason)
 		assert.Regexp(t, `^[a-z][a-z_]{1,30}$|^status_\d{3}$`, r.Reason, is.reason)

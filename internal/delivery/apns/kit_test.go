@@ -4,13 +4,13 @@
 package apns
 
 import (
-	"encoding/base64"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
@@ -50,19 +50,8 @@ func newDevices(t testing.TB, service *pushtest.APNs) (*Devices, string) {
 
 func subscriptionOf(t testing.TB, a *pushtest.App) *subscription.Subscription {
 	t.Helper()
-	d := &subscription.Subscription{ID: "42", Kind: subscription.APNs, Token: a.Token, App: a.Name, Environment: a.Environment}
-	var err error
-	d.Keys.P256DH, err = base64.RawURLEncoding.DecodeString(a.P256DH)
+	d, err := devicetest.NewSubscription(a)
 	require.NoError(t, err)
-	d.Keys.Auth, err = base64.RawURLEncoding.DecodeString(a.Auth)
-	require.NoError(t, err)
+	d.ID = "42"
 	return d
-}
-
-func newMail() notification.Mail {
-	unseen := uint32(3)
-	return notification.Mail{
-		Type: "Mail", ID: "ab", Folder: "INBOX", UID: 7, UIDValidity: 1, Event: notification.MessageNew, Unseen: &unseen,
-		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 )
 
@@ -109,7 +110,7 @@ func TestOtherClocks(t *testing.T) {
 	require.NoError(t, err)
 	devices.Provider.made = devices.Provider.made.Add(-30 * time.Minute) // by our clock it is 30 minutes old
 	service.Clock = func() time.Time { return time.Now().Add(59 * time.Minute) }
-	require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, newMail()).Outcome)
+	require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
 	require.Equal(t, 1, service.Tokens(id))
 
 	expired, _ := devices.Provider.token()
@@ -122,14 +123,14 @@ func TestOtherClocks(t *testing.T) {
 	for range 32 {
 		wg.Go(func() {
 			for range 5 {
-				assert.Equal(t, delivery.Result{Outcome: delivery.Delivered}, devices.SendMail(t.Context(), phone, newMail()))
+				assert.Equal(t, delivery.Result{Outcome: delivery.Delivered}, devices.SendMail(t.Context(), phone, devicetest.NewMail()))
 			}
 		})
 	}
 	wg.Wait()
 	service.Answer(nil)
 	service.Clock = func() time.Time { return time.Now().Add(2 * time.Hour) }
-	r := devices.SendMail(t.Context(), phone, newMail())
+	r := devices.SendMail(t.Context(), phone, devicetest.NewMail())
 	assert.Equal(t, []any{delivery.Misconfigured, delivery.FaultOfService, reasonExpired}, []any{r.Outcome, r.Fault, r.Reason})
 	assert.ErrorContains(t, r.Err, "clock")
 	assert.LessOrEqual(t, service.Tokens(id), 2)
@@ -147,7 +148,7 @@ func TestTooManyTokens(t *testing.T) {
 		devices.Provider, err = NewProvider(key, id, service.TeamID)
 		require.NoError(t, err)
 		require.NoError(t, devices.Provider.signAt(time.Now().Add(-age)))
-		return devices.SendMail(t.Context(), phone, newMail())
+		return devices.SendMail(t.Context(), phone, devicetest.NewMail())
 	}
 	assert.Equal(t, delivery.Delivered, send(10*time.Minute).Outcome)
 	r := send(0)

@@ -4,11 +4,9 @@
 package fcm
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"testing"
 	"time"
 
@@ -16,12 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/targettest"
-	mail "github.com/dovecotpush/caddy-dovecot-push/internal/notification"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
 func TestConformance(t *testing.T) {
@@ -31,48 +26,12 @@ func TestConformance(t *testing.T) {
 	phone := subscriptionOf(t, service.Install(t, service.Project))
 	targettest.Run(t, targettest.Kit{
 		New: func(t *testing.T, endpoint string, ca *x509.Certificate) delivery.Deliverer {
-			u, err := url.Parse(endpoint)
-			require.NoError(t, err)
-			policy, err := outbound.NewPolicy(u.Scheme + "://" + u.Host)
-			require.NoError(t, err)
-			cfg := outbound.Config{Policy: policy}
-			if ca != nil {
-				cfg.RootCAs = x509.NewCertPool()
-				cfg.RootCAs.AddCert(ca)
-			}
-			client := outbound.NewClient(cfg)
-			t.Cleanup(client.CloseIdleConnections)
 			there := *devices
-			there.Client = &http.Client{Transport: &redirected{client.Transport, u}}
-			return &oneDevice{&there, phone}
+			there.Client = devicetest.NewClientTo(t, endpoint, ca)
+			return devicetest.One{Sender: &there, Device: phone}
 		},
 		Secrets: []string{phone.Token, "ya29"},
 	})
-}
-
-// oneDevice delivers to one device.
-type oneDevice struct {
-	*Devices
-	device *subscription.Subscription
-}
-
-func (o *oneDevice) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
-	n, err := new(mail.Decoder).Decode(r.Body)
-	if err != nil {
-		return delivery.Result{Outcome: delivery.Refused, Reason: "decode", Err: err}
-	}
-	return o.SendMail(ctx, o.device, n.Mail(mail.Full, r.ID, r.Accepted, ""))
-}
-
-// redirected sends every request to one URL.
-type redirected struct {
-	http.RoundTripper
-	to *url.URL
-}
-
-func (r *redirected) RoundTrip(request *http.Request) (*http.Response, error) {
-	request.URL = r.to
-	return r.RoundTripper.RoundTrip(request)
 }
 
 // What FCM documents, and what it means here.
@@ -113,7 +72,7 @@ func TestDocumentedErrors(t *testing.T) {
 		service.Answer(func(w http.ResponseWriter, _ *http.Request) {
 			pushtest.FCMError(w, is.status, is.general, is.code, is.field)
 		})
-		r := devices.SendMail(t.Context(), phone, newMail())
+		r := devices.SendMail(t.Context(), phone, devicetest.NewMail())
 		assert.Equal(t, is.outcome.String(), r.Outcome.String(), is.code)
 		assert.Equal(t, is.fault, r.Fault, is.code)
 		assert.Equal(t, is.reason, r.Reason)
@@ -141,7 +100,7 @@ func TestDocumentedErrors(t *testing.T) {
 				map[string]any{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": []any{map[string]string{"subject": subject}}},
 			}}})
 		})
-		r := devices.SendMail(t.Context(), phone, newMail())
+		r := devices.SendMail(t.Context(), phone, devicetest.NewMail())
 		assert.Equal(t, fault, r.Fault, subject)
 		assert.Equal(t, 7*time.Second, r.After)
 		assert.Equal(t, fault == delivery.FaultOfService, r.Pause)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	mail "github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
@@ -27,10 +28,10 @@ func TestMessages(t *testing.T) {
 			phone := subscriptionOf(t, app)
 			phone.VerificationCode = "secret code"
 
-			read := newMail()
+			read := devicetest.NewMail()
 			read.Event = mail.MessageRead
 			for _, send := range []func() delivery.Result{
-				func() delivery.Result { return devices.SendMail(t.Context(), phone, newMail()) },
+				func() delivery.Result { return devices.SendMail(t.Context(), phone, devicetest.NewMail()) },
 				func() delivery.Result { return devices.SendMail(t.Context(), phone, read) },
 				func() delivery.Result { return devices.SendCode(t.Context(), phone) },
 				func() delivery.Result { return devices.SendTest(t.Context(), phone) },
@@ -72,7 +73,7 @@ func TestLongMails(t *testing.T) {
 		devices.Sealed, devices.Notification = sealed, true
 		for n := range 48 {
 			app := service.Install(t, service.Project)
-			m := newMail()
+			m := devicetest.NewMail()
 			m.Folder = strings.Repeat("f", 60*n%1000)
 			m.From, m.Subject, m.Snippet = strings.Repeat("é", 12*n), strings.Repeat(`"`, 10*n), strings.Repeat("x", 21*n)
 			require.Equal(t, delivery.Result{Outcome: delivery.Delivered}, devices.SendMail(t.Context(), subscriptionOf(t, app), m), n)
@@ -94,24 +95,24 @@ func TestDeviceThatIsGone(t *testing.T) {
 	devices, _ := newDevices(t, service)
 	app := service.Install(t, service.Project)
 	phone := subscriptionOf(t, app)
-	require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, newMail()).Outcome)
+	require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
 	app.Uninstall()
-	assert.Equal(t, "unregistered", devices.SendMail(t.Context(), phone, newMail()).Reason)
+	assert.Equal(t, "unregistered", devices.SendMail(t.Context(), phone, devicetest.NewMail()).Reason)
 
 	other := subscriptionOf(t, service.Install(t, "of-somebody-else"))
-	r := devices.SendMail(t.Context(), other, newMail())
+	r := devices.SendMail(t.Context(), other, devicetest.NewMail())
 	assert.Equal(t, []any{"project_unknown", delivery.FaultOfService}, []any{r.Reason, r.Fault})
 	other.App = service.Project
-	r = devices.SendMail(t.Context(), other, newMail())
+	r = devices.SendMail(t.Context(), other, devicetest.NewMail())
 	assert.Equal(t, []any{"sender_id_mismatch", delivery.FaultOfItem}, []any{r.Reason, r.Fault})
 	assert.ErrorContains(t, r.Err, "another Firebase project")
 	other.Token = "nobody"
 	assert.Equal(t, []any{"invalid_token", delivery.Gone}, func() []any {
-		r := devices.SendMail(t.Context(), other, newMail())
+		r := devices.SendMail(t.Context(), other, devicetest.NewMail())
 		return []any{r.Reason, r.Outcome}
 	}())
 	devices.Sealed, phone.Keys = true, subscription.Keys{}
-	r = devices.SendMail(t.Context(), phone, newMail())
+	r = devices.SendMail(t.Context(), phone, devicetest.NewMail())
 	assert.Equal(t, []any{"no_keys", delivery.FaultOfItem, delivery.Misconfigured}, []any{r.Reason, r.Fault, r.Outcome}, "nothing is sent in clear")
 }
 

@@ -4,13 +4,13 @@
 package fcm
 
 import (
-	"encoding/base64"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	mail "github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
@@ -40,19 +40,8 @@ func newDevices(t testing.TB, service *pushtest.FCM) (devices *Devices, keyID st
 
 func subscriptionOf(t testing.TB, a *pushtest.App) *subscription.Subscription {
 	t.Helper()
-	d := &subscription.Subscription{ID: "42", Kind: subscription.FCM, Token: a.Token, App: a.Name}
-	var err error
-	d.Keys.P256DH, err = base64.RawURLEncoding.DecodeString(a.P256DH)
+	d, err := devicetest.NewSubscription(a)
 	require.NoError(t, err)
-	d.Keys.Auth, err = base64.RawURLEncoding.DecodeString(a.Auth)
-	require.NoError(t, err)
+	d.ID = "42"
 	return d
-}
-
-func newMail() mail.Mail {
-	unseen := uint32(3)
-	return mail.Mail{
-		Type: "Mail", ID: "ab", Folder: "INBOX", UID: 7, UIDValidity: 1, Event: mail.MessageNew, Unseen: &unseen,
-		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}
 }

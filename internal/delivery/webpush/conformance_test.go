@@ -6,7 +6,6 @@ package webpush
 import (
 	"context"
 	"crypto/x509"
-	"net/url"
 	"sync"
 	"testing"
 
@@ -14,8 +13,8 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device/devicetest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/targettest"
-	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
@@ -24,20 +23,9 @@ func TestConformance(t *testing.T) {
 	w := newWorld(t)
 	targettest.Run(t, targettest.Kit{
 		New: func(t *testing.T, endpoint string, ca *x509.Certificate) delivery.Deliverer {
-			u, err := url.Parse(endpoint)
-			require.NoError(t, err)
-			policy, err := outbound.NewPolicy(u.Scheme + "://" + u.Host)
-			require.NoError(t, err)
-			cfg := outbound.Config{Policy: policy}
-			if ca != nil {
-				cfg.RootCAs = x509.NewCertPool()
-				cfg.RootCAs.AddCert(ca)
-			}
-			client := outbound.NewClient(cfg)
-			t.Cleanup(client.CloseIdleConnections)
 			target := *w.Target
 			devices := *w.devices
-			devices.Sender = NewSender(Config{Client: client, Contact: contact, Keys: w.devices.Sender.keys})
+			devices.Sender = NewSender(Config{Client: devicetest.NewClient(t, endpoint, ca), Contact: contact, Keys: w.devices.Sender.keys})
 			target.Sender = &devices
 			public, auth := newDevice(t)
 			return &oneDevice{Target: &target, t: t, device: subscription.Device{Name: "Phone", Address: subscription.Address{
