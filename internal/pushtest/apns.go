@@ -211,7 +211,7 @@ func APNsReason(w http.ResponseWriter, status int, reason string) {
 var (
 	deviceToken = regexp.MustCompile(`^[0-9a-f]{64,200}$`)
 	pushTypes   = regexp.MustCompile(`^(alert|background|location|voip|complication|fileprovider|mdm|liveactivity|pushtotalk)$`)
-	priorities  = regexp.MustCompile(`^(1|5|10)$`)
+	priorities  = regexp.MustCompile(`^(1|5|10)?$`)
 )
 
 // serve takes a message, as
@@ -266,7 +266,7 @@ func (s *APNs) serve(w http.ResponseWriter, r *http.Request) {
 			APNsReason(w, http.StatusBadRequest, "InvalidPushType")
 		case !priorities.MatchString(h.Get("Apns-Priority")), h.Get("Apns-Push-Type") == "background" && h.Get("Apns-Priority") != "5":
 			APNsReason(w, http.StatusBadRequest, "BadPriority")
-		case !number(h.Get("Apns-Expiration")):
+		case !expiration(h.Get("Apns-Expiration")):
 			APNsReason(w, http.StatusBadRequest, "BadExpirationDate")
 		case len(h.Get("Apns-Collapse-Id")) > apnsCollapse:
 			APNsReason(w, http.StatusBadRequest, "BadCollapseId")
@@ -278,9 +278,10 @@ func (s *APNs) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func number(s string) bool {
+// expiration reports whether the header Apns-Expiration is valid. It is optional.
+func expiration(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 63)
-	return err == nil
+	return s == "" || err == nil
 }
 
 // asPushed reports whether the payload is one of its push type: a device would drop
