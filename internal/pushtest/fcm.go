@@ -14,11 +14,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,7 +59,12 @@ type FCM struct {
 	exchanges int
 }
 
-const fcmData = 4096
+const (
+	fcmData = 4096
+	// fcmTokenURI is the audience that Google documents for every assertion. Google's
+	// client for Node.js uses it even if the file has another token_uri.
+	fcmTokenURI = "https://oauth2.googleapis.com/token"
+)
 
 // StartFCM starts the service, which ends with the test.
 func StartFCM(t testing.TB) *FCM {
@@ -236,14 +243,22 @@ func (s *FCM) assertion(r *http.Request) string {
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
 	hash := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
-	key := s.accounts[header.Kid]
+	verifies := func(key *rsa.PublicKey) bool {
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, hash[:], signature) == nil
+	}
+	var valid bool
+	if header.Kid == "" { // it is optional: every key of the account is tried
+		valid = slices.ContainsFunc(slices.Collect(maps.Values(s.accounts)), verifies)
+	} else if key := s.accounts[header.Kid]; key != nil {
+		valid = verifies(key)
+	}
 	now := s.Clock().Unix()
 	switch {
-	case key == nil || err != nil || header.Alg != "RS256" || rsa.VerifyPKCS1v15(key, crypto.SHA256, hash[:], signature) != nil:
+	case err != nil || header.Alg != "RS256" || !valid:
 		return "Invalid JWT Signature."
 	case claims.Iss != s.email():
 		return "Invalid grant: account not found"
-	case claims.Aud != s.Origin+"/token":
+	case claims.Aud != s.Origin+"/token" && claims.Aud != fcmTokenURI:
 		return "Invalid JWT: Failed audience check."
 	case claims.Exp <= now || claims.Iat > now+60 || claims.Exp-claims.Iat > 3700:
 		return "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim."
@@ -289,8 +304,8 @@ type fcmRequest struct {
 }
 
 var (
-	fcmTTL      = regexp.MustCompile(`^\d+(\.\d{1,9})?s$`)
-	fcmPriority = regexp.MustCompile(`^(NORMAL|HIGH)?$`)
+	fcmTTL      = regexp.MustCompile(`^(\d+(\.\d{1,9})?s)?$`)
+	fcmPriority = regexp.MustCompile(`^(NORMAL|HIGH|normal|high)?$`)
 	fcmReserved = regexp.MustCompile(`^(from|message_type|google.*|gcm.*)$`)
 	fcmToken    = regexp.MustCompile(`^[A-Za-z0-9_-]{11,}:[A-Za-z0-9_-]+$`)
 )
