@@ -4,7 +4,9 @@
 // Package pushtest is a push service for tests and benchmarks, as browser
 // makers run them: it speaks RFC 8030 over TLS and HTTP/2, takes messages of
 // the one server whose VAPID key a subscription was made with (RFC 8292), and
-// has user agents that decrypt what comes (RFC 8291).
+// has user agents that decrypt what comes (RFC 8291). [APNs] and [FCM] are those of
+// Apple and Google. The folder independent has a push service and clients of APNs and
+// FCM that were not made here: they show that both sides agree with others.
 package pushtest
 
 import (
