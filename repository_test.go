@@ -46,6 +46,7 @@ var layers = []string{
 	"internal/admission",
 	"internal/notification",
 	"caddymodule/option",
+	"caddymodule/firstuse",
 	"internal/outbound",
 	"internal/queue",
 	"internal/eventlog",

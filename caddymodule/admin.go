@@ -76,6 +76,7 @@ var adminRoutes = map[string]adminHandler{
 
 	"GET subscriptions":         getSubscriptions,
 	"DELETE subscriptions/{id}": deleteSubscription,
+	"GET keys":                  getKeys,
 	"GET vapid":                 getVAPID,
 	"POST vapid/rotate":         rotateVAPID,
 }

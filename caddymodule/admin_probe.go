@@ -38,7 +38,9 @@ func postProbe(a *App, r *http.Request) (any, error) {
 		asks = append(asks, func(ctx context.Context) []adminapi.Probe { return probeIMAP(ctx, where, a.imapServers()[where]) })
 	}
 	for _, t := range a.targets {
-		asks = append(asks, func(ctx context.Context) []adminapi.Probe { return probeTarget(ctx, t) })
+		asks = append(asks,
+			func(ctx context.Context) []adminapi.Probe { return probeTarget(ctx, t) },
+			func(ctx context.Context) []adminapi.Probe { return probeKey(ctx, t) })
 	}
 	answers := make([][]adminapi.Probe, len(asks))
 	var wg sync.WaitGroup

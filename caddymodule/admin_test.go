@@ -152,6 +152,10 @@ func TestAdminRoutes(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(ask("POST vapid/rotate", "", "", http.StatusOK)), &after))
 	require.Len(t, after.Keys, 2)
 	assert.Equal(t, before.Keys[0], after.Keys[1])
+	var keys adminapi.Keys
+	require.NoError(t, json.Unmarshal([]byte(ask("GET keys", "", "", http.StatusOK)), &keys))
+	require.Len(t, keys.Keys, 2)
+	assert.Equal(t, adminapi.Key{Target: "webpush", ID: after.Keys[0].PublicKey, Since: after.Keys[0].Created}, keys.Keys[0])
 
 	assert.JSONEq(t, `{"dead_letters":[]}`, ask("GET dead_letters", "", "", http.StatusOK))
 	ask("GET dead_letters", "?id=x", "", http.StatusBadRequest)

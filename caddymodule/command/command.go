@@ -56,6 +56,7 @@ var commands = []func() *cobra.Command{
 	deadLettersCommand,
 	replayCommand,
 	targetsCommand,
+	keysCommand,
 	vapidCommand,
 	dovecotConfigCommand,
 	importCommand,

@@ -74,6 +74,11 @@ var conversations = map[string]conversation{
 		"POST dead_letters/replay?number=18": `{"done":0,"failed":1,"error":"target is not in use: chat"}`,
 	}},
 	"targets-drop": {[]string{"targets", "drop", "old"}, map[string]string{"DELETE targets?name=old": ""}},
+	"keys": {[]string{"keys"}, map[string]string{"GET keys": `{"keys":[
+		{"target":"webpush","id":"BNew","since":"2026-01-02T03:04:05Z"},
+		{"target":"apns","id":"ABC123DEFG","since":"2026-01-02T03:04:05Z"},
+		{"target":"apps","id":"old","since":"2024-01-02T03:04:05Z","ends":"2025-01-02T03:04:05Z"},
+		{"target":"fcm","id":"1a2b3c","error":"Google answers 500\u001b[2J"}]}`}},
 	"vapid-show":   {[]string{"vapid", "show"}, map[string]string{"GET vapid": vapidKeys}},
 	"vapid-rotate": {[]string{"vapid", "rotate"}, map[string]string{"POST vapid/rotate": vapidKeys}},
 	"send-test": {[]string{"send-test", "alice@example.com"}, map[string]string{

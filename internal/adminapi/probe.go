@@ -13,8 +13,8 @@ const (
 
 // Probe is one thing that the app asked just now: POST /dovecot_push/probe.
 type Probe struct {
-	// What was asked: queue, guard, doveadm, imap, users, registration, contact
-	// or target.
+	// What was asked: queue, guard, doveadm, imap, users, registration, contact,
+	// target or key.
 	Kind string `json:"kind"`
 	// Which of them: the endpoint, the server, the target.
 	Name string `json:"name"`

@@ -148,6 +148,8 @@ func (c *caddy) probes() {
 			c.probed("users", p.Name+": "+p.Asked, p, "With register all Dovecot must list its users: give it a userdb that can iterate, or use register on_subscribe.")
 		case "target":
 			c.target(p)
+		case "key":
+			c.key(p)
 		}
 	}
 }
@@ -205,6 +207,17 @@ func (c *caddy) target(p adminapi.Probe) {
 	if t.DeadLetters > 0 {
 		c.warning("dead-letters", "target "+p.Name, fmt.Sprintf("%d dead letters", t.DeadLetters), "caddy dovecot-push dead-letters shows them, replay sends them again.")
 	}
+}
+
+// key judges the key of a target. What cannot be found out stops no message.
+func (c *caddy) key(p adminapi.Probe) {
+	const check = "keys"
+	tried := "target " + p.Name + ": " + p.Asked
+	if p.OK {
+		c.ok(check, tried, p.Answered)
+		return
+	}
+	c.warning(check, tried, p.Answered, "If it ends soon, create another key where this one is from, write it into the deliver block, and reload: see docs/apps.md.")
 }
 
 // targetFix returns the remedy for a target that fails for a reason.

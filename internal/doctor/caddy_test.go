@@ -132,6 +132,10 @@ func TestProbesDecide(t *testing.T) {
 		"target whose key is refused": {
 			nil, adminapi.Probe{Kind: "target", Name: "middleware", Answered: "the key was revoked", Reason: "invalid_provider_token"}, Problem, "revoked", "clock",
 		},
+		"key that ends soon": {
+			nil, adminapi.Probe{Kind: "key", Name: "fcm", Answered: "in use since 2026-01-02, ends on 2026-12-31"}, Warning, "ends on", "another key",
+		},
+		"key without an end": {nil, adminapi.Probe{Kind: "key", Name: "apns", OK: true, Answered: "without an end"}, OK, "", ""},
 		"target down, and back since": {
 			func(s *adminapi.Status) {
 				s.Targets[0].Up, s.Targets[0].LastFailure = false, &adminapi.TargetFailure{Time: time.Now(), Reason: "connect"}

@@ -29,7 +29,7 @@ type appServices struct {
 	google *pushtest.FCM
 	caFile string
 
-	appleKey, appleKeyID, account string // of the Caddyfile
+	appleKey, appleKeyID, account, accountKeyID string // of the Caddyfile
 }
 
 func startAppServices(t *testing.T) *appServices {
@@ -44,7 +44,7 @@ func startAppServices(t *testing.T) *appServices {
 func (s *appServices) rotate(t *testing.T) {
 	t.Helper()
 	s.appleKey, s.appleKeyID = s.apple.KeyFile(t)
-	s.account, _ = s.google.AccountFile(t)
+	s.account, s.accountKeyID = s.google.AccountFile(t)
 }
 
 func (s *appServices) caddyfile(options string) string {
@@ -241,15 +241,25 @@ func TestDoctorOfApps(t *testing.T) {
 		require.NoError(t, json.NewDecoder(resp.Body).Decode(&all))
 		answers := make(map[string]string)
 		for _, p := range all {
-			if p.Kind == "target" {
-				answers[p.Name] = fmt.Sprint(p.OK, " ", p.Answered)
-			}
+			answers[strings.TrimPrefix(p.Kind+" ", "target ")+p.Name] = fmt.Sprint(p.OK, " ", p.Answered)
 		}
 		return answers
 	}
 	all := probes()
 	assert.Equal(t, "true it answers", all["apns"])
 	assert.Equal(t, "true it answers", all["fcm"])
+	assert.Regexp(t, "^true in use since .*, without an end$", all["key apns"])
+	assert.Regexp(t, "^true in use since .*, without an end$", all["key fcm"])
+	ends := time.Now().Add(20 * 24 * time.Hour).UTC()
+	s.google.End(s.accountKeyID, ends)
+	assert.Regexp(t, "^false in use since .*, ends on "+ends.Format(time.DateOnly), probes()["key fcm"])
+	out, err := f.command("keys")
+	require.NoError(t, err, out)
+	assert.Regexp(t, `(?m)^apns +`+s.appleKeyID+` .* never$`, out)
+	assert.Regexp(t, `(?m)^fcm +`+s.accountKeyID+` .* in (19|20) days$`, out)
+	s.google.Revoke(s.accountKeyID)
+	assert.Contains(t, probes()["key fcm"], "Google does not list the key")
+
 	s.apple.Revoke(s.appleKeyID)
 	s.google.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		pushtest.FCMError(w, http.StatusForbidden, "PERMISSION_DENIED", "", "")

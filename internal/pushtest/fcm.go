@@ -15,8 +15,10 @@ import (
 	"encoding/pem"
 	"io"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -51,6 +53,7 @@ type FCM struct {
 
 	mu        sync.Mutex
 	accounts  map[string]*rsa.PublicKey // by the ID of the key
+	ends      map[string]time.Time      // of keys that do
 	access    map[string]time.Time      // the end of access tokens
 	apps      map[string]*App           // by token
 	answer    http.HandlerFunc
@@ -77,11 +80,12 @@ func StartFCM(t testing.TB) *FCM {
 // NewFCM starts the service; the caller ends it with [FCM.Close].
 func NewFCM() *FCM {
 	s := &FCM{
-		Project: "mail-app-1234", Clock: time.Now, Life: time.Hour, accounts: make(map[string]*rsa.PublicKey),
+		Project: "mail-app-1234", Clock: time.Now, Life: time.Hour, accounts: make(map[string]*rsa.PublicKey), ends: make(map[string]time.Time),
 		access: make(map[string]time.Time), apps: make(map[string]*App),
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/token", s.serveToken)
+	mux.HandleFunc("GET /x509/{account}", s.serveCertificates)
 	mux.HandleFunc("/", s.serve)
 	s.server = httptest.NewUnstartedServer(mux)
 	s.server.EnableHTTP2 = true
@@ -126,6 +130,7 @@ func (s *FCM) NewAccount() (file []byte, keyID string, err error) {
 		"type": "service_account", "project_id": s.Project, "private_key_id": keyID,
 		"private_key":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 		"client_email": s.email(), "client_id": "1", "token_uri": s.Origin + "/token",
+		"client_x509_cert_url": s.Origin + "/x509/" + url.PathEscape(s.email()),
 	})
 	return file, keyID, err
 }
@@ -140,6 +145,47 @@ func (s *FCM) AccountFile(t testing.TB) (path, keyID string) {
 	path = filepath.Join(t.TempDir(), "service-account.json")
 	require.NoError(t, os.WriteFile(path, file, 0o600))
 	return path, keyID
+}
+
+// End gives a key an end. Keys have none otherwise.
+func (s *FCM) End(keyID string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends[keyID] = at
+}
+
+// serveCertificates gives out a certificate for each key of the account, which is how
+// others check its signatures.
+func (s *FCM) serveCertificates(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.PathValue("account") != s.email() {
+		http.NotFound(w, r)
+		return
+	}
+	signer, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	all := make(map[string]string)
+	for keyID, key := range s.accounts {
+		cert := &x509.Certificate{
+			SerialNumber: big.NewInt(1), NotBefore: s.Clock().Add(-time.Hour),
+			NotAfter: time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC),
+		}
+		if end, ok := s.ends[keyID]; ok {
+			cert.NotAfter = end
+		}
+		der, err := x509.CreateCertificate(rand.Reader, cert, cert, key, signer)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		all[keyID] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+	_ = json.NewEncoder(w).Encode(all)
 }
 
 // Revoke deletes a key of the service account.

@@ -15,7 +15,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/firstuse"
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/apns"
@@ -85,6 +88,8 @@ type APNs struct {
 
 	devices  *deliver.Devices
 	provider string // its key in providers
+	storage  certmagic.Storage
+	log      *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -108,7 +113,8 @@ func (pooled) Destruct() error { return nil }
 var topicName = regexp.MustCompile(`^[A-Za-z0-9.-]{1,155}$`)
 
 // Provision reads the configuration.
-func (a *APNs) Provision(caddy.Context) error {
+func (a *APNs) Provision(ctx caddy.Context) error {
+	a.storage, a.log = ctx.Storage(), ctx.Logger()
 	if err := a.provision(); err != nil {
 		return fmt.Errorf("apns: %w", err)
 	}
@@ -203,6 +209,24 @@ func (a *APNs) Target() target.Target {
 	return target.Target{Name: name, Coalesce: coalesce, Workers: workers}
 }
 
+// Start implements target.Lifecycle. The age of the key begins with it.
+func (a *APNs) Start(target.App) error {
+	if _, err := firstuse.Of(context.Background(), a.storage, name, a.KeyID); err != nil {
+		a.log.Warn("the age of the key is not known", zap.Error(err))
+	}
+	return nil
+}
+
+// Stop implements target.Lifecycle.
+func (a *APNs) Stop() {}
+
+// ServiceKey implements target.ServiceKeyHolder. Keys of APNs have no end.
+func (a *APNs) ServiceKey(ctx context.Context) (key target.ServiceKey, err error) {
+	key.ID = a.KeyID
+	key.Used, err = firstuse.Of(ctx, a.storage, name, key.ID)
+	return key, err
+}
+
 // Probe implements target.Prober.
 func (a *APNs) Probe(ctx context.Context) (asked string, result target.Result) {
 	return fmt.Sprintf("a message of %s to a device that does not exist, with the key %s", strings.Join(a.devices.Topics, ", "), a.KeyID), a.devices.Probe(ctx)
@@ -227,4 +251,7 @@ var (
 	_ caddy.CleanerUpper  = (*APNs)(nil)
 	_ target.DeviceModule = (*APNs)(nil)
 	_ target.Prober       = (*APNs)(nil)
+
+	_ target.Lifecycle        = (*APNs)(nil)
+	_ target.ServiceKeyHolder = (*APNs)(nil)
 )

@@ -14,7 +14,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
 
+	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/firstuse"
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
@@ -71,6 +74,8 @@ type FCM struct {
 	Endpoint string `json:"endpoint,omitempty"`
 
 	devices *deliver.Devices
+	storage certmagic.Storage
+	log     *zap.Logger
 }
 
 // CaddyModule returns the Caddy module information.
@@ -82,7 +87,8 @@ func (FCM) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision reads the configuration.
-func (f *FCM) Provision(caddy.Context) error {
+func (f *FCM) Provision(ctx caddy.Context) error {
+	f.storage, f.log = ctx.Storage(), ctx.Logger()
 	if err := f.provision(); err != nil {
 		return fmt.Errorf("fcm: %w", err)
 	}
@@ -139,6 +145,26 @@ func (f *FCM) Target() target.Target {
 	return target.Target{Name: name, Coalesce: coalesce, Workers: workers}
 }
 
+// Start implements target.Lifecycle. The age of the key begins with it.
+func (f *FCM) Start(target.App) error {
+	if _, err := firstuse.Of(context.Background(), f.storage, name, f.devices.Account.KeyID); err != nil {
+		f.log.Warn("the age of the key is not known", zap.Error(err))
+	}
+	return nil
+}
+
+// Stop implements target.Lifecycle.
+func (f *FCM) Stop() {}
+
+// ServiceKey implements target.ServiceKeyHolder.
+func (f *FCM) ServiceKey(ctx context.Context) (key target.ServiceKey, err error) {
+	key.ID = f.devices.Account.KeyID
+	key.Used, err = firstuse.Of(ctx, f.storage, name, key.ID)
+	var unknown error
+	key.Ends, unknown = f.devices.Account.KeyEnds(ctx)
+	return key, errors.Join(err, unknown)
+}
+
 // Probe implements target.Prober.
 func (f *FCM) Probe(ctx context.Context) (asked string, result target.Result) {
 	return fmt.Sprintf("a message of the project %s to a device that does not exist, with the key %s", f.devices.Account.Project, f.devices.Account.KeyID), f.devices.Probe(ctx)
@@ -159,4 +185,7 @@ var (
 	_ caddy.CleanerUpper  = (*FCM)(nil)
 	_ target.DeviceModule = (*FCM)(nil)
 	_ target.Prober       = (*FCM)(nil)
+
+	_ target.Lifecycle        = (*FCM)(nil)
+	_ target.ServiceKeyHolder = (*FCM)(nil)
 )

@@ -51,13 +51,16 @@ type Account struct {
 	client *http.Client
 	flight singleflight.Group
 
+	certificates    *http.Client // nil: it is not known where they are
+	certificatesURL string
+
 	mu    sync.Mutex
 	text  string
 	until time.Time
 }
 
-// NewAccount reads the JSON file of a service account. Access tokens come from the
-// origin that client is called with. Errors hold nothing of the file.
+// NewAccount reads the JSON file of a service account. Access tokens and certificates
+// come from the origins that client is called with. Errors hold nothing of the file.
 func NewAccount(file []byte, client func(origin string) (*http.Client, error)) (*Account, error) {
 	var is struct {
 		Type       string `json:"type"`
@@ -66,6 +69,7 @@ func NewAccount(file []byte, client func(origin string) (*http.Client, error)) (
 		PrivateKey string `json:"private_key"`
 		Email      string `json:"client_email"`
 		TokenURI   string `json:"token_uri"`
+		Keys       string `json:"client_x509_cert_url"`
 	}
 	if json.Unmarshal(file, &is) != nil || is.Type != "service_account" || is.Project == "" || is.Email == "" {
 		return nil, errAccount
@@ -79,20 +83,41 @@ func NewAccount(file []byte, client func(origin string) (*http.Client, error)) (
 	} else if _, ok := key.(*rsa.PrivateKey); !ok {
 		return nil, errAccount
 	}
-	from, err := url.Parse(is.TokenURI)
-	if err != nil || from.Scheme != "https" || from.Host == "" || from.User != nil {
-		return nil, errAccount
+	from, err := origin(is.TokenURI)
+	if err != nil {
+		return nil, err
 	}
 	a := &Account{
 		Project: is.Project, KeyID: is.KeyID, TokenURL: is.TokenURI,
 		config: jwt.Config{Email: is.Email, PrivateKey: []byte(is.PrivateKey), PrivateKeyID: is.KeyID, Scopes: []string{scope}, TokenURL: is.TokenURI},
 	}
-	a.client, err = client("https://" + from.Host)
+	if a.client, err = client(from); err != nil || is.Keys == "" {
+		return a, err
+	}
+	if from, err = origin(is.Keys); err != nil {
+		return nil, err
+	}
+	a.certificatesURL = is.Keys
+	a.certificates, err = client(from)
 	return a, err
 }
 
+// origin returns that of a URL in the file.
+func origin(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return "", errAccount
+	}
+	return "https://" + u.Host, nil
+}
+
 // Close closes the connections that are not in use.
-func (a *Account) Close() { a.client.CloseIdleConnections() }
+func (a *Account) Close() {
+	a.client.CloseIdleConnections()
+	if a.certificates != nil {
+		a.certificates.CloseIdleConnections()
+	}
+}
 
 // token returns the current access token. It is renewed some time before it ends,
 // by one for all, and used meanwhile.

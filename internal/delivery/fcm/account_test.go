@@ -28,6 +28,7 @@ func TestAccountsThatAreNone(t *testing.T) {
 	require.NoError(t, err)
 	for member, value := range map[string]string{
 		"type": "authorized_user", "project_id": "", "private_key": "secret", "client_email": "", "token_uri": "http://127.0.0.1/token",
+		"client_x509_cert_url": "https://user@127.0.0.1/x509",
 	} {
 		var is map[string]string
 		require.NoError(t, json.Unmarshal(good, &is))
