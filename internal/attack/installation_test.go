@@ -10,6 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,17 +32,21 @@ const (
 	password = "pass"
 	// maxBytes is how much the queue of an installation may take.
 	maxBytes = 4 << 20
+	// topic is the app on Apple's devices.
+	topic = "com.example.mail"
 )
 
 // installation is all that people and peers have to do with: a Caddy with an
 // endpoint and an API, a Dovecot that knows the users, the receiver of a
-// webhook, and a push service.
+// webhook, a push service, and those of Apple and Google.
 type installation struct {
 	*caddytestkit.Caddy
 	address, url, config string
 
 	dovecot *dovecottest.Server
 	push    *pushtest.Service
+	apple   *pushtest.APNs
+	google  *pushtest.FCM
 	hook    *receiver
 	// What Caddy connects to stands behind these.
 	toDoveAdm, toIMAP, toHook *relay
@@ -55,6 +62,9 @@ func install(t *testing.T, cfg dovecottest.Config, more string, replace ...strin
 	t.Helper()
 	address := freeAddress(t)
 	in := &installation{address: address, url: "http://" + address, push: pushtest.Start(t), hook: startReceiver(t), uids: new(counter)}
+	in.apple, in.google = pushtest.StartAPNs(t, topic), pushtest.StartFCM(t)
+	appleKey, appleKeyID := in.apple.KeyFile(t)
+	account, _ := in.google.AccountFile(t)
 	cfg.Version = dovecottest.V23
 	cfg.NoFailureDelay = true
 	cfg.Users = append(cfg.Users, dovecottest.User{Name: healthy, Password: password})
@@ -65,7 +75,9 @@ func install(t *testing.T, cfg dovecottest.Config, more string, replace ...strin
 	in.toDoveAdm, in.toIMAP, in.toHook = startRelay(t, doveadm.Host), startRelay(t, in.dovecot.IMAPAddr()), startRelay(t, in.hook.Listener.Addr().String())
 	doveadm.Host = in.toDoveAdm.address
 	in.config = strings.NewReplacer(
-		"ADDRESS", address, "HOOK", "http://"+in.toHook.address, "PUSH", in.push.Origin, "DOVEADM", doveadm.String(), "IMAP", in.toIMAP.address,
+		"ADDRESS", address, "HOOK", "http://"+in.toHook.address, "PUSH", in.push.Origin,
+		"APPLE", in.apple.Origin, "KEY_FILE", appleKey, "KEY_ID", appleKeyID, "TEAM_ID", in.apple.TeamID, "TOPIC", topic,
+		"GOOGLE", in.google.Origin, "ACCOUNT_FILE", account, "DOVEADM", doveadm.String(), "IMAP", in.toIMAP.address,
 		"MAX_BYTES", fmt.Sprint(maxBytes), "MORE", more,
 	).Replace(strings.NewReplacer(replace...).Replace(`{
 	dovecot_push {
@@ -91,6 +103,18 @@ func install(t *testing.T, cfg dovecottest.Config, more string, replace ...strin
 			contact postmaster@example.com
 			allow_endpoints PUSH
 		}
+		deliver apns {
+			key {file.KEY_FILE}
+			key_id KEY_ID
+			team_id TEAM_ID
+			topics TOPIC
+			endpoint APPLE
+			sandbox_endpoint APPLE
+		}
+		deliver fcm {
+			service_account {file.ACCOUNT_FILE}
+			endpoint GOOGLE
+		}
 		MORE
 	}
 }
@@ -104,7 +128,9 @@ http://ADDRESS {
 	}
 }
 `))
-	in.Caddy = caddytestkit.Start(t, in.config, "API_SECRET="+in.dovecot.APIKey(), "NOTIFY_PASSWORD=right", "SSL_CERT_FILE="+in.push.CAFile(t))
+	caFile := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(caFile, slices.Concat(in.push.CA(), in.apple.CA(), in.google.CA()), 0o600))
+	in.Caddy = caddytestkit.Start(t, in.config, "API_SECRET="+in.dovecot.APIKey(), "NOTIFY_PASSWORD=right", "SSL_CERT_FILE="+caFile)
 	var config struct{ ApplicationServerKey string }
 	require.Eventually(t, func() bool {
 		got := in.api(http.DefaultClient, http.MethodGet, "config", "")

@@ -377,6 +377,7 @@ type healthyUser struct {
 	client *http.Client
 	cookie func(*http.Request)
 	phone  *pushtest.Device
+	apps   []*pushtest.App
 	took   []time.Duration
 	// accepted are the mails that were reported with success, and seen are those
 	// that came to the event stream.
@@ -386,17 +387,29 @@ type healthyUser struct {
 
 func newHealthy(t *testing.T, in *installation) *healthyUser {
 	t.Helper()
-	h := &healthyUser{t: t, in: in, client: clientFrom(t, "127.0.0.3", patience), phone: in.push.Subscribe(t, in.serverKey)}
+	h := &healthyUser{
+		t: t, in: in, client: clientFrom(t, "127.0.0.3", patience), phone: in.push.Subscribe(t, in.serverKey),
+		apps: []*pushtest.App{in.apple.Install(t, topic, ""), in.google.Install(t, in.google.Project)},
+	}
 	got, cookie := in.signIn(h.client, healthy, password)
 	require.Equal(t, http.StatusOK, got.status, got.body)
 	h.cookie = cookie
-	made := in.api(h.client, http.MethodPost, "subscriptions", h.phone.JSON(map[string]any{"name": "Phone"}), cookie)
-	require.Equal(t, http.StatusCreated, made.status, made.body)
-	var message struct{ VerificationCode string }
-	require.NoError(t, json.Unmarshal(h.phone.Wait(1)[0].Plain, &message))
-	made = in.api(h.client, http.MethodPatch, "subscriptions/"+identity(made), `{"verificationCode":`+quoted(message.VerificationCode)+`}`, cookie)
-	require.Equal(t, http.StatusOK, made.status, made.body)
+	h.subscribe(h.phone.JSON(map[string]any{"name": "Phone"}), func() []byte { return h.phone.Wait(1)[0].Plain })
+	for _, app := range h.apps {
+		h.subscribe(app.JSON(map[string]any{"name": app.Kind}), func() []byte { return app.Wait(1)[0].Text })
+	}
 	return h
+}
+
+// subscribe adds a device, which gets a code and gives it back.
+func (h *healthyUser) subscribe(device string, first func() []byte) {
+	h.t.Helper()
+	made := h.in.api(h.client, http.MethodPost, "subscriptions", device, h.cookie)
+	require.Equal(h.t, http.StatusCreated, made.status, made.body)
+	var message struct{ VerificationCode string }
+	require.NoError(h.t, json.Unmarshal(first(), &message))
+	made = h.in.api(h.client, http.MethodPatch, "subscriptions/"+identity(made), `{"verificationCode":`+quoted(message.VerificationCode)+`}`, h.cookie)
+	require.Equal(h.t, http.StatusOK, made.status, made.body)
 }
 
 // served requires that the user gets a mail at the webhook and on the phone, is

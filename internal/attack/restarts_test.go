@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/dovecottest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 )
 
 // closing is something that is closed, and opened again.
@@ -68,6 +70,24 @@ func pushService(answer http.HandlerFunc) closing {
 	}
 }
 
+// apps makes a service of apps answer in another way than it does.
+func apps(target string, service func(*installation, http.HandlerFunc), answer http.HandlerFunc) closing {
+	return closing{
+		shut:    func(_ *testing.T, in *installation) { service(in, answer) },
+		open:    func(_ *testing.T, in *installation) { service(in, nil) },
+		failing: []string{target},
+	}
+}
+
+func apple(in *installation, answer http.HandlerFunc)  { in.apple.Answer(answer) }
+func google(in *installation, answer http.HandlerFunc) { in.google.Answer(answer) }
+
+// accessTokens are those that were given out, too.
+func accessTokens(in *installation, answer http.HandlerFunc) {
+	in.google.AnswerToken(answer)
+	in.google.Forget()
+}
+
 // files limits how large a file may become that Caddy writes: nothing can be
 // written with 0.
 func files(t *testing.T, in *installation, most uint64) {
@@ -104,7 +124,12 @@ var closings = map[string]closing{
 	"push service is down": pushService(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}),
-	"push service resets": pushService(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
+	"push service resets":    pushService(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
+	"APNs is down":           apps("apns", apple, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }),
+	"APNs resets":            apps("apns", apple, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
+	"FCM is down":            apps("fcm", google, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }),
+	"FCM resets":             apps("fcm", google, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
+	"Google signs nobody in": apps("fcm", accessTokens, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }),
 	"the queue cannot be written": {
 		shut: func(t *testing.T, in *installation) { files(t, in, 0) },
 		open: func(t *testing.T, in *installation) { files(t, in, unix.RLIM_INFINITY) },
@@ -277,7 +302,7 @@ func (h *healthyUser) read(ctx context.Context, position string, connected func(
 }
 
 // everythingCame requires that all that was accepted came to the webhook and
-// to the event stream, and the newest to the device.
+// to the event stream, and the newest to each device.
 func (h *healthyUser) everythingCame() {
 	h.t.Helper()
 	for _, uid := range h.accepted {
@@ -296,6 +321,11 @@ func (h *healthyUser) everythingCame() {
 		}
 	}
 	newest := fmt.Sprintf(`"uid":%d,`, h.accepted[len(h.accepted)-1])
+	for _, app := range h.apps {
+		require.Eventually(h.t, func() bool {
+			return slices.ContainsFunc(app.Wait(1), func(m pushtest.AppMessage) bool { return strings.Contains(string(m.Text), newest) })
+		}, patience, 50*time.Millisecond, "a mail in an app of %s", app.Kind)
+	}
 	require.Eventually(h.t, func() bool {
 		messages, err := h.phone.Messages()
 		if err != nil {
