@@ -122,7 +122,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 		Page: page.New(page.Options{Name: a.Name}),
 	}
 	if a.app.devices != nil {
-		cfg.Subscriptions = a.app.devices
+		cfg.Subscriptions, cfg.Kinds = a.app.devices, a.app.devices.kinds()
 	}
 	if a.app.keyHolder() != nil {
 		cfg.ApplicationServerKey = a.app.applicationServerKey

@@ -40,6 +40,15 @@ func newDevices(targets []target.Module) *devices {
 	return d
 }
 
+// kinds are the kinds that can be added.
+func (d *devices) kinds() []string {
+	names := make([]string, len(d.senders))
+	for i, s := range d.senders {
+		names[i] = s.Kind().Name()
+	}
+	return names
+}
+
 // validate reports whether there is one target for each kind.
 func (d *devices) validate() error {
 	seen := make(map[target.DeviceKind]bool)

@@ -39,6 +39,8 @@ type Config struct {
 	Login string
 	// WebmailURL is where mail can be read; empty if nobody said.
 	WebmailURL string
+	// Kinds are the kinds of devices that can be added, such as webpush.
+	Kinds []string
 	// ApplicationServerKey returns the newest VAPID key, for browsers that
 	// subscribe. It is nil where there is no Web Push.
 	ApplicationServerKey func(context.Context) (string, error)
@@ -46,7 +48,7 @@ type Config struct {
 	// Authenticator finds out who is asking.
 	Authenticator *signin.Authenticator
 	// Subscriptions serves /subscriptions and what is below it. It is nil
-	// where there is no Web Push.
+	// where no devices can be added.
 	Subscriptions http.Handler
 	// Events serves /events.
 	Events http.Handler
@@ -165,13 +167,14 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request) bool {
 
 // configuration is what a page has to know before somebody signs in.
 type configuration struct {
-	Login                string  `json:"login"`
-	ApplicationServerKey *string `json:"applicationServerKey"`
-	WebmailURL           *string `json:"webmailURL"`
+	Login                string   `json:"login"`
+	Kinds                []string `json:"kinds"`
+	ApplicationServerKey *string  `json:"applicationServerKey"`
+	WebmailURL           *string  `json:"webmailURL"`
 }
 
 func (h *Handler) serveConfig(w http.ResponseWriter, r *http.Request) {
-	c := configuration{Login: h.cfg.Login}
+	c := configuration{Login: h.cfg.Login, Kinds: append([]string{}, h.cfg.Kinds...)} // not null
 	if h.cfg.WebmailURL != "" {
 		c.WebmailURL = &h.cfg.WebmailURL
 	}

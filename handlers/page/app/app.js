@@ -66,7 +66,7 @@ function open({ user, notice }) {
   showDevices(subscriptions, device);
   mails.showMails(stream, session.signal);
   show($('mails-card'));
-  show($('devices-card'), Boolean(config.applicationServerKey));
+  show($('devices-card'), config.kinds.length > 0);
   stream.open();
   device.start();
 }
@@ -106,7 +106,7 @@ function testArrived() {
 function lookedAtAgain() {
   if (session.signal.aborted || !stream) return;
   stream.wake();
-  if (config.applicationServerKey) subscriptions.refresh().catch(() => {});
+  if (config.kinds.length > 0) subscriptions.refresh().catch(() => {});
 }
 
 function showWebmail(url) {

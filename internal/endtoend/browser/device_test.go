@@ -209,11 +209,26 @@ func TestInsecureContext(t *testing.T) {
 
 func TestServerHasNoWebPush(t *testing.T) {
 	s := newStage(t, "en")
-	s.config["applicationServerKey"] = nil
+	s.config["applicationServerKey"], s.config["kinds"] = nil, []string{}
 	s.signedIn()
 	s.awaitState("unavailable")
 	s.awaitText("#stream", "Live")
 	assert.False(t, s.visible("#devices-card"))
+}
+
+// Where there are apps alone, the page lists and removes them.
+func TestServerHasAppsAlone(t *testing.T) {
+	s := newStage(t, "en")
+	s.config["applicationServerKey"], s.config["kinds"] = nil, []string{"apns", "fcm"}
+	s.subscriptions = []*device{{ID: "app", Name: "iPhone", App: "com.example.mail", Confirmed: true}}
+	s.signedIn()
+	s.awaitState("unavailable")
+	s.awaitText(".subscription h3", "iPhone")
+	assert.Contains(t, eval[string](s.tab, "document.querySelector('.delivery').title"), "com.example.mail")
+	s.click(".remove")
+	s.click("#confirm-yes")
+	s.awaitText("#devices-empty", "No devices yet")
+	s.with(func() { assert.Empty(t, s.subscriptions) })
 }
 
 // A server that cannot say what there is leaves everything as it is.

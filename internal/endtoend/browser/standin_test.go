@@ -55,7 +55,8 @@ type device struct {
 	ID             string                 `json:"id"`
 	Name           string                 `json:"name"`
 	DeviceClientID string                 `json:"deviceClientId"`
-	EndpointHost   string                 `json:"endpointHost"`
+	EndpointHost   string                 `json:"endpointHost,omitempty"`
+	App            string                 `json:"app,omitempty"`
 	Confirmed      bool                   `json:"confirmed"`
 	Created        time.Time              `json:"created"`
 	Expires        time.Time              `json:"expires"`
@@ -89,7 +90,7 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	t.Helper()
 	s := &standIn{
 		t: t, sessions: make(map[string]bool), streams: make(map[chan string]bool),
-		config: map[string]any{"login": "imap", "applicationServerKey": serverKey, "webmailURL": nil},
+		config: map[string]any{"login": "imap", "kinds": []string{"webpush"}, "applicationServerKey": serverKey, "webmailURL": nil},
 		push:   func(*device, string) {},
 	}
 	api := http.NewServeMux()

@@ -70,11 +70,11 @@ export class Device extends EventTarget {
 
   /** Finds out how things are, and mends what does not fit together. */
   async start() {
-    if (!this.#config.applicationServerKey) return this.#set('unavailable');
-    const reason = obstacle();
+    const reason = this.#config.applicationServerKey ? obstacle() : 'unavailable';
     if (reason) {
       this.#set(reason);
-      return this.#subscriptions.refresh().catch(() => {}); // there may be other devices
+      if (this.#config.kinds.length > 0) await this.#subscriptions.refresh().catch(() => {}); // there may be other devices
+      return;
     }
     await this.#watchPermission();
     try {

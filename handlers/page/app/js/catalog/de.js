@@ -40,7 +40,7 @@ export default {
   "device.unsupported.title": "Dieser Browser zeigt keine Benachrichtigungen",
   "device.unsupported.text": "Bitte verwenden Sie eine aktuelle Version von Chrome, Edge, Firefox oder Safari und kein privates Fenster.",
   "device.unavailable.title": "Keine Benachrichtigungen von diesem Server",
-  "device.unavailable.text": "Benachrichtigungen sind hier nicht eingerichtet. Neue Mails erscheinen auf dieser Seite, solange sie offen ist.",
+  "device.unavailable.text": "Benachrichtigungen für Browser sind hier nicht eingerichtet. Neue Mails erscheinen auf dieser Seite, solange sie offen ist.",
   "device.denied.title": "Benachrichtigungen sind blockiert",
   "device.denied.text": "Ihr Browser lässt sie für {host} nicht zu. Das können Sie ändern:",
   "device.denied.ios": "Öffnen Sie die Einstellungen, dann Mitteilungen, wählen Sie diese App und erlauben Sie Benachrichtigungen",

@@ -40,7 +40,7 @@ export default {
   "device.unsupported.title": "This browser cannot notify you",
   "device.unsupported.text": "Please use an up-to-date Chrome, Edge, Firefox or Safari, and no private window.",
   "device.unavailable.title": "No notifications from this server",
-  "device.unavailable.text": "They are not set up here. New mail still shows up on this page while it is open.",
+  "device.unavailable.text": "They are not set up here for browsers. New mail still shows up on this page while it is open.",
   "device.denied.title": "Notifications are blocked",
   "device.denied.text": "Your browser does not allow them for {host}. You can change that:",
   "device.denied.ios": "Open Settings, then Notifications, choose this app and allow notifications",
