@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// How long after a notification one of the same [Identity] is the same one come
-// again. Dovecot sends a request again, to the byte, its Date included, when it
-// got no answer in time.
+// For how long another notification with the same [Identity] counts as a
+// repetition. Dovecot repeats a request that got no answer in time byte for byte,
+// including its Date.
 const (
-	// KnownUIDWindow applies when the UID is known. IMAP never gives a UID
+	// KnownUIDWindow applies when the UID is known. IMAP never assigns a UID
 	// twice, so it only has to be long enough: Dovecot 2.4.0 to 2.4.3 waits 60
-	// seconds for an answer unless told otherwise.
+	// seconds for an answer by default.
 	KnownUIDWindow = 2 * time.Minute
 
-	// UnknownUIDWindow applies when the UID is 0. It is kept short, because two
-	// mails of the same second with the same From, Subject, beginning and count
-	// of unseen messages look the same then. With its defaults Dovecot makes
-	// two attempts of 2 seconds.
+	// UnknownUIDWindow applies when the UID is 0. It is short, because then two
+	// mails of the same second with the same From, Subject, beginning and number
+	// of unseen messages look the same. By default, Dovecot makes two attempts
+	// of 2 seconds.
 	UnknownUIDWindow = 10 * time.Second
 )
 
 // Identity tells notifications apart: the first 128 bits of a SHA-256. It is
-// stable from version to version, and no secret is in it or made by it.
+// stable from version to version. It holds no secret and is not used as one.
 type Identity [16]byte
 
 // String returns the identity as 32 hexadecimal digits in lower case.
@@ -36,15 +36,15 @@ func (id Identity) String() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Identity returns by what the notification is known when it comes again, and
-// for how long. body and date are the body it was decoded from and the Date
-// header of the request, as they came; they only matter if UID is 0, or the
-// event is one that a message can meet again, as all but [MessageNew] are.
+// Identity returns what a repetition of the notification is recognized by, and for
+// how long. body and date are the body it was decoded from and the Date header of
+// the request, unchanged. They matter only if UID is 0, or if the event can happen
+// to a message more than once, as all but [MessageNew] can.
 //
-// If they matter and date is empty nothing tells a repetition from another mail
-// that looks the same, so it is taken for another one: window is 0 and the
-// identity differs from every other, that of the next call included. Callers
-// therefore ask once and keep the answer.
+// If they matter and date is empty, a repetition cannot be told from another mail
+// that looks the same, and counts as another one: window is 0 and the identity
+// differs from all others, including that of the next call. So call it once and
+// keep the result.
 func (n *Notification) Identity(body []byte, date string) (id Identity, window time.Duration) {
 	var buf [256]byte
 	key := appendText(buf[:0], n.User)
@@ -67,23 +67,22 @@ func (n *Notification) Identity(body []byte, date string) (id Identity, window t
 	return Identity(sum[:len(id)]), window
 }
 
-// appendText appends text with its length before it, so that no two lists of
-// texts give the same bytes.
+// appendText appends text behind its length, so that no two lists of texts become
+// the same bytes.
 func appendText(key []byte, text string) []byte {
 	key = binary.BigEndian.AppendUint32(key, uint32(len(text)))
 	return append(key, text...)
 }
 
-// Mailbox tells which notifications are for the same user and folder, of the
-// same UIDVALIDITY: 64 bits of a SHA-256, never 0. It is stable from version
-// to version.
+// Mailbox is the same for all notifications of one user, folder and UIDVALIDITY:
+// 64 bits of a SHA-256, never 0. It is stable from version to version.
 //
-// New messages of a folder share one: of several the newest may stand for all.
-// What happens to a message later has one for each message, because it stands
-// for no other one.
+// New messages of a folder share one: the newest of several may stand for all.
+// Later events of a message have one of their own, because they stand for no
+// other message.
 type Mailbox uint64
 
-// Mailbox returns for which user and folder the notification is.
+// Mailbox returns the user and folder of the notification in this form.
 func (n *Notification) Mailbox() Mailbox {
 	var buf [256]byte
 	key := appendText(buf[:0], n.User)

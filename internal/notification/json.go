@@ -3,13 +3,13 @@
 
 package notification
 
-// maxDepth bounds how deep arrays and objects in members nobody reads may nest.
-// What Dovecot's drivers and its documented Lua script write is 3 deep.
+// maxDepth bounds the nesting of arrays and objects in members that are not read.
+// Dovecot's drivers and its documented Lua script nest 3 deep.
 const maxDepth = 64
 
-// scanner walks once over a JSON text (RFC 8259) and checks it strictly, but
-// copies nothing of it: encoding/json walks twice, copies a subject of a
-// megabyte whole, takes "USER" for "user" and quotes the body in its errors.
+// scanner reads a JSON text (RFC 8259) once, strictly and without a copy.
+// encoding/json reads it twice, copies a subject of a megabyte, takes "USER" for
+// "user" and quotes the body in its errors.
 type scanner struct {
 	data []byte
 	pos  int
@@ -61,14 +61,13 @@ func (s *scanner) object(depth int, into *members) error {
 	}
 }
 
-// skipStrayQuote steps over the quote that Dovecot 2.2.19 to 2.2.32 writes
-// behind the UID of a message without From header: the closing quote of every
-// member was the business of the one after it, as in
+// skipStrayQuote skips the quote that Dovecot 2.2.19 to 2.2.32 writes after the UID
+// of a message without a From header, because each member closed the quotes of the
+// one before it, as in
 //
 //	"imap-uid":12","subject":"no from here"
 //
-// A quote can only stand there in a text that is not valid, so no valid one is
-// read differently, wherever else it may hold these characters.
+// No valid text has a quote there, so valid ones are read as they are.
 func (s *scanner) skipStrayQuote(uid []byte) (skipped bool) {
 	if isDigit(uid[0]) && s.peek() == '"' {
 		s.pos++
@@ -77,8 +76,8 @@ func (s *scanner) skipStrayQuote(uid []byte) (skipped bool) {
 	return false
 }
 
-// member reads one name and its value. The name comes without its quotes, the
-// value as it stands in the text.
+// member reads one name and its value. The name is returned without its quotes, the
+// value as it is in the text.
 func (s *scanner) member(depth int) (name, value []byte, err error) {
 	if s.next() != '"' {
 		return nil, nil, s.fail("name of a member expected")
@@ -146,8 +145,8 @@ func (s *scanner) array(depth int) error {
 	}
 }
 
-// text reads a string. Its bytes need not be UTF-8, as Dovecot 2.2 hands on
-// what the mail holds.
+// text reads a string. It need not be UTF-8: Dovecot 2.2 passes on the bytes of the
+// mail.
 func (s *scanner) text() error {
 	s.pos++
 	for {
@@ -173,7 +172,7 @@ func (s *scanner) text() error {
 	}
 }
 
-// endsRun marks the bytes that do not stand for themselves in a string.
+// endsRun marks the bytes of a string that do not simply stand for themselves.
 var endsRun = func() (marks [256]bool) {
 	for c := range byte(0x20) {
 		marks[c] = true
@@ -248,8 +247,8 @@ func (s *scanner) literal(word string) error {
 	return nil
 }
 
-// next steps over white space and returns the byte there, 0 at the end: a NUL
-// is as wrong in its place as the end is.
+// next skips white space and returns the byte there, 0 at the end: a NUL is as
+// wrong there as the end.
 func (s *scanner) next() byte {
 	for s.pos < len(s.data) {
 		switch c := s.data[s.pos]; c {

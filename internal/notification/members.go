@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// Names of the members that decide which notification a body is. The other
-// ones only describe it.
+// The names of the members that identify a notification. The others only describe
+// it.
 const (
 	nameUser        = "user"
 	nameEvent       = "event"
@@ -25,25 +25,24 @@ const nameOldFolder = "old-folder"
 // maxMemberName is longer than any name we look for.
 const maxMemberName = 32
 
-// members are the values of one body as they stand in it, nil if absent. Names
-// are taken exactly as Dovecot writes them; "User" is no member we know.
+// members are the values of one body as they are written there, nil if absent.
+// Names are those that Dovecot writes, exactly: "User" is none of them.
 type members struct {
 	user, event, folder, uidValidity, uid  []byte
 	from, subject, snippet, unseen, unread []byte
 	oldFolder, flags                       []byte
 
-	// repeated is the name of a deciding member that came twice. Which of the
-	// two another reader of the same body takes is anybody's guess (RFC 8259,
-	// section 4), so it is nothing to decide upon.
+	// repeated is the name of an identifying member that occurs twice. Nobody
+	// knows which of the two another reader of the same body takes (RFC 8259,
+	// section 4).
 	repeated string
 
-	// stray is where the stray quote is that [scanner.skipStrayQuote] steps
-	// over; 0 if there is none.
+	// stray is the position of the quote that [scanner.skipStrayQuote] skips; 0
+	// if there is none.
 	stray int
 }
 
-// set keeps a value and returns the name it is kept by if that is a deciding
-// one.
+// set keeps a value. It returns the name if it is that of an identifying member.
 func (m *members) set(name, value []byte) string {
 	if bytes.IndexByte(name, '\\') >= 0 {
 		name, _ = unescape(nil, name, maxMemberName)
@@ -99,8 +98,7 @@ func absent(value []byte) bool {
 }
 
 // parseName returns the value of a member that names a user or a folder, of up
-// to limit bytes. Nothing in it may be replaced or cut, as it would then name
-// another one.
+// to limit bytes. Nothing in it may be replaced or cut: that would be another name.
 func parseName(name string, value []byte, limit int) (string, error) {
 	if absent(value) {
 		return "", &FieldError{Field: name, Problem: "is missing"}
