@@ -28,15 +28,17 @@ type laggard struct {
 	skipped int      // for too many
 }
 
-// serve tells some of a user's mails; more reports whether there are others.
-func (s *sweep) serve(ctx context.Context, l *laggard) (more bool, err error) {
-	wait := s.settle
+// ready is when Dovecot has had its time to report the user's mails itself.
+func (l *laggard) ready(s *sweep) time.Time {
 	if l.refused {
-		wait = s.refusedSettle
+		return l.at.Add(s.refusedSettle)
 	}
-	if err := s.await(ctx, l.at.Add(wait)); err != nil {
-		return false, err
-	}
+	return l.at.Add(s.settle)
+}
+
+// serve tells some of a user's mails; more reports whether there are others. Several
+// users are served at the same time.
+func (s *sweep) serve(ctx context.Context, l *laggard) (more bool, err error) {
 	if !l.begun {
 		l.begun = true
 		s.book.with(l.mailbox, func(m *mark) *mark {
@@ -141,6 +143,8 @@ func (s *sweep) unwanted(m *Message) Reason {
 }
 
 func (s *sweep) leftOut(reason Reason, mails int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.progress.LeftOut[reason] += mails
 	s.cfg.Observe.LeftOut(reason, mails)
 }
@@ -213,11 +217,17 @@ func (s *sweep) accept(ctx context.Context, l *laggard, m *Message, box Mailbox)
 	case err != nil:
 		return err
 	case !duplicate:
-		s.progress.Found++
 		s.cfg.Observe.Found()
-		if s.progress.Oldest.IsZero() || m.Received.Before(s.progress.Oldest) {
-			s.progress.Oldest = m.Received
-		}
+		s.found(m)
 	}
 	return nil
+}
+
+func (s *sweep) found(m *Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.progress.Found++
+	if s.progress.Oldest.IsZero() || m.Received.Before(s.progress.Oldest) {
+		s.progress.Oldest = m.Received
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
@@ -30,6 +31,9 @@ const (
 	// one's turn, scanMails how many are looked through.
 	turnMails = 10
 	scanMails = 200
+	// together is how many users are served at the same time. Most of the time is
+	// spent by Dovecot, which starts a process for each request.
+	together = 4
 	// readTimeout bounds a request that reads many mailboxes.
 	readTimeout = time.Minute
 	// queuePause is how long a sweep waits for a queue that takes nothing.
@@ -47,8 +51,10 @@ type sweep struct {
 	number   uint32
 	requests []request
 	all      bool
-	progress Progress
 	told     time.Time // when progress was told last
+
+	mu       sync.Mutex // of progress while users are served
+	progress Progress
 
 	behind []*laggard
 	// current is up to when the marks have what was accepted.
@@ -88,26 +94,48 @@ func (s *sweep) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		l := s.behind[0]
-		s.behind = s.behind[1:]
-		more, err := s.serve(ctx, l)
-		switch {
-		case queueFailed(err) && ctx.Err() == nil:
-			s.awaitQueue(ctx, err)
-			s.behind = slices.Insert(s.behind, 0, l)
-		case err != nil && s.failed(ctx, err):
+		if err := s.round(ctx); err != nil {
 			return err
-		case more:
-			s.behind = append(s.behind, l)
-		}
-		if err == nil {
-			s.progress.Error = ""
 		}
 		s.tell(false)
 	}
 	if s.all && s.progress.Failed == 0 {
 		s.book.forget(s.number, time.Now().Add(-keepMarks))
 	}
+	return nil
+}
+
+// round serves the first of those who are behind, at the same time. Who has more
+// mails, or came when the queue took nothing, is served again later.
+func (s *sweep) round(ctx context.Context) error {
+	now := s.behind[:min(len(s.behind), together)]
+	s.behind = slices.Clone(s.behind[len(now):])
+	more, errs := make([]bool, len(now)), make([]error, len(now))
+	var serving sync.WaitGroup
+	for i, l := range now {
+		if errs[i] = s.await(ctx, l.ready(s)); errs[i] == nil {
+			serving.Go(func() { more[i], errs[i] = s.serve(ctx, l) })
+		}
+	}
+	serving.Wait()
+	var full error
+	var again []*laggard
+	for i, l := range now {
+		switch err := errs[i]; {
+		case queueFailed(err) && ctx.Err() == nil:
+			full, again = err, append(again, l)
+		case err != nil && s.failed(ctx, err):
+			return err
+		case more[i]:
+			s.behind = append(s.behind, l)
+		}
+	}
+	s.behind = append(again, s.behind...)
+	if full != nil {
+		s.awaitQueue(ctx, full)
+		return nil
+	}
+	s.progress.Error = ""
 	return nil
 }
 

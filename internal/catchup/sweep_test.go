@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -45,7 +46,8 @@ type dovecot struct {
 	validity uint32
 	boxes    map[string][]*mail // by user; the UID is the index + 1
 	fail     func(user string) error
-	settle   time.Duration // how long a report may take
+	settle   time.Duration     // how long a report may take
+	reads    func(user string) // is called before the messages of a user are read
 }
 
 func newDovecot(t testing.TB, users ...string) *dovecot {
@@ -121,6 +123,9 @@ func (d *dovecot) Mailboxes(ctx context.Context, mask string) (map[string]Mailbo
 }
 
 func (d *dovecot) Messages(_ context.Context, user string, uidValidity uint32, uids []UIDs) (messages []Message, err error) {
+	if d.reads != nil {
+		d.reads(user)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if uidValidity != d.validity {
@@ -381,6 +386,35 @@ func TestSweepFailures(t *testing.T) {
 	assert.Equal(t, 1, sweepAll(t, c).Found)
 	assert.NoError(t, c.Status().Err)
 	assert.Len(t, told(t, q), 100)
+}
+
+// Several users are served at the same time: one whose mailbox takes long does not
+// hold up the next.
+func TestSlowMailbox(t *testing.T) {
+	q := open(t, t.TempDir())
+	d := newDovecot(t, "alice", "bob", "carol")
+	release := make(chan struct{})
+	d.reads = func(user string) {
+		if user == "alice" {
+			<-release
+		}
+	}
+	c := d.start(q, Config{})
+	sweepAll(t, c)
+	for _, user := range d.users() {
+		d.deliver(user, "missed")
+	}
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { assert.Equal(t, 3, sweepAll(t, c).Found) })
+	var all []string
+	require.Eventually(t, func() bool {
+		all = slices.AppendSeq(all, maps.Keys(told(t, q)))
+		return len(all) == 2
+	}, patience, 10*time.Millisecond)
+	assert.NotContains(t, all, "alice missed")
+	close(release)
+	sweeping.Wait()
+	assert.Equal(t, map[string]int{"alice missed": 1}, told(t, q))
 }
 
 // What was removed from the queue before it was read ends the reading, and the
