@@ -32,6 +32,9 @@ import (
 // busy machine make it slow.
 const startTimeout = 60 * time.Second
 
+// commandTimeout is how long a command may take: some look at all users.
+const commandTimeout = 5 * time.Minute
+
 // Caddy is a running Caddy.
 type Caddy struct {
 	// Dir is its own directory; data and configuration are below it.
@@ -191,7 +194,7 @@ func (c *Caddy) command(ctx context.Context, args ...string) *exec.Cmd {
 // names a binary for commands alone: without the race detector, which they need
 // least, they take a third of the time. Default: the one that is run.
 func (c *Caddy) Command(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
 	cmd := c.command(ctx, args...)
 	if binary := os.Getenv("CADDY_TEST_COMMAND"); binary != "" {
