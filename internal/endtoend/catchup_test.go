@@ -61,6 +61,16 @@ func (f *front) awaitRegistered(t *testing.T, users int) {
 	require.Equal(t, users, f.catchUp(t).Users)
 }
 
+// awaitAcknowledged waits until nothing waits for a target. What is on its way when
+// Caddy is killed comes twice.
+func (f *front) awaitAcknowledged(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		metrics, err := f.Metrics()
+		return err == nil && strings.Contains(metrics, "caddy_dovecot_push_queue_notifications 0\n")
+	}, waitTimeout, 50*time.Millisecond)
+}
+
 // eachWay runs a test on every Dovecot, over both ways.
 func eachWay(t *testing.T, test func(t *testing.T, version dovecottest.Version, way registrar)) {
 	t.Helper()
@@ -92,6 +102,7 @@ func TestCatchUp(t *testing.T) {
 		deliver(t, dovecot, "odd =?utf-8?Q?=E2=82=AC?= \"subject\"\r\n\tfolded", names[0])
 		ox.wait(1)
 
+		f.awaitAcknowledged(t)
 		f.Kill()
 		deliver(t, dovecot, "odd =?utf-8?Q?=E2=82=AC?= \"subject\"\r\n\tfolded", names[0])
 		for _, subject := range []string{"read", "expunged", "left"} {
@@ -131,6 +142,7 @@ func TestCatchUp(t *testing.T) {
 			assert.Zero(t, sweep.Found)
 			assert.Zero(t, sweep.Behind)
 			assert.Equal(t, count, sweep.Users)
+			f.awaitAcknowledged(t)
 			f.Kill()
 			f.start(t)
 		}
