@@ -56,6 +56,7 @@ var layers = []string{
 	"internal/catchup",
 	"internal/sealed",
 	"internal/delivery",
+	"handlers/page", // its texts are in notifications, too
 	"caddymodule/target",
 	"handlers",
 	"caddymodule",

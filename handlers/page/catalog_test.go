@@ -4,9 +4,7 @@
 package page
 
 import (
-	"encoding/json"
 	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,20 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// catalogs reads the catalogues, which are JSON but for what is around it.
+// catalogs are those that there have to be, and others.
 func catalogs(t *testing.T) map[string]map[string]string {
 	t.Helper()
-	all := make(map[string]map[string]string)
-	for name, content := range source(t, ".js") {
-		if path.Base(path.Dir(name)) != "catalog" {
-			continue
-		}
-		_, object, ok := strings.Cut(content, "export default ")
-		require.True(t, ok, name)
-		var catalog map[string]string
-		require.NoError(t, json.Unmarshal([]byte(strings.TrimSuffix(strings.TrimSpace(object), ";")), &catalog), name)
-		all[strings.TrimSuffix(path.Base(name), ".js")] = catalog
-	}
+	all := Texts()
 	require.Contains(t, all, "en")
 	require.Contains(t, all, "de")
 	return all

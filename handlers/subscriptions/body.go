@@ -27,6 +27,9 @@ type addressBody struct {
 	App         string            `json:"app"`
 	Environment string            `json:"environment"`
 	Keys        subscription.Keys `json:"keys"`
+	// Page and Lang are of the page that subscribes a browser.
+	Page string `json:"page"`
+	Lang string `json:"lang"`
 	// ExpirationTime is in milliseconds since 1970, or null.
 	ExpirationTime *float64 `json:"expirationTime"`
 }

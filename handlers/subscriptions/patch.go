@@ -4,7 +4,6 @@
 package subscriptions
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
@@ -15,7 +14,7 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, user string) er
 	if err := read(w, r, &body); err != nil {
 		return err
 	}
-	changes, err := h.changes(r.Context(), user, r.PathValue("id"), &body)
+	changes, err := h.changes(r, user, r.PathValue("id"), &body)
 	if err != nil {
 		return err
 	}
@@ -36,14 +35,15 @@ type change struct {
 	make  func() (subscription.Subscription, error)
 }
 
-func (h *Handler) changes(ctx context.Context, user, id string, body *patch) ([]change, error) {
+func (h *Handler) changes(r *http.Request, user, id string, body *patch) ([]change, error) {
+	ctx := r.Context()
 	var all []change
 	if body.Endpoint != "" || body.Token != "" {
 		known, err := h.Store.Find(user, id)
 		if err != nil {
 			return nil, err
 		}
-		to, err := h.address(ctx, known.Kind, &body.addressBody)
+		to, err := h.address(r, known.Kind, &body.addressBody)
 		if err != nil {
 			return nil, err
 		}

@@ -20,7 +20,6 @@
 package subscriptions
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -166,7 +165,7 @@ func (h *Handler) add(w http.ResponseWriter, r *http.Request, user string) error
 	if err := read(w, r, &body); err != nil {
 		return err
 	}
-	to, err := h.address(r.Context(), body.Kind, &body.addressBody)
+	to, err := h.address(r, body.Kind, &body.addressBody)
 	if err != nil {
 		return err
 	}
@@ -204,16 +203,21 @@ func (h *Handler) remove(w http.ResponseWriter, r *http.Request, user string) er
 }
 
 // address checks the address of a device of a kind.
-func (h *Handler) address(ctx context.Context, kind subscription.Kind, body *addressBody) (subscription.Address, error) {
+func (h *Handler) address(r *http.Request, kind subscription.Kind, body *addressBody) (subscription.Address, error) {
 	sender := h.sender(kind)
 	if sender == nil {
 		return subscription.Address{}, &subscription.FieldError{Field: "kind", Problem: "is none that this server delivers to"}
 	}
 	a := subscription.Address{
 		Endpoint: body.Endpoint, Token: body.Token, App: body.App, Environment: body.Environment, Keys: body.Keys,
+		Page: body.Page, Lang: body.Lang,
 	}
-	if err := sender.CheckAddress(ctx, &a); err != nil {
+	if err := sender.CheckAddress(r.Context(), &a); err != nil {
 		return a, err
+	}
+	// A notification never leads to another site than the one that was used.
+	if origin := r.Header.Get("Origin"); a.Page != "" && origin != "" && !strings.HasPrefix(a.Page, origin+"/") {
+		return a, &subscription.FieldError{Field: "page", Problem: "must be at the origin of the request"}
 	}
 	var err error
 	a.PushServiceExpiry, err = body.pushServiceExpiry(time.Now())

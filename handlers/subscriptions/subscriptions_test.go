@@ -204,6 +204,41 @@ func TestHostileEndpoints(t *testing.T) {
 	assert.Len(t, a.call(alice, http.MethodGet, "/subscriptions", "").Subscriptions, 1)
 }
 
+// The page of a device is where its notifications lead: nobody can have another site
+// there than the one that is used.
+func TestPageOfADevice(t *testing.T) {
+	a := newAPI(t)
+	device, id := a.confirmed(alice)
+	tell := func(page, lang, origin string) answer {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPatch, "/subscriptions/"+id, strings.NewReader(device.JSON(map[string]any{"page": page, "lang": lang})))
+		r.Header.Set("Content-Type", "application/json")
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+		}
+		return a.serve(alice, r)
+	}
+	const site = "https://mail.example.com"
+	for _, page := range []string{site + "/", site + "/push/", ""} {
+		for _, origin := range []string{site, ""} {
+			got := tell(page, "pt-BR", origin)
+			require.Equal(t, http.StatusOK, got.status, got.body)
+			assert.True(t, got.Confirmed, "it is where it was")
+			d, err := a.store.Find(alice, id)
+			require.NoError(t, err)
+			assert.Equal(t, []string{page, "pt-BR"}, []string{d.Page, d.Lang})
+		}
+	}
+	assert.Equal(t, http.StatusOK, tell("http://localhost:8080/push/", "", "http://localhost:8080").status)
+	for _, page := range []string{
+		"https://evil.example/", site, site + ".evil.example/", site + "@evil.example/", "https://evil.example/" + site + "/", "http://mail.example.com/",
+	} {
+		got := tell(page, "", site)
+		assert.Equal(t, []any{http.StatusBadRequest, "page"}, []any{got.status, got.Field}, page)
+	}
+	got := tell("javascript:alert(1)", "", "")
+	assert.Equal(t, []any{http.StatusBadRequest, "page"}, []any{got.status, got.Field})
+}
+
 // What a name resolves to is found out when it is connected to.
 func TestNameOfAPrivateAddress(t *testing.T) {
 	a := newAPI(t)

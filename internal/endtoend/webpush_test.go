@@ -51,7 +51,7 @@ func (p *person) subscribe(service *pushtest.Service) (device *pushtest.Device, 
 	status, config := p.call(http.MethodGet, "/api/config", "")
 	require.Equal(p.t, http.StatusOK, status)
 	device = service.Subscribe(p.t, config["applicationServerKey"].(string))
-	status, made := p.call(http.MethodPost, "/api/subscriptions", device.JSON(map[string]any{"name": "Phone"}))
+	status, made := p.call(http.MethodPost, "/api/subscriptions", device.JSON(map[string]any{"name": "Phone", "page": "https://mail.example.com/push/", "lang": "de"}))
 	require.Equal(p.t, http.StatusCreated, status, made)
 	path = "/api/subscriptions/" + made["id"].(string)
 	var message struct{ VerificationCode string }
@@ -100,6 +100,16 @@ func TestMailOnADevice(t *testing.T) {
 		assert.Equal(t, "INBOX", got.Folder)
 		assert.EqualValues(t, 1, got.UID)
 		assert.EqualValues(t, 1, got.Unseen)
+		var declared struct {
+			WebPush      int `json:"web_push"`
+			Notification struct{ Title, Body, Lang, Navigate string }
+		}
+		require.NoError(t, json.Unmarshal(phone.Wait(2)[1].Plain, &declared))
+		assert.Equal(t, 8030, declared.WebPush)
+		assert.Equal(t, "Alice Example", declared.Notification.Title)
+		assert.Equal(t, "Grüße", declared.Notification.Body)
+		assert.Equal(t, "de", declared.Notification.Lang)
+		assert.Equal(t, "https://mail.example.com/push/#folder=INBOX&uid=1", declared.Notification.Navigate)
 		assert.Equal(t, 1, laptop.Got(), "only the user's own")
 
 		// Keys, devices and sessions outlive a restart; a rotation loses none.

@@ -42,6 +42,9 @@ type Address struct {
 	Token            string
 	App, Environment string
 	Keys             Keys
+	// Page and Lang may be empty. They are no part of where the device is, but
+	// change with it.
+	Page, Lang string
 	// ServerKey is the public VAPID key that the device was given.
 	ServerKey string
 	// PushServiceExpiry is when the push service will end the subscription, or
@@ -186,7 +189,7 @@ func (s *Store) takeFromOthers(ctx context.Context, user string, confirmed *Subs
 func (s *Subscription) move(to Address) {
 	same := s.Endpoint == to.Endpoint && s.Token == to.Token && s.App == to.App && s.Environment == to.Environment &&
 		bytes.Equal(s.Keys.P256DH, to.Keys.P256DH) && bytes.Equal(s.Keys.Auth, to.Keys.Auth)
-	s.PushServiceExpiry = to.PushServiceExpiry
+	s.PushServiceExpiry, s.Page, s.Lang = to.PushServiceExpiry, to.Page, to.Lang
 	if same && s.Confirmed() {
 		s.extend(now(), Lifetime)
 		return

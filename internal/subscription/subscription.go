@@ -20,6 +20,7 @@ import (
 	"crypto/ecdh"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -45,6 +46,8 @@ const (
 	MaxEndpoint       = 2048
 	MaxToken          = 2048 // bytes
 	MaxApp            = 155  // bytes, as Apple's bundle identifiers
+	MaxPage           = 256  // bytes
+	MaxLang           = 35   // bytes
 	authSize          = 16
 )
 
@@ -76,6 +79,11 @@ type Subscription struct {
 	Environment string `json:"environment,omitempty"`
 	// Keys are those that messages are encrypted with, where it has some.
 	Keys Keys `json:"keys"`
+	// Page is the URL of the page that subscribed it, where it did, and Lang the
+	// language that the page spoke: what a notification opens and is written in
+	// if no program of the page runs.
+	Page string `json:"page,omitempty"`
+	Lang string `json:"lang,omitempty"`
 	// ServerKey is the public key of this server that it was made with, where
 	// the kind has one: the VAPID key of Web Push.
 	ServerKey string `json:"applicationServerKey"`
@@ -192,6 +200,10 @@ func (s *Subscription) check() error {
 		return &FieldError{"app", fmt.Sprintf("must be at most %d printable ASCII characters", MaxApp)}
 	case len(s.Environment) > MaxApp || strings.ContainsFunc(s.Environment, unprintable):
 		return &FieldError{"environment", fmt.Sprintf("must be at most %d printable ASCII characters", MaxApp)}
+	case s.Page != "" && !isPage(s.Page):
+		return &FieldError{"page", fmt.Sprintf("must be the https URL of a page, of at most %d bytes, without query and fragment", MaxPage)}
+	case len(s.Lang) > MaxLang || strings.ContainsFunc(s.Lang, func(r rune) bool { return r != '-' && !alphanumeric(r) }):
+		return &FieldError{"lang", fmt.Sprintf("must be a language tag of at most %d bytes", MaxLang)}
 	}
 	if s.Kind.IsZero() || !s.Keys.IsZero() {
 		return s.Keys.check()
@@ -200,3 +212,22 @@ func (s *Subscription) check() error {
 }
 
 func unprintable(r rune) bool { return r < ' ' || r > '~' }
+
+func alphanumeric(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+}
+
+// isPage reports whether a URL is one that a page can have which subscribes a
+// browser: only https is safe enough for that, and this machine.
+func isPage(s string) bool {
+	if len(s) > MaxPage || strings.ContainsFunc(s, unprintable) || strings.ContainsAny(s, `\?# "<>`) {
+		return false
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	local := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	return u.Scheme == "https" || u.Scheme == "http" && local
+}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/option"
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
 	deliver "github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
@@ -123,7 +124,7 @@ func (w *Webpush) Provision(ctx caddy.Context) error {
 	w.keys = &vapidKeys{storage: ctx.Storage()}
 	w.devices = &deliver.Devices{
 		Sender: deliver.NewSender(deliver.Config{Client: w.client, Contact: w.Contact, Keys: w.keys.ring}),
-		Policy: policy, MailContent: w.Content, TTL: time.Duration(w.TTL),
+		Policy: policy, MailContent: w.Content, TTL: time.Duration(w.TTL), Texts: page.Texts(),
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import * as api from './js/api.js';
 import { Device } from './js/device.js';
 import { language, t, translate } from './js/i18n.js';
 import { obstacle } from './js/platform.js';
+import * as record from './js/record.js';
 import { Stream } from './js/stream.js';
 import { Subscriptions } from './js/subscriptions.js';
 import { confirm } from './js/view/confirm.js';
@@ -17,6 +18,7 @@ import { explain } from './js/view/explain.js';
 import * as mails from './js/view/mails.js';
 import * as signIn from './js/view/signin.js';
 import * as trouble from './js/view/trouble.js';
+import { mailURL } from './js/webmail.js';
 import { onMessage } from './js/worker.js';
 
 let config;
@@ -36,6 +38,7 @@ signIn.onSignIn((signedIn) => {
 onPress($('sign-out'), signOut);
 addEventListener('unauthorized', () => close(t('signIn.ended')));
 onMessage(({ type }) => type === 'test' && testArrived());
+addEventListener('hashchange', () => config && openMail());
 document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && lookedAtAgain());
 start();
 
@@ -43,11 +46,26 @@ async function start() {
   trouble.close();
   try {
     config = await api.config();
+    if (await openMail()) return;
     open(await api.session());
   } catch (error) {
     if (error.status === 401) return close();
     trouble.open({ title: t('trouble.title'), text: explain(error), button: t('trouble.again') }, start);
   }
+}
+
+/**
+ * Goes on to the webmail, and reports whether it does, if this page was opened by
+ * a notification that the browser has shown without the service worker.
+ */
+async function openMail() {
+  const place = new URLSearchParams(location.hash.slice(1));
+  if (!place.has('uid')) return false;
+  history.replaceState(null, '', location.pathname);
+  const { user } = await record.load().catch(() => ({})); // as where there is no secure connection
+  const url = mailURL(config, user, { folder: place.get('folder'), uid: Number(place.get('uid')) });
+  if (url) location.assign(url);
+  return Boolean(url);
 }
 
 /** Shows what somebody who is signed in sees. */

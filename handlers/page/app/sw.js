@@ -5,6 +5,7 @@
 
 import * as api from './js/api.js';
 import { aboutDevice, mailTag, newMail, upToDate, withoutMail } from './js/notification.js';
+import { address } from './js/push.js';
 import * as record from './js/record.js';
 
 const { registration, clients } = self;
@@ -17,11 +18,14 @@ self.addEventListener('activate', (event) => event.waitUntil(clients.claim()));
 // one before has left.
 let last = Promise.resolve();
 self.addEventListener('push', (event) => {
-  last = last.catch(() => {}).then(() => receive(read(event.data)));
+  last = last.catch(() => {}).then(() => receive(read(event)));
   event.waitUntil(last);
 });
 
-function read(data) {
+function read({ data, notification }) {
+  // A browser that reads declarative messages itself hands over the notification
+  // that it would show, which may be in place of the data.
+  if (!data && notification?.data) return { ...notification.data, said: { title: notification.title, body: notification.body } };
   try {
     return data?.json() ?? {};
   } catch {
@@ -109,8 +113,8 @@ async function renew(subscription) {
     const { applicationServerKey } = await api.config();
     subscription = await registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey });
   }
-  const { endpoint, keys } = subscription.toJSON();
-  await api.change(id, { endpoint, keys }); // if this fails, the page does it when it is opened
-  await record.save({ endpoint });
+  const renewed = address(subscription, registration);
+  await api.change(id, renewed); // if this fails, the page does it when it is opened
+  await record.save({ told: JSON.stringify(renewed) });
   await tell({ type: 'renewed', id });
 }

@@ -106,7 +106,7 @@ func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m 
 		aps, about, message.background = background, fmt.Sprintf("%s\x00%d", m.Folder, m.UID), true
 	}
 	message.collapse = device.Topic(d, about)
-	return device.SendMail(m, s.room(aps), func(payload []byte) (delivery.Result, bool) {
+	return device.SendMail(m, s.room(aps), device.EncodeMail, func(payload []byte) (delivery.Result, bool) {
 		result := s.wrapAndSend(ctx, d, message, aps, payload)
 		return result, result.Reason == reasonTooLong
 	})

@@ -22,11 +22,12 @@ import (
 var ErrTooLong = errors.New("the message is longer than a push service takes")
 
 // SendMail sends as much of a mail as its receiver takes: at most so many bytes, and
-// less whenever send reports that a message was too long.
-func SendMail(m notification.Mail, most int, send func(payload []byte) (r delivery.Result, tooLong bool)) delivery.Result {
+// less whenever send reports that a message was too long. [EncodeMail] is the encoding
+// that all devices read.
+func SendMail(m notification.Mail, most int, encode func(notification.Mail) ([]byte, error), send func(payload []byte) (r delivery.Result, tooLong bool)) delivery.Result {
 	result := delivery.Result{Outcome: delivery.Refused, Reason: "too_long", Err: ErrTooLong}
 	for {
-		payload, err := Mail(m, most)
+		payload, err := fit(m, most, encode)
 		if err != nil { // nothing is left to be left out
 			return result
 		}
@@ -38,15 +39,17 @@ func SendMail(m notification.Mail, most int, send func(payload []byte) (r delive
 	}
 }
 
-// Mail returns the JSON by which devices of every kind are notified of a mail. If it
-// would be longer than most bytes, members are left out, the least important first.
-// Errors: [ErrTooLong].
-func Mail(m notification.Mail, most int) ([]byte, error) {
+// EncodeMail returns the JSON by which devices of every kind are notified of a mail.
+func EncodeMail(m notification.Mail) ([]byte, error) { return Encode(m) }
+
+// fit encodes a mail. If the result would be longer than most bytes, members are left
+// out, the least important first. Errors: [ErrTooLong].
+func fit(m notification.Mail, most int, encode func(notification.Mail) ([]byte, error)) ([]byte, error) {
 	for _, leaveOut := range []*string{nil, &m.Snippet, &m.From, &m.Subject} {
 		if leaveOut != nil {
 			*leaveOut = ""
 		}
-		payload, err := Encode(m)
+		payload, err := encode(m)
 		if err != nil || len(payload) <= most {
 			return payload, err
 		}

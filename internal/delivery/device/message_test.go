@@ -39,7 +39,7 @@ func TestOtherMessages(t *testing.T) {
 func TestShorterAndShorter(t *testing.T) {
 	m := notification.Mail{Folder: "INBOX", From: "bob", Subject: "lunch", Snippet: "<hello>"}
 	var sent []notification.Mail
-	result := SendMail(m, 4096, func(payload []byte) (delivery.Result, bool) {
+	result := SendMail(m, 4096, EncodeMail, func(payload []byte) (delivery.Result, bool) {
 		var mail notification.Mail
 		require.NoError(t, json.Unmarshal(payload, &mail))
 		sent = append(sent, mail)
@@ -53,7 +53,7 @@ func TestShorterAndShorter(t *testing.T) {
 	assert.Equal(t, []string{"", "", ""}, []string{sent[3].From, sent[3].Subject, sent[3].Snippet})
 
 	m.Folder = strings.Repeat("f", 5000)
-	result = SendMail(m, 4096, func([]byte) (delivery.Result, bool) {
+	result = SendMail(m, 4096, EncodeMail, func([]byte) (delivery.Result, bool) {
 		assert.Fail(t, "it was sent")
 		return delivery.Result{}, false
 	})

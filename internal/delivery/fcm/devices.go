@@ -83,7 +83,9 @@ func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m 
 		a.CollapseKey = device.Topic(d, m.Folder)
 		s.notify(&a, "new_mail", a.CollapseKey)
 	}
-	return device.SendMail(m, s.room(a), func(payload []byte) (delivery.Result, bool) { return s.wrapAndSend(ctx, d, a, payload), false })
+	return device.SendMail(m, s.room(a), device.EncodeMail, func(payload []byte) (delivery.Result, bool) {
+		return s.wrapAndSend(ctx, d, a, payload), false
+	})
 }
 
 // SendCode implements device.Sender.

@@ -29,6 +29,10 @@ type Devices struct {
 	MailContent notification.Content
 	// TTL is how long push services keep a mail.
 	TTL time.Duration
+	// Texts are what notifications say where the browser shows them itself, by
+	// language and key, as in the catalogues of the page. English must be one of
+	// them.
+	Texts map[string]map[string]string
 }
 
 // Kind implements device.Sender.
@@ -62,11 +66,22 @@ func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m 
 		// It can wait until the phone is awake, and stands for no other one.
 		message.Low, message.Topic = true, device.Topic(d, fmt.Sprintf("%s\x00%d", m.Folder, m.UID))
 	}
-	return device.SendMail(m, sealed.MaxPlaintext, func(payload []byte) (delivery.Result, bool) {
+	return s.sendShortened(d, m, func(payload []byte) (delivery.Result, bool) {
 		message.Payload = payload
 		result := s.Sender.Send(ctx, d, message)
 		return result, result.Reason == reasonTooLong
 	})
+}
+
+func (s *Devices) sendShortened(d *subscription.Subscription, m notification.Mail, send func([]byte) (delivery.Result, bool)) delivery.Result {
+	var result delivery.Result
+	for _, encode := range s.encodings(d) {
+		result = device.SendMail(m, sealed.MaxPlaintext, encode, send)
+		if !errors.Is(result.Err, device.ErrTooLong) {
+			break
+		}
+	}
+	return result
 }
 
 // SendCode implements device.Sender.
@@ -76,6 +91,9 @@ func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m 
 // services refuse every other one, so the newest that is taken is the one.
 func (s *Devices) SendCode(ctx context.Context, d *subscription.Subscription) delivery.Result {
 	payload, err := device.Code(d)
+	if err == nil {
+		payload, err = s.declareNotice(d, "unconfirmed", payload)
+	}
 	if err != nil {
 		return delivery.Result{Reason: "encoding", Fault: delivery.FaultOfOurs, Err: err}
 	}
@@ -97,6 +115,9 @@ func (s *Devices) SendCode(ctx context.Context, d *subscription.Subscription) de
 // SendTest implements device.Sender.
 func (s *Devices) SendTest(ctx context.Context, d *subscription.Subscription) delivery.Result {
 	payload, err := device.Test()
+	if err == nil {
+		payload, err = s.declareNotice(d, "test", payload)
+	}
 	if err != nil {
 		return delivery.Result{Reason: "encoding", Fault: delivery.FaultOfOurs, Err: err}
 	}

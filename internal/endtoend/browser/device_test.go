@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/stretchr/testify/assert"
@@ -56,6 +57,7 @@ func TestWhatIsSubscribed(t *testing.T) {
 	assert.Len(t, sub.p256dh, 87)
 	assert.Len(t, sub.auth, 22)
 	assert.Len(t, sub.DeviceClientID, 36)
+	assert.Equal(t, []string{s.site, "en"}, []string{sub.page, sub.lang})
 	assert.True(t, sub.Confirmed)
 }
 
@@ -261,6 +263,36 @@ func TestServerKeyIsRotated(t *testing.T) {
 		assert.NotEqual(t, before.endpoint, s.subscriptions[0].endpoint)
 		assert.NotEqual(t, before.p256dh, s.subscriptions[0].p256dh)
 	})
+}
+
+// A device that was subscribed by an older page tells its page and language when it
+// is opened, and once.
+func TestDeviceTellsItsPage(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.turnedOn()
+	changes := 0
+	s.with(func() {
+		s.subscriptions[0].page, s.subscriptions[0].lang = "", ""
+		s.refusal = func(r *http.Request) (int, time.Duration) {
+			if r.Method == http.MethodPatch {
+				changes++
+			}
+			return 0, 0
+		}
+	})
+	s.do(`const cache = await caches.open('device');
+		const url = new URL('device.json', location.href).href;
+		const {told, ...record} = await (await cache.match(url)).json();
+		await cache.put(url, new Response(JSON.stringify({...record, endpoint: 'as it was called'})))`)
+	for range 2 {
+		s.open(s.site)
+		s.awaitState("on")
+		s.with(func() {
+			assert.Equal(t, []string{s.site, "en"}, []string{s.subscriptions[0].page, s.subscriptions[0].lang})
+			assert.Equal(t, 1, changes)
+		})
+	}
 }
 
 // A browser shows the mail of one user only: the one who is signed in.

@@ -65,6 +65,7 @@ type device struct {
 	code           string
 	endpoint, auth string
 	p256dh         string
+	page, lang     string
 }
 
 // standIn is the page on an API that a test plays with: it can be in states
@@ -255,8 +256,8 @@ func (s *standIn) cut() {
 
 func (s *standIn) subscribe(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		Name, DeviceClientID, Endpoint string
-		Keys                           struct{ P256dh, Auth string }
+		Name, DeviceClientID, Endpoint, Page, Lang string
+		Keys                                       struct{ P256dh, Auth string }
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		answer(w, http.StatusBadRequest, map[string]any{"status": http.StatusBadRequest})
@@ -270,6 +271,7 @@ func (s *standIn) subscribe(w http.ResponseWriter, r *http.Request) {
 	sub := &device{
 		ID: rand.Text(), Name: in.Name, DeviceClientID: in.DeviceClientID, EndpointHost: endpoint.Hostname(), Created: time.Now(),
 		Expires: time.Now().Add(time.Hour), code: rand.Text(), endpoint: in.Endpoint, auth: in.Keys.Auth, p256dh: in.Keys.P256dh,
+		page: in.Page, lang: in.Lang,
 	}
 	s.mu.Lock()
 	s.subscriptions = append(slices.DeleteFunc(s.subscriptions, func(other *device) bool { return other.DeviceClientID == sub.DeviceClientID }), sub)
@@ -291,8 +293,8 @@ func (s *standIn) find(w http.ResponseWriter, r *http.Request) *device {
 
 func (s *standIn) change(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		Name, VerificationCode, Endpoint string
-		Keys                             struct{ P256dh, Auth string }
+		Name, VerificationCode, Endpoint, Page, Lang string
+		Keys                                         struct{ P256dh, Auth string }
 	}
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	s.mu.Lock()
@@ -310,7 +312,7 @@ func (s *standIn) change(w http.ResponseWriter, r *http.Request) {
 		sub.Name = in.Name
 	}
 	if in.Endpoint != "" {
-		sub.endpoint, sub.p256dh, sub.auth = in.Endpoint, in.Keys.P256dh, in.Keys.Auth
+		sub.endpoint, sub.p256dh, sub.auth, sub.page, sub.lang = in.Endpoint, in.Keys.P256dh, in.Keys.Auth, in.Page, in.Lang
 	}
 	answer(w, http.StatusOK, sub)
 }

@@ -6,6 +6,7 @@ package browser
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -135,6 +136,47 @@ func TestPushWithoutMeaning(t *testing.T) {
 		s.do("for (const n of await (await navigator.serviceWorker.ready).getNotifications()) n.close()")
 		s.shown()
 	}
+}
+
+// A browser that reads declarative messages hands over the notification that it would
+// show, and need not hand over the message.
+func TestDeclaredPush(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.deliver(newMail(1, "mia@example.net", "Photos"))
+	s.awaitNotification("mia@example.net")
+	declared := func(title, body string, data mail) {
+		s.inWorker(`const push = new PushEvent('push');
+			Object.defineProperty(push, 'notification', {value: ` + toJSON(t, map[string]any{"title": title, "body": body, "data": data}) + `});
+			dispatchEvent(push)`)
+	}
+	declared("Jonas", "Lunch?\nAt noon.", newMail(2, "", ""))
+	s.shown(notification{Title: "Jonas", Body: "Lunch?\nAt noon.\nand one more before", Tag: "mail:INBOX", Lang: "en"})
+	read := newMail(2, "", "")
+	read.ID, read.Event = "read", "messageRead"
+	declared("You are up to date", "", read)
+	s.shown(notification{Title: "mia@example.net", Body: "Photos", Tag: "mail:INBOX", Lang: "en"})
+}
+
+// A notification that the browser has shown without the service worker opens the page
+// at its mail, and that the webmail.
+func TestNotificationOpensThePage(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	at := s.site + "#folder=INBOX&uid=7"
+	s.open(at)
+	s.awaitState("off") // there is no webmail
+	assert.Equal(t, s.site, eval[string](s.tab, "location.href"))
+	webmail := strings.TrimSuffix(s.site, "/push/") + "/webmail/"
+	s.with(func() { s.config["webmailURL"] = "/webmail/" })
+	s.open("about:blank")
+	s.open(at)
+	s.await("location.href === '" + webmail + "'")
+
+	s.open(s.site)
+	s.awaitState("off")
+	s.do("location.hash = 'folder=INBOX&uid=7'") // the page was open
+	s.await("location.href === '" + webmail + "'")
 }
 
 func TestNotificationsInGerman(t *testing.T) {

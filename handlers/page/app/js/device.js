@@ -154,10 +154,10 @@ export class Device extends EventTarget {
   }
 
   async #tell(subscription) {
-    const { endpoint, keys, expirationTime } = subscription.toJSON();
-    const { id } = await api.subscribe({ name: deviceName(), deviceClientId: deviceClientId(), endpoint, keys, expirationTime });
+    const address = push.address(subscription, this.#registration);
+    const { id } = await api.subscribe({ name: deviceName(), deviceClientId: deviceClientId(), ...address });
     this.id = id;
-    await record.save({ id, user: this.#user, endpoint, webmailURL: this.#config.webmailURL });
+    await record.save({ id, user: this.#user, told: JSON.stringify(address), webmailURL: this.#config.webmailURL });
     await this.#subscriptions.refresh();
   }
 
@@ -167,15 +167,16 @@ export class Device extends EventTarget {
     await record.forget();
   }
 
-  // The browser may have changed the subscription, or the server its key,
-  // without the service worker having been able to do something about it.
+  // The browser may have changed the subscription or its keys, or the server
+  // its own, without the service worker having been able to do something about
+  // it; and the page may speak another language since.
   async #renew(known, subscription) {
     const { applicationServerKey } = this.#config;
-    if (push.madeWith(subscription, applicationServerKey) && known.endpoint === subscription.endpoint) return;
-    const renewed = await push.subscribe(this.#registration, applicationServerKey);
-    const { endpoint, keys } = renewed.toJSON();
-    await api.change(this.id, { endpoint, keys });
-    await record.save({ endpoint });
+    const renewed = push.madeWith(subscription, applicationServerKey) ? subscription : await push.subscribe(this.#registration, applicationServerKey);
+    const address = push.address(renewed, this.#registration);
+    if (JSON.stringify(address) === known.told) return;
+    await api.change(this.id, address);
+    await record.save({ told: JSON.stringify(address) });
     await this.#subscriptions.refresh();
   }
 

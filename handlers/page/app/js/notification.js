@@ -22,7 +22,8 @@ export const mailTag = ({ folder }) => `mail:${folder ?? ''}`;
 /**
  * The notification for new mail.
  *
- * @param mail as in the API's description; all of it may be missing
+ * @param mail as in the API's description, or with what the server has made of
+ *   it (said: title and body); all of it may be missing
  * @param {Notification|undefined} shown what there is for its folder by now
  */
 export function newMail(mail, shown) {
@@ -56,7 +57,8 @@ function arrived(mail, newest) {
   return counted ? Math.max(1, mail.uid - newest.uid) : 1;
 }
 
-function describe({ id, uid, uidValidity, folder, from, subject, snippet, unseen }) {
+function describe({ id, uid, uidValidity, folder, from, subject, snippet, unseen, said }) {
+  if (said) return { id, uid, uidValidity, title: said.title, lines: said.body ? said.body.split('\n') : [], unseen };
   const name = sender(from).name || t('notification.newMail');
   // Mail in the inbox is what everybody expects: only another folder is named.
   const title = folder && folder !== 'INBOX' ? t('notification.inFolder', { name, folder: folderName(folder) }) : name;

@@ -3,6 +3,8 @@
 
 // The browser's side of a subscription: its own push service.
 
+import { language } from './i18n.js';
+
 const SERVICE_TIMEOUT = 45_000;
 
 /** The push service of the browser did not do its part. */
@@ -28,6 +30,15 @@ function inTime(promise) {
     const timer = setTimeout(reject, SERVICE_TIMEOUT, new PushServiceError('no answer'));
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
+}
+
+/**
+ * What the server has to know of a subscription: where it is, and what its
+ * notifications open and speak where no service worker makes them.
+ */
+export function address(subscription, { scope }) {
+  const { endpoint, keys, expirationTime } = subscription.toJSON();
+  return { endpoint, keys, expirationTime, page: scope, lang: language };
 }
 
 /** Whether the subscription was made with the key, as far as the browser tells. */

@@ -6,7 +6,7 @@
 //
 //   id          of the subscription, as the server names it
 //   user        whom it belongs to
-//   endpoint    what the server was last told
+//   told        what the server was last told, see push.js, as JSON
 //   code        a confirmation that could not be handed in yet
 //   webmailURL  where a touch on a notification leads
 
