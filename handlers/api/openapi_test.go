@@ -281,6 +281,18 @@ func (d *described) stream(s *site) {
 	require.Empty(d.t, schemas, "events that did not come")
 	d.check(s, r, answer{status: resp.StatusCode, header: resp.Header, body: body.Bytes()})
 
+	whole := s.request(d.t, "GET", "/api/events?last-event-id=0", login{alice, "wonderland"})
+	resp, err = s.Client().Do(whole)
+	require.NoError(d.t, err)
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body) // it ends at once, as streams were stopped
+	require.NoError(d.t, err)
+	_, rest, ok := strings.Cut(string(content), "event: current\ndata: ")
+	require.True(d.t, ok, string(content))
+	var current any
+	require.NoError(d.t, json.NewDecoder(strings.NewReader(rest)).Decode(&current))
+	assert.NoError(d.t, d.doc.Components.Schemas["Current"].Value.VisitJSON(current))
+
 	d.call(s, 401, "GET", "/events")
 	for range 10 {
 		d.call(s, 401, "GET", "/events", login{bob, "x"})

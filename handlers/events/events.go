@@ -5,8 +5,8 @@
 // (WHATWG HTML, section 9.2).
 //
 // A request of a user who has signed in carries the client's last position in
-// the header Last-Event-ID or the parameter last-event-id. The response stays
-// open. A client that does not read fast enough is disconnected, never waited
+// the header Last-Event-ID or the parameter last-event-id; "0" is the beginning
+// of the history. The response stays open. A client that does not read fast enough is disconnected, never waited
 // for, and resumes at its position when it reconnects.
 //
 // An idle stream costs next to nothing: a stream over HTTP/1.1 gives back what

@@ -94,6 +94,33 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// A stream from the beginning has the history, and says where it ends.
+func TestBeginning(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, configure func(*httptest.Server)) {
+		s := newSite(t, nil, configure)
+		c := s.connect(t, alice, "")
+		for i := range 3 {
+			s.offer(t, alice, i, fmt.Sprint(i))
+		}
+		require.Equal(t, texts(0, 3), c.want(3))
+		c.hangUp()
+
+		c = s.connect(t, alice, "0")
+		require.Equal(t, texts(0, 3), c.want(3))
+		m, ok := c.next()
+		require.True(t, ok)
+		require.Equal(t, "current", m.event)
+		require.JSONEq(t, `{"@type":"Current"}`, m.data)
+		s.offer(t, alice, 3, "3")
+		require.Equal(t, texts(3, 4), c.want(1))
+		c.hangUp()
+
+		c = s.connect(t, alice, m.id)
+		require.Equal(t, texts(3, 4), c.want(1), "it goes on from there")
+		c.hangUp()
+	})
+}
+
 // An idle stream sends heartbeats, with its position.
 func TestHeartbeat(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, configure func(*httptest.Server)) {

@@ -36,6 +36,9 @@ func (s *stream) begin(start eventlog.Start) {
 	s.sink.watch(func() { s.end(Client) })
 	id := s.log.ID()
 	end := s.write(func(b []byte) []byte { return appendStart(b, start, id) }, false)
+	if end == "" && start == eventlog.Whole {
+		end = s.sent(s.sink.send(appendEvent(nil, s.log.ID(), "current", []byte(`{"@type":"Current"}`)), s.handler.timing.write))
+	}
 	if end == "" && !entered {
 		end = Stopping
 	}
@@ -162,16 +165,25 @@ func (s *stream) write(begin func([]byte) []byte, heartbeat bool) End {
 	case len(events) == 0 && begin == nil && !heartbeat:
 		return ""
 	}
-	if err := s.writeEvents(begin, events, id); err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return Slow
-		}
-		return Client
+	if end := s.sent(s.writeEvents(begin, events, id)); end != "" {
+		return end
 	}
 	if len(events) > 0 {
 		s.handler.cfg.Observe.Sent(len(events))
 	}
 	return ""
+}
+
+// sent is the end that the result of a write means: not empty if it failed.
+func (s *stream) sent(err error) End {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return Slow
+	default:
+		return Client
+	}
 }
 
 // flushSize is about how many bytes are written at once. Each write has its own

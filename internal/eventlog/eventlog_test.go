@@ -67,6 +67,32 @@ func TestResume(t *testing.T) {
 	c.hangUp()
 }
 
+// A stream from the beginning has what is left of the history, then what comes.
+func TestBeginning(t *testing.T) {
+	l := newLog(t)
+	c := newClient(t, l, alice)
+	for i := range maxEvents + 10 {
+		offered(t, l, alice, i)
+		c.wait(i + 1)
+	}
+	c.hangUp()
+
+	c = (&client{t: t, lastID: Beginning}).connect(l, alice)
+	require.Equal(t, Whole, c.start)
+	require.Equal(t, numbers(10, maxEvents+10), c.got)
+	offered(t, l, alice, maxEvents+10)
+	require.Equal(t, numbers(10, maxEvents+11), c.wait(maxEvents+1))
+	c.hangUp()
+	c.connect(l, alice)
+	require.Equal(t, Resumed, c.start, "it goes on from there")
+	c.hangUp()
+
+	c = (&client{t: t, lastID: Beginning}).connect(l, "carol@example.com")
+	require.Equal(t, Whole, c.start)
+	require.Empty(t, c.got)
+	c.hangUp()
+}
+
 // Each event of a batch is a place to go on from.
 func TestResumeWithinBatch(t *testing.T) {
 	l := newLog(t)

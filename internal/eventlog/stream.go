@@ -32,7 +32,13 @@ const (
 	// Reset: with the next event, because the events after the given position
 	// are not known any more.
 	Reset
+	// Whole: with the oldest event of the history, as [Beginning] was given.
+	Whole
 )
+
+// Beginning is the position before the oldest event that is known. Open takes
+// it like a position that a client was at.
+const Beginning = "0"
 
 // Open opens a stream of the events of user, after the position lastID if it is
 // not empty, and makes sure that these events are stored from now on. wake is
@@ -95,6 +101,10 @@ func (l *Log) beyond(ctx context.Context, lastID string) (bool, error) {
 func (l *Log) start(t *topic, lastID string, cursor *uint64) Start {
 	if lastID == "" {
 		return Now
+	}
+	if lastID == Beginning {
+		*cursor = t.dropped
+		return Whole
 	}
 	p, issued, ok := decodeID(lastID, l.history.made)
 	age := time.Since(issued)
