@@ -31,6 +31,7 @@ document.documentElement.lang = language;
 translate(document);
 trouble.prepare();
 deviceView.prepare();
+mails.prepare();
 signIn.onSignIn((signedIn) => {
   open(signedIn);
   $('device-title').focus();
@@ -82,7 +83,7 @@ function open({ user, notice }) {
   stream = new Stream(session.signal);
   deviceView.showDevice(device);
   showDevices(subscriptions, device);
-  mails.showMails(stream, session.signal);
+  mails.showMails(stream, config.webmailURL, session.signal);
   show($('mails-card'));
   show($('devices-card'), config.kinds.length > 0);
   stream.open();
@@ -108,6 +109,7 @@ async function signOut() {
   try {
     if (device.isSubscribed) await device.disable();
     await api.signOut();
+    mails.forget();
   } catch (error) {
     say($('device-problem'), explain(error));
     return;

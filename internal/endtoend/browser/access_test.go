@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -49,11 +51,12 @@ func (s stage) scenes(show func(name string)) {
 		s.subscriptions[0].LastDelivery = &subscription.Delivery{Time: now.Add(-5 * time.Minute), Outcome: "delivered"}
 		s.subscriptions = append(s.subscriptions,
 			&device{ID: "2", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: true, LastDelivery: &subscription.Delivery{Time: now.Add(-5 * time.Hour), Outcome: "delivered"}},
-			&device{ID: "3", Name: "Safari, iPhone", EndpointHost: "push.example.net"})
+			&device{ID: "3", Name: "Safari, iPhone", EndpointHost: "push.example.net"},
+			&device{ID: "4", Name: "Edge, Windows", EndpointHost: "push.example.com", Confirmed: true, LastDelivery: &subscription.Delivery{Time: now.Add(-2 * 24 * time.Hour), Outcome: "gone"}})
 	})
 	s.open(s.site)
 	s.awaitState("on")
-	s.awaitStream("")
+	s.awaitStream(beginning)
 	for i, m := range []struct {
 		age                   time.Duration
 		folder, from, subject string
@@ -102,9 +105,7 @@ func TestAccessibility(t *testing.T) {
 		s.scenes(func(name string) {
 			for _, scheme := range []string{"light", "dark"} {
 				s.chromium.look(width, 844, scheme)
-				if *update {
-					s.picture(fmt.Sprintf("%s-%d-%s", name, width, scheme))
-				}
+				s.picture(fmt.Sprintf("%s-%d-%s", name, width, scheme))
 				s.do("if (!self.axe) {" + string(axe) + "\n}")
 				require.Greater(t, eval[int](s.tab, "(self.result = await axe.run()).passes.length"), 10)
 				for _, violation := range eval[[]string](s.tab, `result.violations.map(v => v.id + ': ' + v.help + v.nodes.map(n => '\n  ' + n.html + '\n  ' + n.failureSummary).join(''))`) {
@@ -112,6 +113,84 @@ func TestAccessibility(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What can be pressed or filled in has an outline with a contrast of 3:1 to what
+// is around it (WCAG 1.4.11), unless it has a colour of its own or is a text.
+func TestOutlines(t *testing.T) {
+	s := newStage(t, "en")
+	s.chromium.look(390, 844, "light")
+	checked := 0
+	s.scenes(func(name string) {
+		for _, scheme := range []string{"light", "dark"} {
+			s.chromium.look(390, 844, scheme)
+			weak := eval[[]string](s.tab, `(() => {
+				const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+				const luminance = (colour) => {
+					canvas.clearRect(0, 0, 1, 1);
+					canvas.fillStyle = colour;
+					canvas.fillRect(0, 0, 1, 1);
+					const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+					return .2126 * r + .7152 * g + .0722 * b;
+				};
+				const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!/, 0\)$/.test(c)) return c; } };
+				const contrast = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((x, y) => y - x); return (x + .05) / (y + .05); };
+				return [...document.querySelectorAll('button:not(.quiet, .inside), input')].filter(e => e.checkVisibility()).map(e => {
+					const style = getComputedStyle(e), around = ground(e.parentElement);
+					return [e.id || e.className, Math.max(contrast(style.borderTopColor, around), contrast(ground(e), around))];
+				}).map(([name, ratio]) => (ratio < 3 ? 'weak ' : '') + name + ' ' + ratio.toFixed(2));
+			})()`)
+			for _, outline := range weak {
+				checked++
+				assert.NotContains(t, outline, "weak", "%s, %s", name, scheme)
+			}
+		}
+	})
+	assert.Greater(t, checked, 30)
+}
+
+// Whatever strangers and users call things, and whichever direction that is
+// written in, everything stays in its place, also with text twice as large.
+func TestLongNames(t *testing.T) {
+	long := func(word string) string { return strings.Repeat(word, 200/utf8.RuneCountInString(word)) }
+	for _, name := range []string{long("W"), long("long words "), long("שלום עולם "), long("مرحبا")} {
+		for _, zoom := range []string{"100%", "200%"} {
+			s := newStage(t, "de")
+			s.chromium.look(map[string]int64{"100%": 320, "200%": 640}[zoom], 640, "light")
+			s.config["webmailURL"] = "https://webmail.example.com/"
+			s.subscriptions = []*device{{ID: "other", Name: name, Confirmed: true, LastDelivery: &subscription.Delivery{Time: time.Now(), Outcome: "misconfigured"}}}
+			m := newMail(1, name+" <"+name+"@example.org>", name)
+			m.Folder = name
+			s.history = []string{"event: mail\ndata: " + toJSON(t, m) + "\n\n"}
+			s.signedIn()
+			s.awaitMails(1)
+			s.do("document.documentElement.style.fontSize = '" + zoom + "'; document.querySelector('#user').textContent = " + quote(name))
+			width := eval[float64](s.tab, "document.documentElement.clientWidth")
+			check := func(what string) {
+				t.Helper()
+				assert.LessOrEqual(t, eval[float64](s.tab, "document.documentElement.scrollWidth"), width, "%s: %.9s at %s", what, name, zoom)
+				outside := eval[[]string](s.tab, `[...document.querySelectorAll('body *')].filter(e => e.checkVisibility() && !e.closest('.hidden, svg')).map(
+					e => [e.id || e.className || e.tagName, e.getBoundingClientRect()]).filter(([, r]) => r.left < 0 || r.right > document.documentElement.clientWidth + 1).map(([name]) => name)`)
+				assert.Empty(t, outside, "%s: %.9s at %s", what, name, zoom)
+			}
+			check("lists")
+			s.picture(fmt.Sprintf("long-%.9s-%s", name, zoom))
+			// The line of a mail is one line, its parts beside each other.
+			parts := eval[[]float64](s.tab, "['.initial', '.from', '.mail time'].map(e => document.querySelector(e).getBoundingClientRect().left)")
+			assert.IsIncreasing(t, parts, "%.9s", name)
+			s.click(".remove")
+			s.awaitVisible("#confirm")
+			check("dialog")
+			s.keys(keyEscape)
+			s.await("!document.getElementById('confirm').open")
+			// In a language that is written from right to left all is the other way.
+			s.do("document.documentElement.dir = 'rtl'")
+			check("rtl")
+			s.picture(fmt.Sprintf("rtl-%.9s-%s", name, zoom))
+			parts = eval[[]float64](s.tab, "['.initial', '.from', '.mail time'].map(e => -document.querySelector(e).getBoundingClientRect().right)")
+			assert.IsIncreasing(t, parts, "%.9s", name)
+		}
 	}
 }
 

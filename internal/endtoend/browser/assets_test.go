@@ -23,7 +23,10 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 )
 
-var update = flag.Bool("update", false, "write the icons and the pictures of the documentation again")
+var (
+	update   = flag.Bool("update", false, "write the icons and the pictures of the documentation again")
+	allShots = flag.String("pictures", "", "write what is seen in each scene into this folder")
+)
 
 // The icons that have to be PNG are what a browser draws of their SVG.
 func TestIcons(t *testing.T) {
@@ -64,10 +67,14 @@ var pictures = map[string]string{
 	"on-1280-light": "page-desktop.png",
 }
 
-// picture writes what is seen, if it is one of the pictures.
+// picture writes what is seen where it is asked for: into the folder, and with
+// the documentation, if it is one of its pictures.
 func (s stage) picture(shows string) {
 	s.tab.t.Helper()
-	if name, ok := pictures[shows]; ok {
+	if *allShots != "" {
+		require.NoError(s.tab.t, os.WriteFile(filepath.Join(*allShots, shows+".png"), s.chromium.screenshot(), 0o644))
+	}
+	if name, ok := pictures[shows]; ok && *update {
 		require.NoError(s.tab.t, os.WriteFile(filepath.Join(caddytestkit.Repository(), "docs", "images", name), s.chromium.screenshot(), 0o644))
 	}
 }

@@ -115,8 +115,14 @@ func TestConfirmationIsLate(t *testing.T) {
 	s.click("#device-do")
 	s.awaitState("confirming")
 	s.awaitText(".subscription .delivery", "Waiting for its first notification")
-	s.do("const now = Date.now; Date.now = () => now() + 61_000")
+	assert.True(t, s.visible("#device-progress"))
+	s.do("const now = Date.now; globalThis.later = 0; Date.now = () => now() + later")
+	s.do("later = 45_000")
+	s.awaitText("#device-wait", "For 4") // to 49 seconds
+	s.do("later = 61_000")
 	s.awaitState("late")
+	assert.False(t, s.visible("#device-progress"))
+	assert.False(t, s.visible("#device-wait"))
 
 	s.with(func() { s.push = deliver })
 	s.click("#device-do")

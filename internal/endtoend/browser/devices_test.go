@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -28,13 +29,36 @@ func TestListOfDevices(t *testing.T) {
 		{other(false, nil), "Waiting for its first notification"},
 		{other(true, nil), "Nothing delivered yet"},
 		{other(true, &subscription.Delivery{Time: time.Now().Add(-3 * time.Hour), Outcome: "delivered"}), "Last delivery 3 hours ago"},
-		{other(true, &subscription.Delivery{Time: time.Now().Add(-3 * time.Minute), Outcome: "retry"}), "Last delivery failed 3 minutes ago"},
+		{other(true, &subscription.Delivery{Time: time.Now().Add(-3 * time.Minute), Outcome: "try_again"}), "Last delivery failed 3 minutes ago"},
 	} {
 		s.with(func() { s.subscriptions = []*device{state.device} })
 		s.open(s.site)
 		s.awaitText(".delivery", state.text)
 		assert.Equal(t, state.device.Confirmed, s.visible(".subscription .test"), state.text)
 		assert.False(t, s.visible(".subscription .own"))
+		failed := state.device.LastDelivery != nil && state.device.LastDelivery.Outcome != "delivered"
+		assert.Equal(t, failed, s.visible(".failed .reason"), state.text)
+	}
+}
+
+// The reasons are those that the API has, and one that it may have in future.
+func TestFailedDelivery(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	for outcome, text := range map[string]string{
+		delivery.TryAgain.String():      "could not be reached",
+		delivery.Refused.String():       "refused the notification",
+		delivery.Misconfigured.String(): "does not accept notifications from this server",
+		delivery.Gone.String():          "does not take notifications any more",
+		"unheard of":                    "",
+	} {
+		s.with(func() {
+			s.subscriptions = []*device{other(true, &subscription.Delivery{Time: time.Now(), Outcome: outcome})}
+		})
+		s.open(s.site)
+		s.awaitText(".failed .delivery", "Last delivery failed just now")
+		assert.Equal(t, text != "", s.visible(".reason"), outcome)
+		assert.Contains(t, eval[string](s.tab, "document.querySelector('.reason').textContent"), text, outcome)
 	}
 }
 
@@ -77,9 +101,9 @@ func TestRemoveDevice(t *testing.T) {
 	s.awaitText("#announcer", "Firefox, Android is removed.")
 	s.awaitState("on")
 
-	// This one, too, can be removed from the list.
-	s.click(".remove")
-	s.click("#confirm-yes")
+	// What can be done with this one is in its card.
+	assert.Equal(t, []string{"Rename"}, eval[[]string](s.tab, "[...document.querySelectorAll('.subscription .shows button')].filter(e => e.checkVisibility()).map(e => e.textContent)"))
+	s.click("#device-off")
 	s.awaitState("off")
 	assert.True(t, eval[bool](s.tab, "localStorage.getItem('test:push') === null"), "the browser is still subscribed")
 	s.with(func() { assert.Empty(t, s.subscriptions) })

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,6 +27,9 @@ const (
 	user     = "alice@example.com"
 	password = "alice’s password"
 )
+
+// beginning is the position with which a stream has the history.
+const beginning = "0"
 
 // mail is what the event stream and the pushes tell about one.
 type mail struct {
@@ -80,6 +84,7 @@ type standIn struct {
 	sessions      map[string]bool
 	subscriptions []*device
 	streams       map[chan string]bool
+	history       []string // what the streams had
 	notice        string   // about the session
 	streamed      []string // the Last-Event-ID of each stream that was opened
 	push          func(s *device, payload string)
@@ -209,13 +214,18 @@ func (s *standIn) signOut(w http.ResponseWriter, _ *http.Request) {
 
 func (s *standIn) events(w http.ResponseWriter, r *http.Request) {
 	stream := make(chan string, 16)
+	var history []string
 	s.with(func() {
 		s.streams[stream] = true
-		s.streamed = append(s.streamed, cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last-event-id")))
+		lastID := cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last-event-id"))
+		s.streamed = append(s.streamed, lastID)
+		if lastID == beginning {
+			history = append(slices.Clone(s.history), fmt.Sprintf("id: history-%d\nevent: current\ndata: {\"@type\":\"Current\"}\n\n", len(s.streamed)))
+		}
 	})
 	defer s.with(func() { delete(s.streams, stream) })
 	w.Header().Set("Content-Type", "text/event-stream")
-	fmt.Fprint(w, ": hello\nretry: 100\n\n")
+	fmt.Fprint(w, ": hello\nretry: 100\n\n"+strings.Join(history, ""))
 	for {
 		_ = http.NewResponseController(w).Flush()
 		select {
@@ -239,8 +249,12 @@ func (s *standIn) emit(id, event string, data any) {
 	if len(s.streams) == 0 {
 		s.t.Error("nobody listens")
 	}
+	text := fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", id, event, content)
+	if event != "reset" {
+		s.history = append(s.history, text)
+	}
 	for stream := range s.streams {
-		stream <- fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", id, event, content)
+		stream <- text
 	}
 }
 

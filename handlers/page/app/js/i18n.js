@@ -18,6 +18,8 @@ export const language = preferred.split('-')[0];
 // The region of the preferred language decides how times look.
 const plural = new Intl.PluralRules(language);
 const relative = new Intl.RelativeTimeFormat(preferred, { numeric: 'auto' });
+const clock = new Intl.DateTimeFormat(preferred, { timeStyle: 'short' });
+const day = new Intl.DateTimeFormat(preferred, { weekday: 'long', day: 'numeric', month: 'long' });
 const dayAndTime = new Intl.DateTimeFormat(preferred, { dateStyle: 'medium', timeStyle: 'short' });
 
 /**
@@ -52,6 +54,17 @@ export function duration(seconds) {
   const [unit, size] = seconds < 120 ? ['second', 1] : UNITS.findLast(([, size]) => seconds >= size);
   return new Intl.NumberFormat(preferred, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.ceil(seconds / size));
 }
+
+export const timeOfDay = (time) => clock.format(new Date(time));
+
+/** The day of a time, as a heading: "Today", "Yesterday", or its date. */
+export function dayName(time, now = new Date()) {
+  const days = Math.round((midnight(new Date(time)) - midnight(now)) / 86400_000); // a day may have 23 hours
+  const name = days === 0 || days === -1 ? relative.format(days, 'day') : day.format(new Date(time));
+  return name.replace(/^./u, (letter) => letter.toLocaleUpperCase(preferred));
+}
+
+const midnight = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate());
 
 export const exactly = (time) => dayAndTime.format(new Date(time));
 

@@ -5,18 +5,24 @@
 
 import { ApiError, session } from './api.js';
 
+// The position before the oldest mail that the server knows.
+const BEGINNING = '0';
+
 const RETRY = [1_000, 3_000, 10_000, 30_000];
 
 /**
  * Tells with events "mail" and "change" (something happened to one; both with
- * detail, as the API describes it), "reset" (some mail was missed) and "state"
+ * detail, as the API describes it), "current" (what came before is the
+ * history), "reset" (some mail was missed; the history follows) and "state"
  * (connecting, live, offline).
  */
 export class Stream extends EventTarget {
   state = 'connecting';
+  /** Whether the next mail is not of the history. */
+  isCurrent = false;
 
   #source;
-  #lastId = '';
+  #lastId = BEGINNING;
   #failures = 0;
   #timer;
   #signal;
@@ -32,8 +38,8 @@ export class Stream extends EventTarget {
     this.#close();
     // The browser resumes by itself after a lost connection, but not after a
     // refused one.
-    const query = this.#lastId && `?last-event-id=${encodeURIComponent(this.#lastId)}`;
-    this.#source = new EventSource(`api/events${query}`);
+    this.isCurrent = this.#lastId !== BEGINNING;
+    this.#source = new EventSource(`api/events?last-event-id=${encodeURIComponent(this.#lastId)}`);
     this.#source.addEventListener('open', () => {
       this.#failures = 0;
       this.#set('live');
@@ -45,9 +51,20 @@ export class Stream extends EventTarget {
         this.dispatchEvent(new CustomEvent(type, { detail: JSON.parse(event.data) }));
       });
     }
+    this.#source.addEventListener('current', (event) => {
+      this.#lastId = event.lastEventId;
+      this.isCurrent = true;
+      this.dispatchEvent(new Event('current'));
+    });
     this.#source.addEventListener('reset', (event) => {
       this.#lastId = event.lastEventId;
       this.dispatchEvent(new Event('reset'));
+      if (!this.isCurrent) { // an instance of an earlier version, which knows no beginning
+        this.isCurrent = true;
+        return;
+      }
+      this.#lastId = BEGINNING;
+      this.open();
     });
   }
 

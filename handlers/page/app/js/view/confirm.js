@@ -6,11 +6,12 @@
 import { $ } from './dom.js';
 
 /** Resolves to whether the user wants it. */
-export function confirm(title, text, yes) {
+export function confirm(title, text, yes, { danger = false } = {}) {
   const dialog = $('confirm');
   $('confirm-title').textContent = title;
   $('confirm-text').textContent = text;
   $('confirm-yes').textContent = yes;
+  $('confirm-yes').classList.toggle('danger', danger);
   dialog.returnValue = '';
   dialog.showModal();
   return new Promise((resolve) => {

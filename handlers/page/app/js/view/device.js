@@ -3,7 +3,7 @@
 
 // The card of this device: what its state means, and what can be done.
 
-import { t } from '../i18n.js';
+import { duration, t } from '../i18n.js';
 import { settings } from '../platform.js';
 import { $, announce, onPress, say, show } from './dom.js';
 import { explain } from './explain.js';
@@ -15,7 +15,16 @@ const OFFERS = { off: 'turnOn', late: 'retry', failed: 'retry', asking: 'working
 
 const ACTIONS = { off: 'enable', late: 'retry', failed: 'start' };
 
+// The states that go over without anything being done, after a while.
+const PASSING = ['starting', 'subscribing', 'confirming'];
+
+// How long a state may last before it is worth a word, in seconds.
+const SHORT = 5;
+
 let device;
+let shown; // the state that is shown, since when
+let since;
+let timer;
 let arrived; // whether the test has, which may be before the server's answer
 
 /** Makes the buttons work. To be called once. */
@@ -30,8 +39,8 @@ export function prepare() {
 }
 
 /** Shows the device from now on. */
-export function showDevice(shown) {
-  device = shown;
+export function showDevice(own) {
+  device = own;
   device.addEventListener('change', () => {
     render();
     announce([$('device-title'), $('device-text'), $('device-problem')].map((element) => element.textContent).join(' '));
@@ -55,6 +64,7 @@ function render() {
   const { state, problem } = device;
   const focused = document.activeElement;
   show($('device'));
+  showProgress(state);
   $('device').dataset.state = state;
   $('device-emblem').setAttribute('href', `#icon-${EMBLEMS[state] ?? 'bell'}`);
   $('device-title').textContent = t(`device.${state}.title`);
@@ -67,6 +77,20 @@ function render() {
   show($('device-off'), Boolean(device.isSubscribed));
   say($('device-note'), state === 'off' ? t('device.privacy') : '');
   if ($('device').contains(focused) && focused.hidden) $('device-title').focus();
+}
+
+function showProgress(state) {
+  if (state !== shown) since = Date.now();
+  shown = state;
+  clearInterval(timer);
+  show($('device-progress'), PASSING.includes(state));
+  sayWait();
+  if (PASSING.includes(state)) timer = setInterval(sayWait, 1_000);
+}
+
+function sayWait() {
+  const seconds = Math.floor((Date.now() - since) / 1000);
+  say($('device-wait'), PASSING.includes(shown) && seconds >= SHORT && t('device.wait', { time: duration(seconds) }));
 }
 
 function steps(state) {

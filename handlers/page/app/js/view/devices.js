@@ -38,12 +38,17 @@ function update(item, subscription) {
   const { id, name, endpointHost, app } = subscription;
   item.querySelector('.name').textContent = name;
   show(item.querySelector('.own'), id === device.id);
+  const failed = subscription.confirmed && subscription.lastDelivery && subscription.lastDelivery.outcome !== 'delivered';
   item.querySelector('.delivery').textContent = delivery(subscription);
+  item.classList.toggle('failed', Boolean(failed));
+  say(item.querySelector('.reason'), failed && reason(subscription.lastDelivery.outcome));
   item.querySelector('.delivery').title = t('devices.through', { host: endpointHost || app });
   for (const action of ['test', 'rename', 'remove']) {
     item.querySelector(`.${action}`).ariaLabel = t(`devices.${action}Named`, { name });
   }
-  show(item.querySelector('.test'), subscription.confirmed);
+  // What can be done with this device is in its own card.
+  show(item.querySelector('.test'), subscription.confirmed && id !== device.id);
+  show(item.querySelector('.remove'), id !== device.id);
   return item;
 }
 
@@ -53,6 +58,10 @@ function delivery({ confirmed, lastDelivery }) {
   const time = ago(lastDelivery.time);
   return t(lastDelivery.outcome === 'delivered' ? 'devices.delivered' : 'devices.failed', { time });
 }
+
+const REASONS = ['try_again', 'refused', 'misconfigured', 'gone'];
+
+const reason = (outcome) => REASONS.includes(outcome) && t(`devices.reason.${outcome}`);
 
 function create(id) {
   const item = copy('subscription');
@@ -92,7 +101,7 @@ function endRenaming(item) {
 
 async function remove(item, id) {
   const { name } = subscriptions.find(id);
-  if (!(await confirm(t('devices.confirm.title', { name }), t('devices.confirm.text'), t('devices.remove')))) return;
+  if (!(await confirm(t('devices.confirm.title', { name }), t('devices.confirm.text'), t('devices.remove'), { danger: true }))) return;
   await attempt(item, async () => {
     await subscriptions.remove(id);
     await device.removed(id);
