@@ -64,11 +64,41 @@ type API struct {
 	// mail", in the language of the browser.
 	Name string `json:"name,omitempty"`
 
+	// Where people find help. The page links there, as to the other three URLs.
+	// Each is an https:// URL, or a path of this site. Placeholders are
+	// replaced when the configuration is loaded.
+	HelpURL string `json:"help_url,omitempty"`
+
+	// Where people get a new password. The page links there where they sign in.
+	PasswordURL string `json:"password_url,omitempty"`
+
+	// What is done with the data of people.
+	PrivacyURL string `json:"privacy_url,omitempty"`
+
+	// Who runs the page.
+	ImprintURL string `json:"imprint_url,omitempty"`
+
+	// What the page looks like.
+	Theme *PageTheme `json:"theme,omitempty"`
+
 	app     *App
 	log     *zap.Logger
 	handler http.Handler
 	streams *events.Handler
 	quiet   *lograte.Limiter[struct{}]
+}
+
+// PageTheme is what the page looks like.
+type PageTheme struct {
+	// The colour of buttons, links and marks, such as `#0b6b63`. It is made
+	// darker on light ground, and lighter on dark, as far as it must be to be
+	// readable.
+	Accent string `json:"accent,omitempty"`
+
+	// A picture for the heading: a path of this site, as the page loads nothing
+	// from elsewhere. It is shown 36 pixels high, and at most 128 wide. The
+	// icons of an installed page stay.
+	Logo string `json:"logo,omitempty"`
 }
 
 // The ways to sign in.
@@ -101,7 +131,11 @@ func (a *API) Provision(ctx caddy.Context) error {
 			"which takes the notifications in: %w", err)
 	}
 	a.app = mod.(*App)
-	webmail, err := webmailURL(a.WebmailURL)
+	webmail, err := linkURL("webmail_url", a.WebmailURL)
+	if err != nil {
+		return err
+	}
+	look, err := a.page()
 	if err != nil {
 		return err
 	}
@@ -119,7 +153,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	a.streams = events.New(events.Config{Open: streams.openStream, Observe: streamObserver})
 	cfg := api.Config{
 		Login: a.Login, WebmailURL: webmail, Authenticator: auth, Events: a.streams,
-		Page: page.New(page.Options{Name: a.Name}),
+		Page: page.New(look),
 	}
 	if a.app.devices != nil {
 		cfg.Subscriptions, cfg.Kinds = a.app.devices, a.app.devices.kinds()
@@ -137,15 +171,49 @@ func (a *API) Provision(ctx caddy.Context) error {
 	return evs.(*caddyevents.App).On("stopping", a)
 }
 
-// webmailURL is something that a page may safely link to.
-func webmailURL(s string) (string, error) {
+// page is what the configuration says about the page.
+func (a *API) page() (page.Options, error) {
+	o := page.Options{Name: a.Name}
+	for _, link := range []struct {
+		option, value string
+		to            *string
+	}{
+		{"help_url", a.HelpURL, &o.HelpURL},
+		{"password_url", a.PasswordURL, &o.PasswordURL},
+		{"privacy_url", a.PrivacyURL, &o.PrivacyURL},
+		{"imprint_url", a.ImprintURL, &o.ImprintURL},
+	} {
+		var err error
+		if *link.to, err = linkURL(link.option, link.value); err != nil {
+			return o, err
+		}
+	}
+	if a.Theme == nil {
+		return o, nil
+	}
+	if a.Theme.Accent != "" {
+		accent, err := page.ParseColor(a.Theme.Accent)
+		if err != nil {
+			return o, fmt.Errorf("theme: accent: %w", err)
+		}
+		o.Accent = &accent
+	}
+	o.Logo = a.Theme.Logo
+	if u, err := url.Parse(o.Logo); err != nil || o.Logo != "" && (!strings.HasPrefix(u.Path, "/") || u.Scheme != "" || u.Host != "") {
+		return o, fmt.Errorf("theme: logo must be a path of this site, such as /logo.svg, not %q", o.Logo)
+	}
+	return o, nil
+}
+
+// linkURL is something that a page may safely link to.
+func linkURL(name, s string) (string, error) {
 	s, err := option.Replace(s)
 	if err != nil {
-		return "", fmt.Errorf("webmail_url: %w", err)
+		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "" && (u.Scheme != "https" && u.Scheme != "http" || u.Host == "") || u.Scheme == "" && s != "" && !strings.HasPrefix(s, "/") {
-		return "", fmt.Errorf("webmail_url must be an https:// URL or a path of this site, not %q", s)
+		return "", fmt.Errorf("%s must be an https:// URL or a path of this site, not %q", name, s)
 	}
 	return s, nil
 }

@@ -56,6 +56,14 @@ func TestMistakesInAPI(t *testing.T) {
 		{"a path with dots", "/push {", "/push/../x {", "one plain path"},
 		{"a link that runs a script", "https://mail.example.com\n", "javascript:alert(1)\n", "webmail_url must be"},
 		{"a link that is none", "https://mail.example.com\n", "mail.example.com\n", "webmail_url must be"},
+		{"none with all of the page", "https://mail.example.com\n", "/webmail\nhelp_url https://example.com/help\npassword_url /password\nprivacy_url /privacy\nimprint_url /imprint\ntheme {\naccent \"#8a1c5c\"\nlogo /logo.svg\n}\n", ""},
+		{"help that runs a script", "https://mail.example.com\n", "/webmail\nhelp_url javascript:alert(1)\n", "help_url must be"},
+		{"a new password from nowhere", "https://mail.example.com\n", "/webmail\npassword_url password\n", "password_url must be"},
+		{"privacy by mail", "https://mail.example.com\n", "/webmail\nprivacy_url mailto:privacy@example.com\n", "privacy_url must be"},
+		{"an imprint in a file", "https://mail.example.com\n", "/webmail\nimprint_url file:///imprint\n", "imprint_url must be"},
+		{"a colour by its name", "https://mail.example.com\n", "/webmail\ntheme {\naccent teal\n}\n", "not a colour such as #0b6b63"},
+		{"a logo from elsewhere", "https://mail.example.com\n", "/webmail\ntheme {\nlogo https://example.com/logo.svg\n}\n", "logo must be a path of this site"},
+		{"a logo from a host without scheme", "https://mail.example.com\n", "/webmail\ntheme {\nlogo //example.com/logo.svg\n}\n", "logo must be a path of this site"},
 		{"a target with the name of the streams", "deliver middleware {", "deliver middleware events {", "a target is named events"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

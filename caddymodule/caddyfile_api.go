@@ -20,8 +20,16 @@ import (
 //	        plaintext
 //	    }
 //	    login caddy
-//	    webmail_url <url>
-//	    name        <text>
+//	    webmail_url  <url>
+//	    name         <text>
+//	    help_url     <url>
+//	    password_url <url>
+//	    privacy_url  <url>
+//	    imprint_url  <url>
+//	    theme {
+//	        accent <colour>
+//	        logo   <path>
+//	    }
 //	}
 //
 // There is one login.
@@ -44,6 +52,11 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		option.Option{Name: "login", Parse: func(d *caddyfile.Dispenser) error { return parseLogin(d, a) }},
 		option.String("webmail_url", &a.WebmailURL),
 		option.String("name", &a.Name),
+		option.String("help_url", &a.HelpURL),
+		option.String("password_url", &a.PasswordURL),
+		option.String("privacy_url", &a.PrivacyURL),
+		option.String("imprint_url", &a.ImprintURL),
+		option.Option{Name: "theme", Parse: func(d *caddyfile.Dispenser) error { return parseTheme(d, a) }},
 	)
 	if err != nil {
 		return nil, err
@@ -52,6 +65,22 @@ func parseAPI(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		return nil, h.Err("dovecot_push_api needs to know how people sign in: login imap, or login caddy after any authentication")
 	}
 	return route(h, a, "dovecot_push_api"), nil
+}
+
+func parseTheme(d *caddyfile.Dispenser, a *API) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	a.Theme = new(PageTheme)
+	return option.Block(d, "theme",
+		option.Option{Name: "accent", Parse: func(d *caddyfile.Dispenser) error {
+			if !d.AllArgs(&a.Theme.Accent) {
+				return d.Err("accent takes a colour in quotes, such as \"#0b6b63\": without them, # begins a comment")
+			}
+			return nil
+		}},
+		option.String("logo", &a.Theme.Logo),
+	)
 }
 
 func parseLogin(d *caddyfile.Dispenser, a *API) error {

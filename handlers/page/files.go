@@ -58,6 +58,10 @@ func load(o Options) map[string]file {
 		switch path.Ext(rel) {
 		case ".html":
 			rel, content = "", document(content, o)
+		case ".css":
+			if o.Accent != nil {
+				content = append(content, accentRule(*o.Accent)...)
+			}
 		case ".webmanifest":
 			content = manifest(content, o)
 		case ".png", ".svg":
@@ -76,12 +80,15 @@ func load(o Options) map[string]file {
 	return files
 }
 
-// document is the page with the operator's name for it.
+// document is the page with what the operator has for it.
 func document(source []byte, o Options) []byte {
 	values := struct {
-		Name      string
+		Options
 		Translate bool // whether the page may call itself otherwise
-	}{cmp.Or(o.Name, DefaultName), o.Name == ""}
+		Footer    bool
+	}{o, o.Name == "", o.HelpURL+o.PrivacyURL+o.ImprintURL != ""}
+	values.Name = cmp.Or(o.Name, DefaultName)
+	values.Logo = cmp.Or(o.Logo, "icons/icon.svg")
 	var out bytes.Buffer
 	if err := template.Must(template.New("").Parse(string(source))).Execute(&out, values); err != nil {
 		panic(err)

@@ -35,6 +35,15 @@ type Options struct {
 	// home screen, and in the settings of the browser. Plain text. Default:
 	// [DefaultName], or what that is in the language of the browser.
 	Name string
+	// Logo is the path of a picture on the same site, in place of the icon in
+	// the heading. The icons of an installed page stay.
+	Logo string
+	// Accent is the colour of buttons, links and marks, made darker and lighter
+	// as far as it must be to be readable. Default: that of app.css.
+	Accent *Color
+	// Where people find help, a new password, and what the law demands. Each is
+	// a URL or a path, and is not linked if it is empty.
+	HelpURL, PasswordURL, PrivacyURL, ImprintURL string
 }
 
 // New returns the handler for the files of the page. It takes the paths that

@@ -83,7 +83,7 @@ function open({ user, notice }) {
   stream = new Stream(session.signal);
   deviceView.showDevice(device);
   showDevices(subscriptions, device);
-  mails.showMails(stream, config.webmailURL, session.signal);
+  mails.showMails(stream, (mail) => mailURL(config, user, mail), session.signal);
   show($('mails-card'));
   show($('devices-card'), config.kinds.length > 0);
   stream.open();
@@ -96,16 +96,16 @@ function close(note) {
   show($('account'), false);
   say($('user'), '');
   for (const id of ['unknown-user', 'device', 'mails-card', 'devices-card']) show($(id), false);
-  if (obstacle() === 'install') deviceView.showObstacle('install'); // what is on the home screen signs in anew
+  const comesFirst = obstacle() === 'install'; // what is on the home screen signs in anew
+  if (comesFirst) deviceView.showObstacle('install');
   if (note) announce(note);
-  if (config.login === 'imap') return signIn.open(note);
+  if (config.login === 'imap') return comesFirst && !note ? signIn.offer() : signIn.open(note);
   trouble.open({ title: t('signIn.elsewhere.title'), text: t('signIn.elsewhere.text', { host: location.host }), button: t('signIn.elsewhere.button') },
     () => location.reload());
 }
 
 async function signOut() {
-  const text = t(device.isSubscribed ? 'signOut.textOn' : 'signOut.text');
-  if (!(await confirm(t('signOut.title'), text, t('account.signOut')))) return;
+  if (device.isSubscribed && !(await confirm(t('signOut.title'), t('signOut.text'), t('account.signOut')))) return;
   try {
     if (device.isSubscribed) await device.disable();
     await api.signOut();
@@ -115,7 +115,7 @@ async function signOut() {
     return;
   }
   close();
-  $('username').focus();
+  $($('sign-in').hidden ? 'device-title' : 'username').focus();
 }
 
 function testArrived() {

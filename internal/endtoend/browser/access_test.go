@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/caddytestkit"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
@@ -97,23 +98,49 @@ const iPhone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebK
 
 // Nothing that is found by axe, on a phone and on a desk, in light and in dark.
 func TestAccessibility(t *testing.T) {
-	axe, err := os.ReadFile(filepath.Join(caddytestkit.Repository(), "internal", "endtoend", "browser", "node_modules", "axe-core", "axe.min.js"))
-	require.NoError(t, err, "run internal/endtoend/browser/install.sh")
 	for _, width := range []int64{390, 1280} {
 		s := newStage(t, "en")
 		s.chromium.look(width, 844, "light")
-		s.scenes(func(name string) {
-			for _, scheme := range []string{"light", "dark"} {
-				s.chromium.look(width, 844, scheme)
-				s.picture(fmt.Sprintf("%s-%d-%s", name, width, scheme))
-				s.do("if (!self.axe) {" + string(axe) + "\n}")
-				require.Greater(t, eval[int](s.tab, "(self.result = await axe.run()).passes.length"), 10)
-				for _, violation := range eval[[]string](s.tab, `result.violations.map(v => v.id + ': ' + v.help + v.nodes.map(n => '\n  ' + n.html + '\n  ' + n.failureSummary).join(''))`) {
-					t.Errorf("%s, %d wide, %s: %s", name, width, scheme, violation)
-				}
-			}
-		})
+		s.scenes(func(name string) { s.accessible(name, width) })
 	}
+}
+
+// accessible runs axe on what is seen now, in light and in dark.
+func (s stage) accessible(name string, width int64) {
+	t := s.tab.t
+	t.Helper()
+	axe, err := os.ReadFile(filepath.Join(caddytestkit.Repository(), "internal", "endtoend", "browser", "node_modules", "axe-core", "axe.min.js"))
+	require.NoError(t, err, "run internal/endtoend/browser/install.sh")
+	for _, scheme := range []string{"light", "dark"} {
+		s.chromium.look(width, 844, scheme)
+		s.picture(fmt.Sprintf("%s-%d-%s", name, width, scheme))
+		s.do("if (!self.axe) {" + string(axe) + "\n}")
+		require.Greater(t, eval[int](s.tab, "(self.result = await axe.run()).passes.length"), 10)
+		for _, violation := range eval[[]string](s.tab, `result.violations.map(v => v.id + ': ' + v.help + v.nodes.map(n => '\n  ' + n.html + '\n  ' + n.failureSummary).join(''))`) {
+			t.Errorf("%s, %d wide, %s: %s", name, width, scheme, violation)
+		}
+	}
+}
+
+// With what an operator may choose: a colour that cannot be read as it is, and
+// all links.
+func TestOperatorsPage(t *testing.T) {
+	s := newStageWith(t, "de", page.Options{
+		Name: "Beispielpost", Accent: &page.Color{0xff, 0xd0, 0x40}, Logo: "/push/icons/maskable-192.png",
+		HelpURL: "/help", PasswordURL: "/password", PrivacyURL: "/privacy", ImprintURL: "/imprint",
+	})
+	s.chromium.look(390, 844, "light")
+	s.open(s.site)
+	s.awaitText("#forgotten", "Passwort vergessen?")
+	for i, text := range []string{"Hilfe", "Datenschutz", "Impressum"} {
+		s.awaitText(fmt.Sprintf("footer a:nth-child(%d)", i+1), text)
+	}
+	require.Positive(t, eval[int](s.tab, "document.querySelector('.top img').naturalWidth"))
+	s.accessible("operator-sign-in", 390)
+	s.enter(user, password)
+	s.awaitState("off")
+	s.turnedOn()
+	s.accessible("operator-on", 390)
 }
 
 // What can be pressed or filled in has an outline with a contrast of 3:1 to what

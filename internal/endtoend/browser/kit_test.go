@@ -23,7 +23,12 @@ type stage struct {
 // worker; the site may show notifications.
 func newStage(t *testing.T, language string, flags ...string) stage {
 	t.Helper()
-	s := startStandIn(t, page.Options{})
+	return newStageWith(t, language, page.Options{}, flags...)
+}
+
+func newStageWith(t *testing.T, language string, options page.Options, flags ...string) stage {
+	t.Helper()
+	s := startStandIn(t, options)
 	c := startChromium(t, language, flags...)
 	c.inject(fmt.Sprintf(pushManager, "https://push.example.net/"))
 	c.permit(s.site, browser.PermissionSettingGranted)

@@ -115,6 +115,18 @@ func TestSignOut(t *testing.T) {
 	assert.True(t, eval[bool](s.tab, "localStorage.getItem('test:push') === null"), "the browser is still subscribed")
 }
 
+// Where nothing is lost, nobody is asked.
+func TestSignOutOfNothing(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.awaitState("off")
+	s.click("#sign-out")
+	s.awaitVisible("#sign-in")
+	assert.Equal(t, "username", s.focused())
+	s.awaitText("#sign-in-server", "Your password goes to 127.0.0.1:")
+	s.with(func() { assert.Empty(t, s.sessions) })
+}
+
 // With login caddy the page does not ask for a password.
 func TestSignInElsewhere(t *testing.T) {
 	s := newStage(t, "en")

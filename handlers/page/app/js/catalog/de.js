@@ -11,11 +11,14 @@ export default {
   "account.unknown": "Der Mailserver kennt keinen Benutzer mit diesem Namen. Vielleicht meldet er Ihre Mail unter einem anderen Namen; dann erscheint sie hier nicht. Bitte melden Sie sich mit Ihrer Hauptadresse an.",
 
   "signIn.title": "Anmelden",
-  "signIn.text": "Mit Ihren Mail-Zugangsdaten, wie im Mailprogramm.",
+  "signIn.text": "Sehen Sie neue Mails, sobald sie ankommen, und lassen Sie sich auf diesem Gerät benachrichtigen. Melden Sie sich mit denselben Zugangsdaten an wie im Mailprogramm.",
+  "signIn.server": "Ihr Passwort geht nur an {host}. Es wird beim Mailserver geprüft und nicht gespeichert.",
   "signIn.username": "Mailadresse oder Benutzername",
   "signIn.password": "Passwort",
   "signIn.reveal": "Passwort anzeigen",
   "signIn.button": "Anmelden",
+  "signIn.forgotten": "Passwort vergessen?",
+  "signIn.here": "In diesem Tab anmelden",
   "signIn.wrong": "Name und Passwort passen nicht zusammen. Bitte prüfen Sie beides.",
   "signIn.ended": "Sie wurden abgemeldet. Bitte melden Sie sich wieder an. Benachrichtigungen bekommen Sie weiterhin.",
   "signIn.elsewhere.title": "Sie sind nicht angemeldet",
@@ -23,8 +26,7 @@ export default {
   "signIn.elsewhere.button": "Neu laden",
 
   "signOut.title": "Abmelden?",
-  "signOut.text": "Um hier neue Mails zu sehen, müssen Sie sich wieder anmelden.",
-  "signOut.textOn": "Damit enden auch die Benachrichtigungen auf diesem Gerät.",
+  "signOut.text": "Damit enden auch die Benachrichtigungen auf diesem Gerät.",
 
   "device.starting.title": "Einen Moment …",
   "device.starting.text": "",
@@ -121,6 +123,10 @@ export default {
   "devices.confirm.title": "{name} entfernen?",
   "devices.confirm.text": "Das Gerät bekommt dann keine Benachrichtigungen mehr.",
   "confirm.cancel": "Abbrechen",
+
+  "footer.help": "Hilfe",
+  "footer.privacy": "Datenschutz",
+  "footer.imprint": "Impressum",
 
   "trouble.title": "Der Server ist nicht erreichbar",
   "trouble.again": "Noch einmal versuchen",

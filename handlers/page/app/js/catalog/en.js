@@ -11,11 +11,14 @@ export default {
   "account.unknown": "The mail server knows no user of this name. It may report your mail under another name, and then you see none of it here. Please sign in with your main mail address.",
 
   "signIn.title": "Sign in",
-  "signIn.text": "With your mail login, as in your mail program.",
+  "signIn.text": "See new mail as it arrives, and get notified of it on this device. Use your mail login, as in your mail program.",
+  "signIn.server": "Your password goes to {host} only. It is checked at the mail server and is not stored.",
   "signIn.username": "Mail address or user name",
   "signIn.password": "Password",
   "signIn.reveal": "Show password",
   "signIn.button": "Sign in",
+  "signIn.forgotten": "Forgot your password?",
+  "signIn.here": "Sign in in this tab",
   "signIn.wrong": "This name and this password do not match. Please check both.",
   "signIn.ended": "You have been signed out. Please sign in again; notifications go on meanwhile.",
   "signIn.elsewhere.title": "You are not signed in",
@@ -23,8 +26,7 @@ export default {
   "signIn.elsewhere.button": "Reload",
 
   "signOut.title": "Sign out?",
-  "signOut.text": "To see new mail here you will have to sign in again.",
-  "signOut.textOn": "This also turns off notifications on this device.",
+  "signOut.text": "This also turns off notifications on this device.",
 
   "device.starting.title": "One moment…",
   "device.starting.text": "",
@@ -121,6 +123,10 @@ export default {
   "devices.confirm.title": "Remove {name}?",
   "devices.confirm.text": "It will not be notified any more.",
   "confirm.cancel": "Cancel",
+
+  "footer.help": "Help",
+  "footer.privacy": "Privacy",
+  "footer.imprint": "Legal notice",
 
   "trouble.title": "The server cannot be reached",
   "trouble.again": "Try again",

@@ -18,7 +18,7 @@ const FEW = 6;
 const SEEN = 'mailsSeen';
 
 const known = new Set();
-let webmailURL;
+let urlOf;
 
 /** To be called once. */
 export function prepare() {
@@ -29,10 +29,10 @@ export function prepare() {
 
 /**
  * Shows what the stream brings, and how the stream is, until the signal. The
- * mails lead to the URL, if there is one.
+ * mails lead to where url says, if it says anything.
  */
 export function showMails(stream, url, signal) {
-  webmailURL = url;
+  urlOf = url;
   clear();
   stream.addEventListener('mail', ({ detail }) => add(detail, stream.isCurrent));
   stream.addEventListener('change', ({ detail }) => change(detail));
@@ -75,7 +75,8 @@ function add(mail, isNew) {
   const from = sender(mail.from);
   const name = from.name || t('mail.noSender');
   const subject = mail.subject || t(mail.from ? 'mail.noSubject' : 'mail.new');
-  if (webmailURL) item.querySelector('.row').href = webmailURL;
+  const url = urlOf(mail);
+  if (url) item.querySelector('.row').href = url;
   item.querySelector('.initial').textContent = initial(from.name);
   item.querySelector('.from').textContent = name;
   item.querySelector('.from').title = from.address;

@@ -28,6 +28,11 @@ export function onSignIn(signedIn) {
       }
     });
   });
+  say($('sign-in-server'), t('signIn.server', { host: location.host }));
+  $('sign-in-here').addEventListener('click', () => {
+    open();
+    $('username').focus();
+  });
   $('reveal').addEventListener('click', () => reveal($('password').type === 'password'));
 }
 
@@ -35,10 +40,15 @@ export function onSignIn(signedIn) {
 export function open(note) {
   say($('sign-in-note'), note);
   show($('sign-in'));
+  show($('sign-in-here'), false);
 }
+
+/** Shows how to get to the form, where something else comes first. */
+export const offer = () => show($('sign-in-here'));
 
 export function close() {
   fail('');
+  show($('sign-in-here'), false);
   show($('sign-in'), false);
 }
 
