@@ -27,6 +27,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
@@ -87,7 +88,7 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 		ApplicationServerKey: func(context.Context) (string, error) { return s.ring[0].Public(), nil },
 		Subscriptions: subscriptions.New(subscriptions.Config{
 			Store: s.store, Logger: log,
-			Senders: []device.Sender{&webpush.Devices{Policy: policy, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
+			Senders: []device.Sender{&webpush.Devices{Policy: policy, MailContent: notification.Sender, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
 		}),
 		Events: s.streams,
 		Page:   page.New(page.Options{}),

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
@@ -40,6 +41,7 @@ type addition struct {
 	Kind           subscription.Kind `json:"kind"`
 	Name           string            `json:"name"`
 	DeviceClientID string            `json:"deviceClientId"`
+	Preferences    json.RawMessage   `json:"preferences"`
 	addressBody
 }
 
@@ -47,6 +49,8 @@ type addition struct {
 type patch struct {
 	Name             *string `json:"name"`
 	VerificationCode *string `json:"verificationCode"`
+	// Preferences are those that change.
+	Preferences json.RawMessage `json:"preferences"`
 	addressBody
 }
 
@@ -64,7 +68,7 @@ func (b *addressBody) pushServiceExpiry(now time.Time) (time.Time, error) {
 }
 
 // read reads a JSON body. Unknown members are ignored: browsers may send more
-// one day.
+// one day. Those of preferences are refused, which no browser makes.
 func read(w http.ResponseWriter, r *http.Request, body any) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return errMediaType
@@ -104,13 +108,23 @@ type view struct {
 	Created        time.Time              `json:"created"`
 	Expires        time.Time              `json:"expires"`
 	LastDelivery   *subscription.Delivery `json:"lastDelivery"`
+	// Preferences have the members that are not the default.
+	Preferences subscription.Preferences `json:"preferences"`
+	// MaxContent is how much of a mail the operator allows it; empty if nothing
+	// delivers to its kind.
+	MaxContent notification.Content `json:"maxContent,omitempty"`
 }
 
-func viewOf(d *subscription.Subscription) view {
-	return view{
+func (h *Handler) view(d *subscription.Subscription) view {
+	v := view{
 		ID: d.ID, Kind: d.Kind, Name: d.Name, DeviceClientID: d.DeviceClientID, EndpointHost: d.Host(), App: d.App, Environment: d.Environment,
 		Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires, LastDelivery: d.Last,
+		Preferences: d.Preferences,
 	}
+	if sender := h.sender(d.Kind); sender != nil {
+		v.MaxContent = sender.Content()
+	}
+	return v
 }
 
 func answer(w http.ResponseWriter, status int, value any) {

@@ -22,6 +22,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/apns"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/outbound"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/pushtest"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
@@ -69,7 +70,7 @@ func newAPI(t *testing.T) *api {
 	}
 	a.handler = subscriptions.New(subscriptions.Config{
 		Store: a.store, Logger: log,
-		Senders: []device.Sender{a.apps(), &webpush.Devices{Policy: policy, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
+		Senders: []device.Sender{a.apps(), &webpush.Devices{Policy: policy, MailContent: notification.Sender, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
 		Observe: func(e subscriptions.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
@@ -123,6 +124,8 @@ type sub struct {
 	Confirmed                              bool
 	Created, Expires                       time.Time
 	LastDelivery                           *subscription.Delivery
+	Preferences                            subscription.Preferences
+	MaxContent                             notification.Content
 }
 
 // call sends a request of user, or of nobody if that is empty.

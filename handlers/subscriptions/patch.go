@@ -4,6 +4,7 @@
 package subscriptions
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
@@ -25,7 +26,7 @@ func (h *Handler) change(w http.ResponseWriter, r *http.Request, user string) er
 		}
 		h.Observe(c.event)
 	}
-	answer(w, http.StatusOK, viewOf(&device))
+	answer(w, http.StatusOK, h.view(&device))
 	return nil
 }
 
@@ -74,8 +75,42 @@ func (h *Handler) changes(r *http.Request, user, id string, body *patch) ([]chan
 			return h.Store.Rename(ctx, user, id, *body.Name)
 		}})
 	}
+	if body.Preferences != nil {
+		known, err := h.Store.Find(user, id)
+		if err != nil {
+			return nil, err
+		}
+		edit := h.prefer(known.Kind, body.Preferences)
+		if _, err := edit(known.Preferences); err != nil {
+			return nil, err
+		}
+		all = append(all, change{Preferred, func() (subscription.Subscription, error) {
+			if err := h.mayChange(user); err != nil {
+				return subscription.Subscription{}, err
+			}
+			return h.Store.Prefer(ctx, user, id, edit)
+		}})
+	}
 	if len(all) == 0 {
-		return nil, badRequest("", "There is nothing to change: give a name, a verificationCode, endpoint and keys, or a token.")
+		return nil, badRequest("", "There is nothing to change: give a name, a verificationCode, preferences, endpoint and keys, or a token.")
 	}
 	return all, nil
+}
+
+// prefer returns what changes the preferences of a device of a kind as a request
+// asks for; nil if it does not.
+func (h *Handler) prefer(kind subscription.Kind, patch json.RawMessage) func(subscription.Preferences) (subscription.Preferences, error) {
+	if patch == nil {
+		return nil
+	}
+	return func(before subscription.Preferences) (subscription.Preferences, error) {
+		p, err := before.Merge(patch)
+		if err != nil || p.Content == "" || p.Content == before.Content {
+			return p, err
+		}
+		if sender := h.sender(kind); sender != nil && p.Content.AtMost(sender.Content()) != p.Content {
+			return p, &subscription.FieldError{Field: "preferences.content", Problem: "must not be more than " + string(sender.Content()) + " on this server"}
+		}
+		return p, nil
+	}
 }

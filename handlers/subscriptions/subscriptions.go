@@ -10,7 +10,7 @@
 //	GET    /subscriptions            all devices of the user
 //	POST   /subscriptions            a new one: the W3C's PushSubscriptionJSON, or the token of an app
 //	GET    /subscriptions/{id}
-//	PATCH  /subscriptions/{id}       its name, the code it received, or its new address
+//	PATCH  /subscriptions/{id}       its name, preferences, the code it received, or its new address
 //	DELETE /subscriptions/{id}
 //	POST   /subscriptions/{id}/test  sends it a message
 //
@@ -53,6 +53,7 @@ const (
 	Renewed    Event = "renewed"
 	Confirmed  Event = "confirmed"
 	Renamed    Event = "renamed"
+	Preferred  Event = "preferred"
 	Removed    Event = "removed"
 	Tested     Event = "tested"
 	Refused    Event = "refused"     // part of the request is invalid
@@ -138,7 +139,7 @@ func (h *Handler) list(w http.ResponseWriter, _ *http.Request, user string) erro
 	}
 	views := make([]view, len(devices))
 	for i := range devices {
-		views[i] = viewOf(&devices[i])
+		views[i] = h.view(&devices[i])
 	}
 	answer(w, http.StatusOK, struct {
 		Subscriptions []view `json:"subscriptions"`
@@ -153,7 +154,7 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, user string) erro
 	}
 	for i := range devices {
 		if devices[i].ID == r.PathValue("id") {
-			answer(w, http.StatusOK, viewOf(&devices[i]))
+			answer(w, http.StatusOK, h.view(&devices[i]))
 			return nil
 		}
 	}
@@ -174,6 +175,7 @@ func (h *Handler) add(w http.ResponseWriter, r *http.Request, user string) error
 	}
 	device, created, err := h.Store.Add(r.Context(), user, subscription.Device{
 		Kind: body.Kind, Name: body.Name, DeviceClientID: body.DeviceClientID, Address: to,
+		Prefer: h.prefer(body.Kind, body.Preferences),
 	})
 	if err != nil {
 		return err
@@ -189,7 +191,7 @@ func (h *Handler) add(w http.ResponseWriter, r *http.Request, user string) error
 	} else {
 		h.Observe(Renewed)
 	}
-	answer(w, status, viewOf(&device))
+	answer(w, status, h.view(&device))
 	return nil
 }
 

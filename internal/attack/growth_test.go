@@ -55,6 +55,11 @@ var writes = map[string]map[string]func(w *writer, i int){
 				w.api(http.MethodPatch, "subscriptions/"+id, fmt.Sprintf(`{"name":"%d%s"}`, i, strings.Repeat("x", 60)))
 			})
 		},
+		"preferred": func(w *writer, i int) {
+			w.one(func(id string) {
+				w.api(http.MethodPatch, "subscriptions/"+id, fmt.Sprintf(`{"preferences":{"notFrom":["%d@%s"]}}`, i, strings.Repeat("x", 2000)))
+			})
+		},
 		"moved": func(w *writer, _ int) {
 			w.one(func(id string) {
 				if device, err := w.in.push.NewDevice(w.in.serverKey); err == nil {

@@ -21,6 +21,14 @@ const (
 // Valid reports whether c is one of the steps.
 func (c Content) Valid() bool { return c == Thin || c == Sender || c == Full }
 
+// AtMost returns c, or most if c is more or says nothing.
+func (c Content) AtMost(most Content) Content {
+	if c == Thin || c == Sender && most == Full {
+		return c
+	}
+	return most
+}
+
 // Limit returns n without the members that c does not include.
 func (n Notification) Limit(c Content) Notification {
 	if c != Full {

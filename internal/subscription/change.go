@@ -34,6 +34,9 @@ type Device struct {
 	Name           string
 	DeviceClientID string
 	Address
+	// Prefer, if set, returns the preferences. It gets those that the device has,
+	// or the defaults of new devices.
+	Prefer func(Preferences) (Preferences, error)
 }
 
 // Address is where messages for a device go, see the members of [Subscription].
@@ -73,13 +76,18 @@ func (s *Store) Add(ctx context.Context, user string, d Device) (added Subscript
 				return nil, ErrTooMany
 			}
 			i = len(list)
-			list = append(list, Subscription{ID: rand.Text(), Created: now()})
+			list = append(list, Subscription{ID: rand.Text(), Created: now(), Preferences: s.defaults})
 		}
 		if !list[i].Is(d.Kind) { // a token may look like that of another service
 			list[i].Endpoint, list[i].Token = "", ""
 		}
 		list[i].Kind, list[i].Name, list[i].DeviceClientID = d.Kind, d.Name, d.DeviceClientID
 		list[i].move(d.Address)
+		if d.Prefer != nil {
+			if list[i].Preferences, err = d.Prefer(list[i].Preferences); err != nil {
+				return nil, err
+			}
+		}
 		added = list[i]
 		// The address may have belonged to another entry than the
 		// DeviceClientID.
@@ -105,6 +113,15 @@ func (s *Store) Rename(ctx context.Context, user, id, name string) (Subscription
 	return s.changeOne(ctx, user, id, func(d *Subscription) error {
 		d.Name = name
 		return d.check()
+	})
+}
+
+// Prefer changes the preferences of a device. edit gets those that it has, and may
+// be called more than once. Errors: [ErrNotFound], and those of edit.
+func (s *Store) Prefer(ctx context.Context, user, id string, edit func(Preferences) (Preferences, error)) (Subscription, error) {
+	return s.changeOne(ctx, user, id, func(d *Subscription) (err error) {
+		d.Preferences, err = edit(d.Preferences)
+		return err
 	})
 }
 

@@ -37,6 +37,8 @@ type Config struct {
 	// Kinds are the kinds of devices that something is delivered to. A user who
 	// has only others wants nothing. Default: [WebPush].
 	Kinds []Kind
+	// Defaults are the preferences of new devices.
+	Defaults Preferences
 	// Changed, if set, is called when a change made through this store gives a
 	// user their first confirmed device (anyDevice is true) or removes the last
 	// one. It must return quickly.
@@ -49,6 +51,8 @@ type Store struct {
 	log     *slog.Logger
 	changed func(user string, anyDevice bool)
 	kinds   []Kind
+	// defaults are the preferences of new devices.
+	defaults Preferences
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -67,7 +71,7 @@ type Store struct {
 // New returns a store that has not been started.
 func New(cfg Config) *Store {
 	s := &Store{
-		table: cfg.Table, log: cfg.Logger, changed: cfg.Changed, kinds: cfg.Kinds,
+		table: cfg.Table, log: cfg.Logger, changed: cfg.Changed, kinds: cfg.Kinds, defaults: cfg.Defaults,
 		users: make(map[string]devices),
 		used:  make(map[string]map[string]Delivery),
 		ready: make(chan struct{}),

@@ -101,6 +101,8 @@ type Subscription struct {
 	PushServiceExpiry time.Time `json:"ends,omitzero"`
 	// Last is the last delivery, or nil.
 	Last *Delivery `json:"lastDelivery,omitempty"`
+	// Preferences are of what it is notified.
+	Preferences Preferences `json:"preferences,omitzero"`
 }
 
 // Delivery is the result of a message to a device.
