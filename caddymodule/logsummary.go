@@ -33,8 +33,8 @@ type logSummary struct {
 }
 
 type summaryCounts struct {
-	accepted, duplicates, unused, refused, unstored int
-	delivered, coalesced, gone, failed, dead        int
+	accepted, duplicates, unused, refused, unstored    int
+	delivered, coalesced, silenced, gone, failed, dead int
 }
 
 func newLogSummary(log *zap.Logger) *logSummary { return &logSummary{log: log} }
@@ -81,6 +81,8 @@ func (a *logSummary) attempt(at delivery.Attempt) {
 			c.dead++
 		case at.Coalesced:
 			c.coalesced++
+		case at.Silenced:
+			c.silenced++
 		case at.Result.Outcome == delivery.Delivered:
 			c.delivered++
 		case at.Result.Outcome == delivery.Gone:
@@ -114,6 +116,6 @@ func (a *logSummary) tell() {
 	a.log.Info("notifications",
 		zap.Int("accepted", c.accepted), zap.Int("duplicates", c.duplicates), zap.Int("unused_events", c.unused),
 		zap.Int("refused", c.refused), zap.Int("not_stored", c.unstored),
-		zap.Int("delivered", c.delivered), zap.Int("coalesced", c.coalesced), zap.Int("gone", c.gone),
+		zap.Int("delivered", c.delivered), zap.Int("coalesced", c.coalesced), zap.Int("silenced", c.silenced), zap.Int("gone", c.gone),
 		zap.Int("failed_attempts", c.failed), zap.Int("dead_letters", c.dead))
 }

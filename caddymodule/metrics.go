@@ -77,7 +77,7 @@ func collectorsOf(app *App) []prometheus.Collector {
 		buildInfo,
 		notifyRequests, notifyDuration, notifyRepaired, guardRefused,
 		commitDuration, commitSize, commitErrors,
-		attempts, attemptRetries, attemptFailures, attemptDuration, latency, coalesced, deadLetters,
+		attempts, attemptRetries, attemptFailures, attemptDuration, latency, coalesced, silenced, deadLetters,
 		signIns, subscriptionRequests, streamsOpen, streamsEnded, streamEvents,
 		doveadmRequests, doveadmDuration,
 	}

@@ -22,6 +22,8 @@ var (
 		"How long after its acceptance a notification was delivered.", latencies, "target")
 	coalesced = counter("delivery_coalesced_total",
 		"Notifications that were not delivered because a newer one of the same folder was.", "target")
+	silenced = counter("delivery_silenced_total",
+		"Messages that were not sent because of the preferences of the device, by reason: folder, sender, quiet_hours or muted.", "target", "reason")
 	deadLetters = counter("dead_letters_total",
 		"Notifications that became dead letters, by reason.", "target", "reason")
 )
@@ -30,6 +32,10 @@ var (
 func observeAttempt(a delivery.Attempt) {
 	if a.Coalesced {
 		coalesced.WithLabelValues(a.Target).Inc()
+		return
+	}
+	if a.Silenced {
+		silenced.WithLabelValues(a.Target, a.Result.Reason).Inc()
 		return
 	}
 	if a.Took > 0 { // a notification can die of age without an attempt

@@ -54,6 +54,8 @@ func (t *tracing) ended(at *delivery.Attempt) {
 		outcome = "dead_letter"
 	case at.Coalesced:
 		outcome = "coalesced"
+	case at.Silenced:
+		outcome = "silenced"
 	}
 	end := time.Now()
 	_, span := box.Tracer("dovecot_push").Start(ctx, "dovecot_push.delivery",

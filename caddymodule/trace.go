@@ -101,6 +101,8 @@ func (t *traces) attempt(at *delivery.Attempt) {
 		step.What = "dead_letter"
 	case at.Coalesced:
 		step.What = "coalesced"
+	case at.Silenced:
+		step.What = "silenced"
 	case at.Skipped:
 		step.What, step.Reason = "skipped", "not wanted there, or the user has no device"
 	case at.Result.Outcome == delivery.Delivered:

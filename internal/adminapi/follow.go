@@ -11,8 +11,9 @@ const FollowTime = 30 * time.Second
 // Step is one step on the way of a notification.
 type Step struct {
 	// What happened: following, stored, duplicate, not_stored, delivered,
-	// failed, gone, coalesced, dead_letter, or skipped: the target does not
-	// want it, or the user has no device. After reloaded, which is a new
+	// failed, gone, coalesced, silenced (the user does not want it on the
+	// device), dead_letter, or skipped: the target does not want it, or the
+	// user has no device. After reloaded, which is a new
 	// configuration or the end of Caddy, nothing comes any more.
 	What string    `json:"what"`
 	Time time.Time `json:"time"`
@@ -31,7 +32,7 @@ type Step struct {
 // Final reports whether the target is done with the notification.
 func (s *Step) Final() bool {
 	switch s.What {
-	case "delivered", "gone", "coalesced", "skipped", "dead_letter":
+	case "delivered", "gone", "coalesced", "silenced", "skipped", "dead_letter":
 		return true
 	default:
 		return false

@@ -30,13 +30,16 @@ type Attempt struct {
 	// Skipped is whether there was nothing to do: the target does not want the
 	// notification, or has no destination for it.
 	Skipped bool
+	// Silenced is whether the destination wanted no message about the
+	// notification. The Reason of the Result says why.
+	Silenced bool
 	// TraceParent is that of the record.
 	TraceParent string
 }
 
 // Ended reports whether the target is done with the notification.
 func (a *Attempt) Ended() bool {
-	return a.Dead || a.Coalesced || a.Skipped || a.Result.Outcome == Delivered || a.Result.Outcome == Gone
+	return a.Dead || a.Coalesced || a.Skipped || a.Silenced || a.Result.Outcome == Delivered || a.Result.Outcome == Gone
 }
 
 // attempt makes one attempt for j, and ends it.
@@ -191,6 +194,14 @@ func (r *runner) failed(j *job, result Result, took time.Duration, blamed string
 // coalesce ends j: a newer one is delivered in its place.
 func (r *runner) coalesce(j *job) {
 	r.report(j, Attempt{Coalesced: true})
+	r.finish(j, true)
+}
+
+// silence ends j, which was not dispatched: its destination wants no message about
+// it.
+func (r *runner) silence(j *job) {
+	r.callSilenced(j.record)
+	r.report(j, Attempt{Silenced: true, Result: Result{Reason: j.silenced}})
 	r.finish(j, true)
 }
 

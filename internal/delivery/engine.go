@@ -45,6 +45,10 @@ type Destination struct {
 	// Service is what this destination shares with others and fails together
 	// with them, such as the host of a push service. Default: Key.
 	Service string
+	// Silenced, if not empty, is why the destination wants no message about this
+	// notification, which is then done for it: one of a bounded set of words. It
+	// is a metric label.
+	Silenced string
 }
 
 // Target is one target of an engine: its name, its deliverer and its options.
@@ -66,6 +70,10 @@ type Target struct {
 	// longer returned is gone. It blocks everything else of the target, so it
 	// must answer from memory. It must not keep the record.
 	Destinations func(ctx context.Context, r *queue.Record) ([]Destination, error)
+	// Silenced, if set, is called once for each notification that a destination
+	// wants no message about, before it is acknowledged, with the Key of the
+	// destination in the record. It must be fast, and must not keep the record.
+	Silenced func(r *queue.Record)
 	// Coalesce, if not 0, is the minimum time between attempts for the same
 	// destination, user and folder. Of the notifications that arrive in the
 	// meantime, only the newest is delivered. It is meant for devices, which

@@ -15,6 +15,7 @@ type job struct {
 	record   *queue.Record
 	service  string // see [Destination]; all jobs of a target without destinations share one
 	routeErr error  // why its destinations are unknown
+	silenced string // see [Destination]
 	from     *batch
 
 	next    *job // in the list the job is in

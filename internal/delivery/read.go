@@ -164,7 +164,7 @@ func (r *runner) fanOut(ctx context.Context, g *queue.Group, h *batch) {
 		for _, d := range all {
 			rec := *j.record
 			rec.Destination = d.Key
-			j.record, j.service = &rec, cmp.Or(d.Service, d.Key)
+			j.record, j.service, j.silenced = &rec, cmp.Or(d.Service, d.Key), d.Silenced
 			h.add(j)
 		}
 	}
@@ -179,7 +179,7 @@ func (r *runner) mustWait(h *batch) (least obstacle) {
 		if r.dispatcher.full(j) && in.wait < overflowWait {
 			in = obstacle{wait: overflowWait}
 		}
-		if in.wait == 0 || r.expired(j) {
+		if in.wait == 0 || r.expired(j) || j.silenced != "" {
 			return obstacle{}
 		}
 		if least.wait == 0 || in.wait < least.wait {
@@ -199,6 +199,10 @@ func (r *runner) enqueue(h *batch) {
 		j := &h.jobs[i]
 		if j.routeErr != nil {
 			r.unroutable(j)
+			continue
+		}
+		if j.silenced != "" {
+			r.silence(j)
 			continue
 		}
 		if in := r.breakers.obstacle(j, r.now()); in.wait > 0 && !r.expired(j) {

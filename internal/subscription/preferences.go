@@ -27,7 +27,7 @@ const (
 	MaxSendersSize = 2048
 )
 
-// Urgency is that of RFC 8030, section 5.3, as in JMAP.
+// Urgency is that of a push service (RFC 8030, section 5.3).
 type Urgency string
 
 // The urgencies of new mails.

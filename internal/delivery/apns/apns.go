@@ -35,6 +35,8 @@ type message struct {
 	payload []byte
 	// background means that the app gets it without that people see something.
 	background bool
+	// normal means that it can wait until the phone is awake.
+	normal bool
 	// collapse makes it replace an older one that a device shows or waits for.
 	collapse string
 	ttl      time.Duration
@@ -78,6 +80,9 @@ func (s *Devices) post(ctx context.Context, d *subscription.Subscription, m mess
 	kind, priority := "alert", "10"
 	if m.background {
 		kind, priority = "background", "5" // 10 is an error
+	}
+	if m.normal {
+		priority = "5"
 	}
 	r.Header.Set("Authorization", "bearer "+token)
 	r.Header.Set("Content-Type", "application/json")

@@ -47,7 +47,9 @@ func TestMessages(t *testing.T) {
 			} {
 				require.Equal(t, delivery.Result{Outcome: delivery.Delivered}, send())
 			}
-			got := app.Wait(4)
+			phone.Preferences.Urgency = subscription.Normal
+			require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
+			got := app.Wait(5)
 			for i, want := range []struct {
 				kind, priority string
 				ttl            time.Duration
@@ -57,6 +59,7 @@ func TestMessages(t *testing.T) {
 				{"background", "5", 24 * time.Hour, `"event":"messageRead"`},
 				{"background", "5", time.Hour, `{"@type":"PushVerification","pushSubscriptionId":"42","verificationCode":"secret code"}`},
 				{"alert", "10", time.Minute, `"@type":"Test"`},
+				{"alert", "5", 24 * time.Hour, `"event":"messageNew"`},
 			} {
 				h := got[i].Header
 				assert.Equal(t, want.kind, h.Get("Apns-Push-Type"))
@@ -70,6 +73,8 @@ func TestMessages(t *testing.T) {
 				assert.Equal(t, want.kind == "alert", strings.Contains(string(got[i].Body), `"mutable-content":1`), "so that the app's extension is asked")
 				assert.Equal(t, sealed, !strings.Contains(string(got[i].Body), "@type"))
 			}
+			assert.Contains(t, string(got[0].Body), `"sound":"default"`)
+			assert.NotContains(t, string(got[4].Body), `"sound"`, "its user prefers that it waits")
 			assert.NotEmpty(t, got[0].Header.Get("Apns-Collapse-Id"))
 			assert.NotEqual(t, got[0].Header.Get("Apns-Collapse-Id"), got[1].Header.Get("Apns-Collapse-Id"))
 			assert.Empty(t, got[2].Header.Get("Apns-Collapse-Id"))

@@ -90,6 +90,7 @@ func (s *Devices) CheckAddress(_ context.Context, a *subscription.Address) error
 // app: it has them in the language of its user, and its extension may replace them.
 const (
 	alertMail  = `{"aps":{"alert":{"loc-key":"NEW_MAIL"},"sound":"default","mutable-content":1},`
+	silentMail = `{"aps":{"alert":{"loc-key":"NEW_MAIL"},"interruption-level":"passive","mutable-content":1},`
 	alertTest  = `{"aps":{"alert":{"loc-key":"TEST_MESSAGE"},"mutable-content":1},`
 	background = `{"aps":{"content-available":1},`
 
@@ -102,6 +103,9 @@ const (
 func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m notification.Mail) delivery.Result {
 	aps, about := alertMail, m.Folder
 	message := message{ttl: s.TTL}
+	if d.Preferences.Urgency == subscription.Normal {
+		aps, message.normal = silentMail, true
+	}
 	if m.Event.Withdraws() { // it stands for no other one
 		aps, about, message.background = background, fmt.Sprintf("%s\x00%d", m.Folder, m.UID), true
 	}

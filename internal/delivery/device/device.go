@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package device delivers to the devices of users, of whatever kind. It finds the
-// devices of the user of a notification, asks a [Sender] to send to each of them, and
-// keeps the result. A sender knows one kind of devices and nothing of where they
+// devices of the user of a notification, leaves out those whose preferences do not want
+// it, asks a [Sender] to send to each of the others, and keeps the result. A sender knows one kind of devices and nothing of where they
 // are kept.
 package device
 
@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
@@ -57,7 +58,8 @@ type Target struct {
 }
 
 // Destinations returns the devices of the user of a notification. They are
-// notified of new mails, and of those that no longer need attention.
+// notified of new mails, and of those that no longer need attention. What their
+// preferences leave out is silenced: it takes no attempt.
 func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.Destination, error) {
 	n, err := notification.Identify(r.Body, t.Decoder.Events)
 	if err != nil { // it could be read when it was taken in
@@ -74,17 +76,29 @@ func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.
 		return nil, err
 	}
 	kind := t.Sender.Kind()
+	from := sync.OnceValue(func() string { return t.from(r) })
 	var destinations []delivery.Destination
 	for i := range devices {
-		switch d := &devices[i]; {
-		case !d.Is(kind):
-		case d.Confirmed():
-			destinations = append(destinations, delivery.Destination{Key: d.ID, Service: t.service(d)})
-		case d.Wanted():
-			destinations = append(destinations, delivery.Destination{Key: d.ID}) // its push service is not to blame
+		d := &devices[i]
+		if !d.Is(kind) || !d.Wanted() {
+			continue
 		}
+		to := delivery.Destination{Key: d.ID, Silenced: d.Preferences.Silenced(n.Event, n.Folder, from, time.Now())}
+		if d.Confirmed() { // otherwise its push service is not to blame
+			to.Service = t.service(d)
+		}
+		destinations = append(destinations, to)
 	}
 	return destinations, nil
+}
+
+// from is the sender of a mail.
+func (t *Target) from(r *queue.Record) string {
+	n, err := t.Decoder.Decode(r.Body)
+	if err != nil { // it was decoded when it was taken in
+		return ""
+	}
+	return n.From
 }
 
 func (t *Target) service(d *subscription.Subscription) string {
@@ -109,7 +123,8 @@ func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
 	case !d.Confirmed(): // it moved since, and has to prove that it is there
 		return delivery.Result{Reason: "unconfirmed", Fault: delivery.FaultOfOurs, Err: errUnconfirmed}
 	}
-	return t.keep(ctx, n.User, &d, t.Sender.SendMail(ctx, &d, n.Mail(t.Sender.Content(), r.ID, r.Accepted, r.Source)))
+	content := d.Preferences.Content.AtMost(t.Sender.Content())
+	return t.keep(ctx, n.User, &d, t.Sender.SendMail(ctx, &d, n.Mail(content, r.ID, r.Accepted, r.Source)))
 }
 
 var errUnconfirmed = errors.New("the device has not confirmed its new address yet")

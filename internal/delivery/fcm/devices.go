@@ -77,6 +77,9 @@ func (s *Devices) CheckAddress(_ context.Context, a *subscription.Address) error
 // to the app alone, and without waking the phone up.
 func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m mail.Mail) delivery.Result {
 	a := android{Priority: "HIGH", TTL: seconds(s.TTL)}
+	if d.Preferences.Urgency == subscription.Normal {
+		a.Priority = "NORMAL"
+	}
 	if m.Event.Withdraws() {
 		a.Priority = "NORMAL" // and it stands for no other one
 	} else {

@@ -38,18 +38,21 @@ func TestMessages(t *testing.T) {
 			} {
 				require.Equal(t, delivery.Result{Outcome: delivery.Delivered}, send())
 			}
-			got := app.Wait(4)
+			phone.Preferences.Urgency = subscription.Normal
+			require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
+			got := app.Wait(5)
 			for i, want := range []struct{ priority, ttl, text, shown string }{
 				{"HIGH", "86400s", `"event":"messageNew"`, "new_mail"},
 				{"NORMAL", "86400s", `"event":"messageRead"`, ""},
 				{"HIGH", "3600s", `{"@type":"PushVerification","pushSubscriptionId":"42","verificationCode":"secret code"}`, ""},
 				{"HIGH", "60s", `"@type":"Test"`, "test_message"},
+				{"NORMAL", "86400s", `"event":"messageNew"`, "new_mail"},
 			} {
 				var r request
 				require.NoError(t, json.Unmarshal(got[i].Body, &r))
 				a := r.Message.Android
 				assert.Equal(t, []string{want.priority, want.ttl}, []string{a.Priority, a.TTL})
-				assert.Equal(t, i == 0, a.CollapseKey != "", "of a folder, the newest mail only")
+				assert.Equal(t, i == 0 || i == 4, a.CollapseKey != "", "of a folder, the newest mail only")
 				assert.Contains(t, string(got[i].Text), want.text)
 				assert.Equal(t, sealed, got[i].Sealed)
 				assert.Equal(t, sealed, !strings.Contains(string(got[i].Body), "@type"))

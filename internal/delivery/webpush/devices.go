@@ -61,10 +61,10 @@ func (s *Devices) CheckAddress(ctx context.Context, a *subscription.Address) err
 // SendMail implements device.Sender. It sends as much of a mail as the push service
 // takes: all have to take [sealed.MaxBody], and some take less.
 func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m notification.Mail) delivery.Result {
-	message := Message{TTL: s.TTL, Topic: device.Topic(d, m.Folder)}
+	message := Message{TTL: s.TTL, Topic: device.Topic(d, m.Folder), Urgency: d.Preferences.Urgency}
 	if m.Event.Withdraws() {
 		// It can wait until the phone is awake, and stands for no other one.
-		message.Low, message.Topic = true, device.Topic(d, fmt.Sprintf("%s\x00%d", m.Folder, m.UID))
+		message.Urgency, message.Topic = "low", device.Topic(d, fmt.Sprintf("%s\x00%d", m.Folder, m.UID))
 	}
 	return s.sendShortened(d, m, func(payload []byte) (delivery.Result, bool) {
 		message.Payload = payload

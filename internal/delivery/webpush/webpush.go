@@ -11,6 +11,7 @@ package webpush
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -37,18 +38,9 @@ type Message struct {
 	// topic that has not reached the device yet (RFC 8030, section 5.4). At
 	// most 32 letters, digits, - and _.
 	Topic string
-	// Low means that nobody waits for the message.
-	Low bool
-}
-
-// urgency returns the urgency of a message (RFC 8030, section 5.3). Users wait
-// for new mail; with less than "high", sleeping phones get it when they wake
-// up.
-func (m *Message) urgency() string {
-	if m.Low {
-		return "low"
-	}
-	return "high"
+	// Urgency is that of RFC 8030, section 5.3. Default: high. Users wait for new
+	// mail; with less, sleeping phones get it when they wake up.
+	Urgency subscription.Urgency
 }
 
 // Ring holds the VAPID keys of this server: the one for new subscriptions, then
@@ -120,7 +112,7 @@ func (s *Sender) Send(ctx context.Context, d *subscription.Subscription, m Messa
 	r.Header.Set("Content-Encoding", "aes128gcm")
 	r.Header.Set("Content-Type", "application/octet-stream")
 	r.Header.Set("Ttl", strconv.Itoa(int(m.TTL/time.Second)))
-	r.Header.Set("Urgency", m.urgency())
+	r.Header.Set("Urgency", string(cmp.Or(m.Urgency, subscription.High)))
 	// Not sent, and lets net/http repeat a request whose connection the push
 	// service was just closing.
 	r.Header["Idempotency-Key"] = nil

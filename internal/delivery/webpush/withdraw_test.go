@@ -4,6 +4,7 @@
 package webpush
 
 import (
+	"cmp"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
 // A mail that was read elsewhere needs no attention any more: devices are told
@@ -45,5 +47,19 @@ func TestEventsWithoutInterest(t *testing.T) {
 		} else {
 			assert.Empty(t, got, event)
 		}
+	}
+}
+
+// Mails may wait until a phone is awake if its user prefers that.
+func TestUrgencyOfADevice(t *testing.T) {
+	w := newWorld(t)
+	device, phone := w.device(t, "Phone")
+	for i, urgency := range []subscription.Urgency{subscription.Normal, subscription.High, ""} {
+		_, err := w.Subscriptions.Prefer(t.Context(), alice, phone.ID, func(subscription.Preferences) (subscription.Preferences, error) {
+			return subscription.Preferences{Urgency: urgency}, nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, delivery.Delivered, w.Deliver(t.Context(), record(t, phone.ID, nil)).Outcome)
+		assert.Equal(t, string(cmp.Or(urgency, subscription.High)), device.Wait(i + 1)[i].Urgency)
 	}
 }
