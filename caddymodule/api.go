@@ -57,7 +57,10 @@ type API struct {
 
 	// Where people read their mail. The page and its notifications link there.
 	// An https:// URL, or a path of this site. Placeholders are replaced when
-	// the configuration is loaded.
+	// the configuration is loaded, but for `{user}`, `{folder}` and `{uid}` in the
+	// path, the query or the fragment: they stand for those of a mail, so that a
+	// notification opens its mail. The page itself then links to what is before
+	// them.
 	WebmailURL string `json:"webmail_url,omitempty"`
 
 	// The name of the page, also on the home screen of a phone. Default: "New
@@ -131,7 +134,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 			"which takes the notifications in: %w", err)
 	}
 	a.app = mod.(*App)
-	webmail, err := linkURL("webmail_url", a.WebmailURL)
+	mail, err := newWebmail(a.WebmailURL)
 	if err != nil {
 		return err
 	}
@@ -152,7 +155,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	}
 	a.streams = events.New(events.Config{Open: streams.openStream, Observe: streamObserver})
 	cfg := api.Config{
-		Login: a.Login, WebmailURL: webmail, Authenticator: auth, Events: a.streams,
+		Login: a.Login, WebmailURL: mail.url, MailURL: mail.mailURL, Authenticator: auth, Events: a.streams,
 		Page: page.New(look),
 	}
 	if a.app.devices != nil {
@@ -211,11 +214,8 @@ func linkURL(name, s string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "" && (u.Scheme != "https" && u.Scheme != "http" || u.Host == "") || u.Scheme == "" && s != "" && !strings.HasPrefix(s, "/") {
-		return "", fmt.Errorf("%s must be an https:// URL or a path of this site, not %q", name, s)
-	}
-	return s, nil
+	_, err = parseLink(name, s)
+	return s, err
 }
 
 // Handle ends the streams when the configuration, or Caddy, is about to end.

@@ -64,6 +64,9 @@ func TestMistakesInAPI(t *testing.T) {
 		{"a colour by its name", "https://mail.example.com\n", "/webmail\ntheme {\naccent teal\n}\n", "not a colour such as #0b6b63"},
 		{"a logo from elsewhere", "https://mail.example.com\n", "/webmail\ntheme {\nlogo https://example.com/logo.svg\n}\n", "logo must be a path of this site"},
 		{"a logo from a host without scheme", "https://mail.example.com\n", "/webmail\ntheme {\nlogo //example.com/logo.svg\n}\n", "logo must be a path of this site"},
+		{"none with a mail", "https://mail.example.com\n", "https://mail.example.com/?u={user}&mbox={folder}&uid={uid}\n", ""},
+		{"a placeholder that nobody knows", "https://mail.example.com\n", "https://mail.example.com/{message_id}\n", "{message_id}"},
+		{"another host for each user", "https://mail.example.com\n", "https://{user}.example.com/\n", "in the path, the query and the fragment only"},
 		{"a target with the name of the streams", "deliver middleware {", "deliver middleware events {", "a target is named events"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -39,6 +39,9 @@ type Config struct {
 	Login string
 	// WebmailURL is where mail can be read; empty if nobody said.
 	WebmailURL string
+	// MailURL is where a mail can be read, with the placeholders {user}, {folder}
+	// and {uid}; empty if nobody said.
+	MailURL string
 	// Kinds are the kinds of devices that can be added, such as webpush.
 	Kinds []string
 	// ApplicationServerKey returns the newest VAPID key, for browsers that
@@ -171,12 +174,16 @@ type configuration struct {
 	Kinds                []string `json:"kinds"`
 	ApplicationServerKey *string  `json:"applicationServerKey"`
 	WebmailURL           *string  `json:"webmailURL"`
+	MailURL              *string  `json:"mailURL"`
 }
 
 func (h *Handler) serveConfig(w http.ResponseWriter, r *http.Request) {
 	c := configuration{Login: h.cfg.Login, Kinds: append([]string{}, h.cfg.Kinds...)} // not null
 	if h.cfg.WebmailURL != "" {
 		c.WebmailURL = &h.cfg.WebmailURL
+	}
+	if h.cfg.MailURL != "" {
+		c.MailURL = &h.cfg.MailURL
 	}
 	if h.cfg.ApplicationServerKey != nil {
 		key, err := h.cfg.ApplicationServerKey(r.Context())

@@ -84,7 +84,7 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 	t.Cleanup(s.streams.Stop)
 	auth := signin.Config{Check: check, Key: s.key, Revoked: s.isRevoked, Revoke: s.revoke, Audience: "/push", Source: s.source}
 	cfg := Config{
-		Login: "imap", WebmailURL: "https://mail.example.com/", Kinds: []string{"webpush"},
+		Login: "imap", WebmailURL: "https://mail.example.com/", MailURL: "https://mail.example.com/#{folder}/{uid}", Kinds: []string{"webpush"},
 		ApplicationServerKey: func(context.Context) (string, error) { return s.ring[0].Public(), nil },
 		Subscriptions: subscriptions.New(subscriptions.Config{
 			Store: s.store, Logger: log,

@@ -119,7 +119,7 @@ func TestDescription(t *testing.T) {
 	t.Run("refusals", func(*testing.T) { d.refusals(newSite(t, nil)) })
 	t.Run("elsewhere", func(*testing.T) {
 		d.elsewhere(newSite(t, func(_ *site, cfg *Config, auth *signin.Config) {
-			cfg.Login, cfg.WebmailURL, cfg.Kinds, cfg.ApplicationServerKey, cfg.Subscriptions = "caddy", "", nil, nil, nil
+			cfg.Login, cfg.WebmailURL, cfg.MailURL, cfg.Kinds, cfg.ApplicationServerKey, cfg.Subscriptions = "caddy", "", "", nil, nil, nil
 			auth.External = func(*http.Request) string { return alice }
 		}))
 	})
@@ -140,7 +140,7 @@ func TestDescription(t *testing.T) {
 
 func (d *described) session(s *site) {
 	a := d.call(s, 200, "GET", "/config")
-	require.JSONEq(d.t, `{"login":"imap","kinds":["webpush"],"applicationServerKey":"`+s.ring[0].Public()+`","webmailURL":"https://mail.example.com/"}`, string(a.body))
+	require.JSONEq(d.t, `{"login":"imap","kinds":["webpush"],"applicationServerKey":"`+s.ring[0].Public()+`","webmailURL":"https://mail.example.com/","mailURL":"https://mail.example.com/#{folder}/{uid}"}`, string(a.body))
 	a = d.call(s, 200, "GET", "/openapi.yaml")
 	require.Equal(d.t, Description, a.body)
 	d.call(s, 401, "GET", "/session")
@@ -338,7 +338,7 @@ func (d *described) refusals(s *site) {
 // elsewhere is a site where something else signs people in, without Web Push.
 func (d *described) elsewhere(s *site) {
 	a := d.call(s, 200, "GET", "/config")
-	require.JSONEq(d.t, `{"login":"caddy","kinds":[],"applicationServerKey":null,"webmailURL":null}`, string(a.body))
+	require.JSONEq(d.t, `{"login":"caddy","kinds":[],"applicationServerKey":null,"webmailURL":null,"mailURL":null}`, string(a.body))
 	d.call(s, 405, "POST", "/session", `{"username":"a","password":"b"}`)
 	a = d.call(s, 200, "GET", "/session")
 	require.JSONEq(d.t, `{"user":"alice@example.com","expires":null}`, string(a.body))

@@ -7,6 +7,7 @@ import * as api from './js/api.js';
 import { aboutDevice, mailTag, newMail, upToDate, withoutMail } from './js/notification.js';
 import { address } from './js/push.js';
 import * as record from './js/record.js';
+import { mailURL } from './js/webmail.js';
 
 const { registration, clients } = self;
 
@@ -91,13 +92,14 @@ async function tell(message) {
 
 self.addEventListener('notificationclick', (event) => {
   event.notification.close();
-  event.waitUntil(open(event.notification.data?.kind));
+  event.waitUntil(open(event.notification.data ?? {}));
 });
 
-// Mail is read in the webmail, if there is one; all else is in the page.
-async function open(kind) {
-  const { webmailURL } = kind === 'mail' ? await record.load() : {};
-  const url = new URL(webmailURL ?? './', registration.scope).href;
+// Mail is read in the webmail, if there is one; all else is in the page. Of
+// several mails it is the newest, which is the one that is named.
+async function open({ kind, folder, mails }) {
+  const known = kind === 'mail' ? await record.load() : {};
+  const url = new URL(mailURL(known, known.user, { folder, ...mails?.at(-1) }) ?? './', registration.scope).href;
   const windows = await clients.matchAll({ type: 'window', includeUncontrolled: true });
   const there = windows.find((client) => client.url.startsWith(url));
   return there ? there.focus() : clients.openWindow(url);

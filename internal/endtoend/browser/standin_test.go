@@ -96,7 +96,7 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	t.Helper()
 	s := &standIn{
 		t: t, sessions: make(map[string]bool), streams: make(map[chan string]bool),
-		config: map[string]any{"login": "imap", "kinds": []string{"webpush"}, "applicationServerKey": serverKey, "webmailURL": nil},
+		config: map[string]any{"login": "imap", "kinds": []string{"webpush"}, "applicationServerKey": serverKey, "webmailURL": nil, "mailURL": nil},
 		push:   func(*device, string) {},
 	}
 	api := http.NewServeMux()

@@ -212,7 +212,22 @@ func TestTouchedNotification(t *testing.T) {
 	assert.Equal(t, "focus "+s.site, touch("device"))
 	s.shown()
 
-	s.with(func() { s.config["webmailURL"] = nil })
+	// The newest of several mails is opened, where the server has said how.
+	s.with(func() { s.config["mailURL"] = "https://webmail.example.com/{user}/#{folder}/{uid}" })
+	s.open(s.site)
+	s.awaitState("on")
+	for n := range 2 {
+		filed := newMail(n+1, "mia@example.net", "More")
+		filed.Folder = "Lists/Go & C"
+		s.deliver(filed)
+	}
+	s.shown(notification{Title: "mia@example.net in Lists/Go & C", Body: "More\nand one more before", Tag: "mail:Lists/Go & C", Lang: "en"})
+	assert.Equal(t, "https://webmail.example.com/alice%40example.com/#Lists%2FGo%20%26%20C/2", touch("mail:Lists/Go & C"))
+	s.deliver(newMail(0, "mia@example.net", "Which Dovecot did not know the UID of"))
+	s.awaitNotification("mia@example.net")
+	assert.Equal(t, "https://webmail.example.com/inbox", touch("mail:INBOX"))
+
+	s.with(func() { s.config["webmailURL"], s.config["mailURL"] = nil, nil })
 	s.open(s.site)
 	s.awaitState("on")
 	s.deliver(newMail(2, "mia@example.net", "More photos"))

@@ -68,6 +68,11 @@ export class Device extends EventTarget {
     return ['confirming', 'late', 'on'].includes(this.state);
   }
 
+  get #webmail() {
+    const { webmailURL, mailURL } = this.#config;
+    return { webmailURL, mailURL };
+  }
+
   /** Finds out how things are, and mends what does not fit together. */
   async start() {
     const reason = this.#config.applicationServerKey ? obstacle() : 'unavailable';
@@ -100,7 +105,7 @@ export class Device extends EventTarget {
       return this.#set(Notification.permission === 'denied' ? 'denied' : 'off');
     }
     this.id = own.id;
-    await record.save({ webmailURL: this.#config.webmailURL });
+    await record.save(this.#webmail);
     await this.#renew(known, subscription);
     if (known.code) await this.#handIn(known.code);
     return this.#await();
@@ -157,7 +162,7 @@ export class Device extends EventTarget {
     const address = push.address(subscription, this.#registration);
     const { id } = await api.subscribe({ name: deviceName(), deviceClientId: deviceClientId(), ...address });
     this.id = id;
-    await record.save({ id, user: this.#user, told: JSON.stringify(address), webmailURL: this.#config.webmailURL });
+    await record.save({ id, user: this.#user, told: JSON.stringify(address), ...this.#webmail });
     await this.#subscriptions.refresh();
   }
 

@@ -9,6 +9,7 @@
 //
 //   mails  the last ones, the newest last: id, uid, uidValidity, title, lines
 //   count  of all of them
+//   folder where they are
 
 import { folderName, language, t } from './i18n.js';
 import { sender } from './sender.js';
@@ -74,7 +75,7 @@ function render(mail, mails, count, options) {
   else if (lines.length === 0 && unseen) more.push(t('notification.unseen', { count: unseen }));
   return {
     title,
-    options: { ...look, ...options, body: [...lines, ...more].join('\n'), tag: mailTag(mail), data: { kind: 'mail', mails, count } },
+    options: { ...look, ...options, body: [...lines, ...more].join('\n'), tag: mailTag(mail), data: { kind: 'mail', folder: mail.folder, mails, count } },
   };
 }
 

@@ -8,7 +8,7 @@
 //   user        whom it belongs to
 //   told        what the server was last told, see push.js, as JSON
 //   code        a confirmation that could not be handed in yet
-//   webmailURL  where a touch on a notification leads
+//   webmailURL, mailURL   where a touch on a notification leads, see webmail.js
 
 const CACHE = 'device';
 const KEY = new URL('device.json', self.registration?.scope ?? document.baseURI).href;
