@@ -57,8 +57,8 @@ func TestMailURLOfHostileNames(t *testing.T) {
 	assert.Equal(t, webmail, s.mailURL(webmail+"{uid}", "alice", "INBOX", 0))
 }
 
-// Mails on the page are links where the webmail has URLs for them.
-func TestMailsAreLinks(t *testing.T) {
+// Each mail on the page leads to itself where the webmail has URLs for them.
+func TestMailsLeadToTheWebmail(t *testing.T) {
 	s := newStage(t, "en")
 	s.config["webmailURL"], s.config["mailURL"] = "https://webmail.example.com/", "https://webmail.example.com/#{user}/{folder}/{uid}"
 	s.signedIn()
