@@ -55,6 +55,7 @@ func newSubscription(d *subscription.Subscription) adminapi.Subscription {
 	s := adminapi.Subscription{
 		ID: d.ID, Name: d.Name, Kind: d.Kind.Name(), PushService: d.Host(), App: d.App, Environment: d.Environment,
 		Confirmed: d.Confirmed(), Created: d.Created, Expires: d.Expires,
+		Preferences: d.Preferences.Names(time.Now()),
 	}
 	if d.Last != nil {
 		s.LastDelivery = &adminapi.LastDelivery{Time: d.Last.Time, Outcome: d.Last.Outcome}

@@ -66,6 +66,10 @@ type App struct {
 	// users are registered, unless it is switched off here.
 	CatchUp *CatchUp `json:"catch_up,omitempty"`
 
+	// The preferences of devices that users add. Default: devices are notified
+	// of all mail that is reported.
+	DeviceDefaults *DeviceDefaults `json:"device_defaults,omitempty"`
+
 	targets []target.Module
 	devices *devices // nil where no target sends to any
 	streams *streams // nil where no site has an API
@@ -173,8 +177,14 @@ func (a *App) Validate() error {
 		}
 		seen[name] = true
 	}
+	if err := a.DeviceDefaults.validate(); err != nil {
+		return err
+	}
 	if a.devices != nil {
 		return a.devices.validate()
+	}
+	if a.DeviceDefaults != nil {
+		return errors.New("device_defaults: no target delivers to devices, such as deliver webpush")
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ import (
 //	    imap <url> { ... }                       # see parseIMAP
 //	    register on_subscribe|all|off { ... }    # see parseRegister
 //	    catch_up { ... }                         # see parseCatchUp
+//	    device_defaults { ... }                  # see parseDeviceDefaults
 //	    deliver middleware [<name>] {
 //	        path          <path>
 //	        credentials   <user> <password>
@@ -85,6 +86,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		}},
 		option.Option{Name: "catch_up", Parse: func(d *caddyfile.Dispenser) (err error) {
 			app.CatchUp, err = parseCatchUp(d)
+			return err
+		}},
+		option.Option{Name: "device_defaults", Parse: func(d *caddyfile.Dispenser) (err error) {
+			app.DeviceDefaults, err = parseDeviceDefaults(d)
 			return err
 		}},
 		option.Option{Name: "deliver", Repeat: true, Parse: func(d *caddyfile.Dispenser) error {

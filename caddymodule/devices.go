@@ -62,7 +62,7 @@ func (d *devices) validate() error {
 }
 
 func (d *devices) start(a *App, q *queue.Queue) {
-	cfg := subscription.Config{Table: q.Table("subscriptions"), Logger: a.slog, Changed: a.devicesChanged}
+	cfg := subscription.Config{Table: q.Table("subscriptions"), Logger: a.slog, Changed: a.devicesChanged, Defaults: a.DeviceDefaults.preferences()}
 	for _, s := range d.senders {
 		cfg.Kinds = append(cfg.Kinds, s.Kind())
 	}

@@ -108,6 +108,8 @@ func TestMistakes(t *testing.T) {
 		{"two targets of one name", "deliver middleware {", "deliver middleware {\nreverse_proxy ox9\n}\ndeliver middleware {", "two targets are named middleware"},
 		{"target name", "deliver middleware {", "deliver middleware a.b {", "must be 1 to 64"},
 		{"Web Push is none", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nallow_endpoints 10.0.0.0/8\n}\n" + webpushBefore, ""},
+		{"defaults of devices are none", webpushBefore, "device_defaults {\nurgency normal\n}\ndeliver webpush {\ncontact postmaster@example.com\n}\n" + webpushBefore, ""},
+		{"defaults without devices", webpushBefore, "device_defaults {\nurgency normal\n}\n" + webpushBefore, "no target delivers to devices"},
 		{"Web Push without contact", webpushBefore, "deliver webpush\n" + webpushBefore, "contact is missing"},
 		{"contact that is none", webpushBefore, "deliver webpush {\ncontact \"Post Master <postmaster@example.com>\"\n}\n" + webpushBefore, "contact must be mailto:"},
 		{"contact without TLS", webpushBefore, "deliver webpush {\ncontact http://example.com\n}\n" + webpushBefore, "contact must be mailto:"},

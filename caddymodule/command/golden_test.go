@@ -59,7 +59,7 @@ var conversations = map[string]conversation{
 	"subscriptions-delete": {[]string{"subscriptions", "alice@example.com", "--delete", "A/B"}, map[string]string{"DELETE subscriptions/A%2FB?user=alice%40example.com": ""}},
 	"subscriptions": {[]string{"subscriptions", "alice@example.com"}, map[string]string{
 		"GET subscriptions?user=alice%40example.com": `{"user":"alice@example.com","subscriptions":[
-			{"id":"A","name":"phone","kind":"apns","push_service":"com.example.mail","confirmed":true,"created":"2026-01-02T03:04:05Z","last_delivery":{"time":"2026-01-03T03:04:05Z","outcome":"delivered"}},
+			{"id":"A","name":"phone","kind":"apns","push_service":"com.example.mail","confirmed":true,"created":"2026-01-02T03:04:05Z","last_delivery":{"time":"2026-01-03T03:04:05Z","outcome":"delivered"},"preferences":["senders","quiet_hours"]},
 			{"id":"B","name":"\u001b[2Jbrowser","kind":"webpush","push_service":"push.example.com","created":"2026-01-02T03:04:05Z"}]}`,
 	}},
 	"dead-letters": {[]string{"dead-letters", "--target", "chat", "--content"}, map[string]string{

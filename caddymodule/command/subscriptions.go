@@ -4,9 +4,11 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,7 +24,8 @@ func subscriptionsCommand() *cobra.Command {
 		Short: "Shows the devices of a user, or removes one",
 		Long: `
 Shows the phones, browsers and apps that a user has subscribed, and the result of the
-last message to each. --delete removes the device with an ID as shown: it gets no
+last message to each. The preferences are what its user has changed, not to what; one that is
+muted or in quiet hours gets no messages. --delete removes the device with an ID as shown: it gets no
 messages until its user turns notifications on again.
 
 The address of a device at its push service is not shown, because anyone who
@@ -60,10 +63,11 @@ func (c *client) printSubscriptions(devices *adminapi.Subscriptions) error {
 		return err
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "id\tname\tkind\tpush service or app\tsince\tlast delivery")
+	fmt.Fprintln(w, "id\tname\tkind\tpush service or app\tsince\tlast delivery\tpreferences")
 	for i := range devices.Subscriptions {
 		d := &devices.Subscriptions[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.Name, d.Kind, where(d), d.Created.Local().Format(time.DateTime), lastDelivery(d))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.Name, d.Kind, where(d), d.Created.Local().Format(time.DateTime),
+			lastDelivery(d), cmp.Or(strings.Join(d.Preferences, ", "), "none"))
 	}
 	return w.Flush()
 }

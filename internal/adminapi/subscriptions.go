@@ -31,6 +31,9 @@ type Subscription struct {
 	Created   time.Time `json:"created"`
 	// When it ends, unless it is used before.
 	Expires time.Time `json:"expires"`
+	// What its user prefers: content, urgency, folders, senders, quiet_hours and
+	// muted.
+	Preferences []string `json:"preferences,omitempty"`
 	// The last message that was sent to it, tests included.
 	LastDelivery *LastDelivery `json:"last_delivery,omitempty"`
 }

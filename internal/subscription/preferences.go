@@ -66,6 +66,27 @@ func (p Preferences) IsZero() bool {
 		p.QuietHours == nil && p.MutedUntil.IsZero()
 }
 
+// Names returns what the user prefers, in words that say nothing about anybody:
+// content, urgency, folders, senders, quiet_hours and, while it lasts, muted.
+func (p *Preferences) Names(now time.Time) (names []string) {
+	for _, one := range []struct {
+		name string
+		set  bool
+	}{
+		{"content", p.Content != ""},
+		{"urgency", p.Urgency != ""},
+		{"folders", len(p.Folders) > 0},
+		{"senders", len(p.OnlyFrom)+len(p.NotFrom) > 0},
+		{Quiet, p.QuietHours != nil},
+		{Muted, p.MutedUntil.mutes(now)},
+	} {
+		if one.set {
+			names = append(names, one.name)
+		}
+	}
+	return names
+}
+
 // Merge returns p with the members that the JSON object patch has. A member that
 // is null gets its default, and so do all of them if patch is null. Unknown
 // members are refused, because a user would believe that they have an effect.

@@ -179,6 +179,14 @@ func TestSilencedByFolderAndSender(t *testing.T) {
 	}
 }
 
+func TestNamesOfPreferences(t *testing.T) {
+	p := allPreferences()
+	assert.Equal(t, []string{"content", "urgency", "folders", "senders", "quiet_hours"}, p.Names(time.Now().AddDate(10, 0, 0)))
+	p = Preferences{MutedUntil: Forever}
+	assert.Equal(t, []string{"muted"}, p.Names(time.Now()))
+	assert.Empty(t, new(Preferences).Names(time.Now()))
+}
+
 // A mute ends at its time.
 func TestMute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

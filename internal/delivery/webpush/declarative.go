@@ -81,7 +81,7 @@ func (s *Devices) declareMail(d *subscription.Subscription, m notification.Mail,
 		return nil, err
 	}
 	texts, lang := s.texts(d)
-	p := proposal{Navigate: d.Page, Lang: lang}
+	p := proposal{Navigate: d.Page, Lang: lang, Silent: d.Preferences.Urgency == subscription.Normal}
 	if m.Folder == inbox {
 		p.AppBadge = m.Unseen
 	}
