@@ -8,7 +8,7 @@ import { Device } from './js/device.js';
 import { language, t, translate } from './js/i18n.js';
 import { obstacle } from './js/platform.js';
 import * as record from './js/record.js';
-import { Stream } from './js/stream.js';
+import { SharedStream } from './js/sharedstream.js';
 import { Subscriptions } from './js/subscriptions.js';
 import { confirm } from './js/view/confirm.js';
 import * as deviceView from './js/view/device.js';
@@ -80,7 +80,7 @@ function open({ user, notice }) {
   subscriptions = new Subscriptions();
   session = new AbortController();
   device = new Device(config, user, subscriptions, session.signal);
-  stream = new Stream(session.signal);
+  stream = new SharedStream(user, session.signal);
   deviceView.showDevice(device);
   showDevices(subscriptions, device);
   mails.showMails(stream, (mail) => mailURL(config, user, mail), session.signal);

@@ -6,7 +6,7 @@
 import { ApiError, session } from './api.js';
 
 // The position before the oldest mail that the server knows.
-const BEGINNING = '0';
+export const BEGINNING = '0';
 
 const RETRY = [1_000, 3_000, 10_000, 30_000];
 
@@ -21,15 +21,18 @@ export class Stream extends EventTarget {
   /** Whether the next mail is not of the history. */
   isCurrent = false;
 
+  /** The position after what was told. */
+  lastId;
+
   #source;
-  #lastId = BEGINNING;
   #failures = 0;
   #timer;
   #signal;
 
-  /** Signal ends the stream. */
-  constructor(signal) {
+  /** Signal ends the stream, which begins after lastId. */
+  constructor(signal, lastId) {
     super();
+    this.lastId = lastId;
     this.#signal = signal;
     signal.addEventListener('abort', () => this.#close());
   }
@@ -38,8 +41,8 @@ export class Stream extends EventTarget {
     this.#close();
     // The browser resumes by itself after a lost connection, but not after a
     // refused one.
-    this.isCurrent = this.#lastId !== BEGINNING;
-    this.#source = new EventSource(`api/events?last-event-id=${encodeURIComponent(this.#lastId)}`);
+    this.isCurrent = this.lastId !== BEGINNING;
+    this.#source = new EventSource(`api/events?last-event-id=${encodeURIComponent(this.lastId)}`);
     this.#source.addEventListener('open', () => {
       this.#failures = 0;
       this.#set('live');
@@ -47,23 +50,23 @@ export class Stream extends EventTarget {
     this.#source.addEventListener('error', () => this.#lost());
     for (const type of ['mail', 'change']) {
       this.#source.addEventListener(type, (event) => {
-        this.#lastId = event.lastEventId;
+        this.lastId = event.lastEventId;
         this.dispatchEvent(new CustomEvent(type, { detail: JSON.parse(event.data) }));
       });
     }
     this.#source.addEventListener('current', (event) => {
-      this.#lastId = event.lastEventId;
+      this.lastId = event.lastEventId;
       this.isCurrent = true;
       this.dispatchEvent(new Event('current'));
     });
     this.#source.addEventListener('reset', (event) => {
-      this.#lastId = event.lastEventId;
+      this.lastId = event.lastEventId;
       this.dispatchEvent(new Event('reset'));
       if (!this.isCurrent) { // an instance of an earlier version, which knows no beginning
         this.isCurrent = true;
         return;
       }
-      this.#lastId = BEGINNING;
+      this.lastId = BEGINNING;
       this.open();
     });
   }
