@@ -307,6 +307,96 @@ func TestDeviceTellsItsPage(t *testing.T) {
 	}
 }
 
+// What the browser has changed while the page was closed is mended when it is opened:
+// the device stays in its place.
+func TestDeviceIsMended(t *testing.T) {
+	for name, happens := range map[string]string{
+		"the keys":         "const s = JSON.parse(localStorage['test:push']); s.keys.auth = 'anotherauth'; localStorage['test:push'] = JSON.stringify(s)",
+		"the subscription": "localStorage.removeItem('test:push')",
+		"what it knew":     "await caches.delete('device')",
+		"nearly all":       "await caches.delete('device'); localStorage.removeItem('test:push')",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, "en")
+			s.signedIn()
+			s.turnedOn()
+			before := *s.subscriptions[0]
+			s.do(happens)
+			s.open(s.site)
+			s.awaitState("on")
+			s.with(func() {
+				require.Len(t, s.subscriptions, 1)
+				assert.Equal(t, before.ID, s.subscriptions[0].ID)
+				stored := eval[string](s.tab, "localStorage['test:push']")
+				assert.Contains(t, stored, s.subscriptions[0].endpoint)
+				assert.Contains(t, stored, s.subscriptions[0].auth)
+			})
+			s.open(s.site)
+			s.awaitState("on")
+			assert.False(t, s.visible("#device-problem"))
+		})
+	}
+}
+
+// What cannot be mended without the user is said.
+func TestDeviceCannotBeMended(t *testing.T) {
+	const ended, forgotten = "Your browser has ended the notifications", "your browser has forgotten this device"
+	t.Run("subscribing takes a touch", func(t *testing.T) {
+		s := newStage(t, "en")
+		s.chromium.inject(`const subscribe = PushManager.prototype.subscribe;
+			PushManager.prototype.subscribe = async function (options) {
+				if (!navigator.userActivation.isActive) throw new DOMException('', 'NotAllowedError');
+				return subscribe.call(this, options);
+			}`)
+		s.signedIn()
+		s.turnedOn()
+		s.do("localStorage.removeItem('test:push')")
+		s.open(s.site)
+		s.awaitState("off")
+		s.awaitText("#device-problem", ended)
+		s.with(func() { assert.Empty(t, s.subscriptions) })
+		s.turnedOn()
+		assert.False(t, s.visible("#device-problem"))
+	})
+	t.Run("permission was withdrawn", func(t *testing.T) {
+		s := newStage(t, "en")
+		s.signedIn()
+		s.turnedOn()
+		s.open("about:blank")
+		s.chromium.permit(s.site, browser.PermissionSettingDenied)
+		s.open(s.site)
+		s.awaitState("denied")
+		s.with(func() { assert.Empty(t, s.subscriptions) })
+		s.open("about:blank")
+		s.chromium.permit(s.site, browser.PermissionSettingGranted)
+		for range 2 {
+			s.open(s.site)
+			s.awaitState("off")
+			s.awaitText("#device-problem", ended)
+		}
+		s.turnedOn()
+	})
+	t.Run("all data was cleared", func(t *testing.T) {
+		s := newStage(t, "en")
+		s.signedIn()
+		s.awaitState("off")
+		assert.False(t, s.visible("#device-problem"))
+		s.turnedOn()
+		s.do("await caches.delete('device'); localStorage.clear()")
+		s.open(s.site)
+		s.awaitState("off")
+		s.awaitText("#device-problem", forgotten)
+		s.with(func() { assert.Len(t, s.subscriptions, 1) })
+		s.turnedOn()
+		s.with(func() { assert.Len(t, s.subscriptions, 2, "the older one is the user's to remove") })
+		s.click("#device-off") // not even with one of the same name
+		s.awaitState("off")
+		s.open(s.site)
+		s.awaitState("off")
+		assert.False(t, s.visible("#device-problem"))
+	})
+}
+
 // A browser shows the mail of one user only: the one who is signed in.
 func TestBrowserOfSomebodyElse(t *testing.T) {
 	s := newStage(t, "en")

@@ -256,3 +256,25 @@ func TestSubscriptionChanges(t *testing.T) {
 	assert.Equal(t, before.ID, s.subscriptions[0].ID)
 	assert.Equal(t, "new key", s.subscriptions[0].p256dh)
 }
+
+// The browser has ended the subscription, and does not say by which one to replace it.
+func TestSubscriptionEnds(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	s.turnedOn()
+	before := s.subscriptions[0].ID
+	s.open("about:blank")
+	s.deliver(newMail(1, "a@example.org", "")) // wakes the worker up
+	s.inWorker(`PushManager.prototype.subscribe = async ({applicationServerKey}) => ({
+			toJSON: () => ({endpoint: 'https://push.example.org/' + applicationServerKey, keys: {p256dh: 'new key', auth: 'new auth'}})});
+		dispatchEvent(new ExtendableEvent('pushsubscriptionchange'))`)
+	assert.Eventually(t, func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.subscriptions[0].endpoint == "https://push.example.org/"+serverKey
+	}, waitTimeout, waitTimeout/1000)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	assert.Equal(t, before, s.subscriptions[0].ID)
+	assert.Equal(t, []string{s.site, "en"}, []string{s.subscriptions[0].page, s.subscriptions[0].lang})
+}

@@ -31,7 +31,9 @@ const LOOK_EVERY = 3_000;
  *
  * In "off" and "failed", problem tells why the last try failed: "dismissed",
  * "service" (the push service did not answer the browser), "unreachable" (nor
- * the server), "limit", "network" or "server"; otherwise it is null. Each
+ * the server), "limit", "network" or "server". In "off" it may also be that it was
+ * the browser that turned it off: "ended", or "forgotten" if that is a guess;
+ * otherwise it is null. Each
  * change is told with an event "change".
  */
 export class Device extends EventTarget {
@@ -96,19 +98,44 @@ export class Device extends EventTarget {
 
   async #compare() {
     const [known, subscription] = await Promise.all([record.load(), push.current(this.#registration), this.#subscriptions.refresh()]);
-    const own = known.user === this.#user && this.#subscriptions.find(known.id);
-    if (!own || !subscription || Notification.permission !== 'granted') {
-      // Removed from elsewhere, of another user, or given up by the browser.
-      await subscription?.unsubscribe();
-      await record.forget();
-      if (own) await this.#subscriptions.remove(own.id);
-      return this.#set(Notification.permission === 'denied' ? 'denied' : 'off');
-    }
+    const own = this.#own(known);
+    if (!own || Notification.permission !== 'granted') return this.#giveUp(known, own, subscription);
     this.id = own.id;
-    await record.save(this.#webmail);
-    await this.#renew(known, subscription);
+    await record.save({ id: own.id, user: this.#user, ...this.#webmail });
+    try {
+      await this.#renew(known, subscription);
+    } catch (error) {
+      if (error.name !== 'NotAllowedError') throw error;
+      return this.#giveUp(known, own, subscription); // this browser subscribes for a touch of the user only
+    }
     if (known.code) await this.#handIn(known.code);
     return this.#await();
+  }
+
+  // This device in the list of the user: the one that is remembered, or, if all of
+  // that is lost, the one that has the name of this browser.
+  #own(known) {
+    if (known.user) return known.user === this.#user ? this.#subscriptions.find(known.id) : undefined;
+    return isLost(known) ? this.#subscriptions.ofClient(localStorage.getItem('deviceClientId')) : undefined;
+  }
+
+  // What was removed from elsewhere, is of another user, or is no longer allowed. The
+  // user is told if it was not they who did it.
+  async #giveUp(known, own, subscription) {
+    this.id = null;
+    await subscription?.unsubscribe();
+    await record.forget();
+    if (own) await this.#subscriptions.remove(own.id);
+    const ended = own || known.ended === this.#user;
+    if (ended) await record.save({ ended: this.#user });
+    if (Notification.permission === 'denied') return this.#set('denied');
+    return this.#set('off', ended ? 'ended' : this.#isForgotten(known) ? 'forgotten' : null);
+  }
+
+  // Whether notifications seem to have been on, in a browser whose data was cleared.
+  #isForgotten(known) {
+    const name = deviceName();
+    return isLost(known) && Notification.permission === 'granted' && this.#subscriptions.list.some((other) => other.confirmed && other.name === name);
   }
 
   /** Turns notifications on. To be called by a touch or a key of the user. */
@@ -162,7 +189,7 @@ export class Device extends EventTarget {
     const address = push.address(subscription, this.#registration);
     const { id } = await api.subscribe({ name: deviceName(), deviceClientId: deviceClientId(), ...address });
     this.id = id;
-    await record.save({ id, user: this.#user, told: JSON.stringify(address), ...this.#webmail });
+    await record.save({ id, user: this.#user, told: JSON.stringify(address), ...this.#webmail, ended: undefined, off: undefined });
     await this.#subscriptions.refresh();
   }
 
@@ -170,14 +197,16 @@ export class Device extends EventTarget {
     this.id = null;
     await (await push.current(this.#registration))?.unsubscribe();
     await record.forget();
+    await record.save({ off: true });
   }
 
-  // The browser may have changed the subscription or its keys, or the server
-  // its own, without the service worker having been able to do something about
+  // The browser may have changed or ended the subscription or its keys, or the
+  // server its own, without the service worker having been able to do something about
   // it; and the page may speak another language since.
   async #renew(known, subscription) {
     const { applicationServerKey } = this.#config;
-    const renewed = push.madeWith(subscription, applicationServerKey) ? subscription : await push.subscribe(this.#registration, applicationServerKey);
+    const isGood = subscription && push.madeWith(subscription, applicationServerKey);
+    const renewed = isGood ? subscription : await push.subscribe(this.#registration, applicationServerKey);
     const address = push.address(renewed, this.#registration);
     if (JSON.stringify(address) === known.told) return;
     await api.change(this.id, address);
@@ -237,6 +266,9 @@ export class Device extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 }
+
+// Whether there is nothing: it was never on, or the browser's data was cleared.
+const isLost = (known) => Object.keys(known).length === 0;
 
 function problem(error) {
   if (error instanceof push.PushServiceError) return 'service';

@@ -7,6 +7,8 @@
 //   id          of the subscription, as the server names it
 //   user        whom it belongs to
 //   told        what the server was last told, see push.js, as JSON
+//   off         whether the user turned notifications off
+//   ended       the user whose notifications it was the browser that ended
 //   code        a confirmation that could not be handed in yet
 //   webmailURL, mailURL   where a touch on a notification leads, see webmail.js
 

@@ -20,6 +20,11 @@ export class Subscriptions extends EventTarget {
     return this.list.find((subscription) => subscription.id === id);
   }
 
+  /** The one of a browser that names itself so. */
+  ofClient(deviceClientId) {
+    return deviceClientId ? this.list.find((subscription) => subscription.deviceClientId === deviceClientId) : undefined;
+  }
+
   async rename(id, name) {
     await api.change(id, { name });
     await this.refresh();

@@ -74,6 +74,8 @@ export default {
   "device.gone": "Auf diesem Gerät wurden die Benachrichtigungen beendet. Entfernen Sie es hier und schalten Sie sie dort wieder ein.",
   "device.privacy": "Verschlüsselt von Ihrem Mailserver bis zu diesem Gerät: Niemand dazwischen kann mitlesen.",
   "device.problem.dismissed": "Benachrichtigungen wurden nicht erlaubt. Versuchen Sie es noch einmal und wählen Sie „Zulassen“.",
+  "device.problem.ended": "Ihr Browser hat die Benachrichtigungen auf diesem Gerät beendet, wie er es tut, wenn sie eine Weile blockiert sind. Bitte schalten Sie sie wieder ein.",
+  "device.problem.forgotten": "Ihr Browser scheint dieses Gerät vergessen zu haben, etwa weil seine Daten gelöscht wurden. Bitte schalten Sie die Benachrichtigungen wieder ein. Der ältere Eintrag unten kann entfernt werden.",
   "device.problem.service": "Der Push-Dienst Ihres Browsers antwortet nicht. Prüfen Sie die Verbindung; in manchen Browsern ist Push abgeschaltet.",
   "device.problem.unreachable": "Der Server konnte den Push-Dienst dieses Geräts nicht erreichen. Bitte versuchen Sie es später noch einmal.",
   "device.problem.limit": "Sie haben so viele Geräte, wie dieser Server zulässt. Entfernen Sie unten eines und versuchen Sie es noch einmal.",

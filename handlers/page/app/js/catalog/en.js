@@ -74,6 +74,8 @@ export default {
   "device.gone": "This device has ended its notifications. Remove it, and turn them on there again.",
   "device.privacy": "Encrypted from your mail server to this device: nobody in between can read it.",
   "device.problem.dismissed": "Your browser did not allow it. Try again, and choose “Allow”.",
+  "device.problem.ended": "Your browser has ended the notifications of this device, as it does when they are blocked for a while. Please turn them on again.",
+  "device.problem.forgotten": "It seems that your browser has forgotten this device, as when its data was cleared. Please turn notifications on again. The older entry below can be removed.",
   "device.problem.service": "The push service of your browser does not answer. Check your connection; some browsers have push turned off.",
   "device.problem.unreachable": "The server could not reach the push service of this device. Please try again later.",
   "device.problem.limit": "You have as many devices as this server allows. Remove one below, then try again.",
