@@ -34,7 +34,8 @@ const (
 
 // webpush sends messages to devices whose push service is in this process, over
 // TLS and HTTP/2: first through a Caddy, then from this process, where the
-// processor time is that of both sides.
+// processor time is that of both sides, and there again to devices with
+// preferences.
 func (b *bench) webpush() error {
 	if err := b.webpushOfCaddy(); err != nil {
 		return err
@@ -82,7 +83,7 @@ func webpushAlone() error {
 	if err := compare("messages/s", bare, push); err != nil {
 		return err
 	}
-	return nil
+	return webpushPreferences(sender, devices)
 }
 
 func pushDevice(service *pushtest.Service, serverKey string) (subscription.Subscription, error) {

@@ -193,6 +193,18 @@ var doors = map[string]func(p *poisoner, name string) answer{
 	"device: new name": func(p *poisoner, name string) answer {
 		return p.api(http.MethodPatch, "subscriptions/"+p.device, `{"name":`+quoted(name)+`}`)
 	},
+	"device: folder": func(p *poisoner, name string) answer {
+		return p.api(http.MethodPatch, "subscriptions/"+p.device, `{"preferences":{"folders":[`+quoted(name)+`]}}`)
+	},
+	"device: sender": func(p *poisoner, name string) answer {
+		return p.api(http.MethodPatch, "subscriptions/"+p.device, `{"preferences":{"notFrom":[`+quoted("@"+name)+`]}}`)
+	},
+	"device: time zone": func(p *poisoner, name string) answer {
+		return p.api(http.MethodPatch, "subscriptions/"+p.device, `{"preferences":{"quietHours":{"start":"22:00","end":"07:00","timeZone":`+quoted(name)+`}}}`)
+	},
+	"device: mute": func(p *poisoner, name string) answer {
+		return p.api(http.MethodPatch, "subscriptions/"+p.device, `{"preferences":{"mutedUntil":`+quoted(name)+`}}`)
+	},
 	"device: code": func(p *poisoner, name string) answer {
 		return p.api(http.MethodPatch, "subscriptions/"+p.device, `{"verificationCode":`+quoted(name)+`}`)
 	},

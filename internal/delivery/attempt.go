@@ -200,7 +200,6 @@ func (r *runner) coalesce(j *job) {
 // silence ends j, which was not dispatched: its destination wants no message about
 // it.
 func (r *runner) silence(j *job) {
-	r.callSilenced(j.record)
 	r.report(j, Attempt{Silenced: true, Result: Result{Reason: j.silenced}})
 	r.finish(j, true)
 }

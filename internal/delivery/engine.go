@@ -70,10 +70,6 @@ type Target struct {
 	// longer returned is gone. It blocks everything else of the target, so it
 	// must answer from memory. It must not keep the record.
 	Destinations func(ctx context.Context, r *queue.Record) ([]Destination, error)
-	// Silenced, if set, is called once for each notification that a destination
-	// wants no message about, before it is acknowledged, with the Key of the
-	// destination in the record. It must be fast, and must not keep the record.
-	Silenced func(r *queue.Record)
 	// Coalesce, if not 0, is the minimum time between attempts for the same
 	// destination, user and folder. Of the notifications that arrive in the
 	// meantime, only the newest is delivered. It is meant for devices, which

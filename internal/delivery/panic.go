@@ -56,18 +56,6 @@ func (r *runner) callDestinations(ctx context.Context, rec *queue.Record) (all [
 	return r.Destinations(ctx, rec)
 }
 
-func (r *runner) callSilenced(rec *queue.Record) {
-	if r.Target.Silenced == nil {
-		return
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			r.panicked("Silenced", p)
-		}
-	}()
-	r.Target.Silenced(rec)
-}
-
 // panicked logs a panic. Its value may hold anything, including parts of a
 // mail, so only errors of the runtime are logged.
 func (r *runner) panicked(in string, p any) {

@@ -22,12 +22,11 @@ type silencing struct {
 	reasons map[string]string // by device; not changed after the start
 
 	mu       sync.Mutex
-	silenced map[string]int // by device
 	reported map[string]int // by reason
 }
 
 func newSilencing(reasons map[string]string, names ...string) *silencing {
-	return &silencing{devices: newDevices(names...), reasons: reasons, silenced: make(map[string]int), reported: make(map[string]int)}
+	return &silencing{devices: newDevices(names...), reasons: reasons, reported: make(map[string]int)}
 }
 
 func (s *silencing) target() Target {
@@ -38,11 +37,6 @@ func (s *silencing) target() Target {
 			all[i].Silenced = s.reasons[all[i].Key]
 		}
 		return all, err
-	}
-	target.Silenced = func(r *queue.Record) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.silenced[r.Destination]++
 	}
 	return target
 }
@@ -56,10 +50,11 @@ func (s *silencing) observe(at Attempt) {
 	s.reported[at.Result.Reason]++
 }
 
+// count returns how often it was reported that a device wants nothing.
 func (s *silencing) count(device string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.silenced[device]
+	return s.reported[s.reasons[device]]
 }
 
 // What a device does not want is done for it: nothing is sent, and nothing is kept.
@@ -78,7 +73,6 @@ func TestSilenced(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	assert.Equal(t, map[string]int{"quiet_hours": 200, "sender": 200}, s.reported)
-	assert.Equal(t, map[string]int{"quiet@a": 200, "picky@b": 200}, s.silenced)
 }
 
 // Everything is silenced, and the queue is empty.

@@ -2,9 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package device delivers to the devices of users, of whatever kind. It finds the
-// devices of the user of a notification, leaves out those whose preferences do not want
-// it, asks a [Sender] to send to each of the others, and keeps the result. A sender knows one kind of devices and nothing of where they
-// are kept.
+// devices of the user of a notification, leaves out those whose preferences do not
+// want it, asks a [Sender] to send to each of the others, and keeps the result. A
+// sender knows one kind of devices and nothing of where they are kept.
+//
+// What a device does not want is done for it: it is neither parked nor counted until
+// its quiet hours are over. Parked mails of everybody's nights could fill the queue,
+// and a count that survives a crash is a write to the disk for each mail.
 package device
 
 import (

@@ -6,6 +6,7 @@ package device
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -61,7 +62,7 @@ func (s *sender) SendMail(_ context.Context, _ *subscription.Subscription, m not
 }
 
 // newTarget delivers to devices with these preferences. Their IDs are letters.
-func newTarget(t *testing.T, preferences ...subscription.Preferences) (*Target, *sender) {
+func newTarget(t testing.TB, preferences ...subscription.Preferences) (*Target, *sender) {
 	t.Helper()
 	var devices []subscription.Subscription
 	for i, p := range preferences {
@@ -160,4 +161,29 @@ func TestContentOfADevice(t *testing.T) {
 	assert.Equal(t, [][3]string{thin, thin, thin}, deliver())
 	sender.content = notification.Full
 	assert.Equal(t, [][3]string{full, thin, full}, deliver())
+}
+
+// What the preferences of a device cost of a notification: see bench for the whole
+// of it.
+func BenchmarkDestinations(b *testing.B) {
+	many := subscription.Preferences{
+		Folders:    []string{"Work", "INBOX"},
+		QuietHours: &subscription.QuietHours{Start: "00:00", End: "00:01", Days: []subscription.Day{"su"}, TimeZone: "Europe/Berlin"},
+	}
+	for i := range subscription.MaxSenders {
+		many.NotFrom = append(many.NotFrom, fmt.Sprintf("sender-%d@lists.example.org", i))
+	}
+	for name, p := range map[string]subscription.Preferences{"without": {}, "with": many} {
+		b.Run(name, func(b *testing.B) {
+			target, _ := newTarget(b, p)
+			r := newRecord("INBOX", "Bob <bob@example.net>", notification.MessageNew)
+			b.ReportAllocs()
+			for b.Loop() {
+				all, err := target.Destinations(b.Context(), r)
+				if err != nil || len(all) != 1 || all[0].Silenced != "" {
+					b.Fatal(all, err)
+				}
+			}
+		})
+	}
 }
