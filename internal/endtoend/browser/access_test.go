@@ -295,15 +295,39 @@ func TestKeyboard(t *testing.T) {
 func TestLanguages(t *testing.T) {
 	for languages, want := range map[string]struct{ lang, heading string }{
 		"de-AT,en": {"de", "Anmelden"},
-		"fr-FR":    {"en", "Sign in"},
-		"fr,de,en": {"de", "Anmelden"},
+		"sv-SE":    {"en", "Sign in"},
+		"sv,de,en": {"de", "Anmelden"},
+		"fr-CA,en": {"fr", "Connexion"},
+		"es":       {"es", "Iniciar sesión"},
+		"nl-BE":    {"nl", "Aanmelden"},
+		"it":       {"it", "Accesso"},
+		"pl":       {"pl", "Logowanie"},
 	} {
 		s := newStage(t, languages)
 		s.open(s.site)
 		s.awaitText("#sign-in-title", want.heading)
 		assert.Equal(t, want.lang, eval[string](s.tab, "document.documentElement.lang"), languages)
-		title := map[string]string{"de": "Neue Mail", "en": "New mail"}[want.lang]
+		title := page.Texts()[want.lang]["name"]
 		assert.Equal(t, title, eval[string](s.tab, "document.title"), languages)
+
+		// Its words fit on the smallest phone.
+		s.chromium.look(320, 640, "light")
+		fits := func() {
+			t.Helper()
+			assert.LessOrEqual(t, eval[int](s.tab, "document.documentElement.scrollWidth"), 320, languages)
+			cut := eval[[]string](s.tab, `[...document.querySelectorAll('button, .button, h2, p, .pill')].filter(
+				e => e.checkVisibility() && !e.matches('.hidden, .title *') && e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)`)
+			assert.Empty(t, cut, languages)
+		}
+		fits()
+		s.with(func() {
+			s.config["webmailURL"] = "https://webmail.example.com/"
+			s.subscriptions = []*device{other(true, &subscription.Delivery{Time: time.Now().Add(-time.Hour), Outcome: "misconfigured"})}
+		})
+		s.signedIn()
+		s.awaitVisible(".failed .reason")
+		fits()
+		s.picture("language-" + want.lang)
 	}
 }
 

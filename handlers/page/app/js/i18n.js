@@ -7,8 +7,13 @@
 
 import de from './catalog/de.js';
 import en from './catalog/en.js';
+import es from './catalog/es.js';
+import fr from './catalog/fr.js';
+import it from './catalog/it.js';
+import nl from './catalog/nl.js';
+import pl from './catalog/pl.js';
 
-const catalogs = { en, de };
+const catalogs = { en, de, es, fr, it, nl, pl };
 
 const isKnown = (tag) => tag.split('-')[0] in catalogs;
 const preferred = navigator.languages?.find(isKnown) ?? 'en';
@@ -24,11 +29,11 @@ const dayAndTime = new Intl.DateTimeFormat(preferred, { dateStyle: 'medium', tim
 
 /**
  * The text for a key. With a count among the values, the form of the key for
- * it: "key.one", "key.other".
+ * it: "key.one", "key.other", and others where the language has them.
  */
 export function t(key, values = {}) {
   const form = 'count' in values ? `${key}.${plural.select(values.count)}` : key;
-  const text = catalogs[language][form] ?? form;
+  const text = catalogs[language][form] ?? catalogs[language][`${key}.other`] ?? form;
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 }
 
