@@ -326,6 +326,7 @@ func TestLanguages(t *testing.T) {
 		})
 		s.signedIn()
 		s.awaitVisible(".failed .reason")
+		assert.Greater(t, eval[float64](s.tab, "document.querySelector('.title').clientWidth"), 110., "%s: whose page this is", languages)
 		fits()
 		s.picture("language-" + want.lang)
 	}

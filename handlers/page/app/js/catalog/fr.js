@@ -6,7 +6,7 @@
 export default {
   "name": "Nouveaux messages",
 
-  "account.signOut": "Se déconnecter",
+  "account.signOut": "Déconnexion",
   "account.webmail": "Webmail",
   "account.unknown": "Le serveur de messagerie ne connaît aucun utilisateur de ce nom. Il signale peut-être vos messages sous un autre nom ; ils n’apparaissent alors pas ici. Connectez-vous avec votre adresse principale.",
 

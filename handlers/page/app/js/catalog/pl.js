@@ -6,8 +6,8 @@
 export default {
   "name": "Nowa poczta",
 
-  "account.signOut": "Wyloguj się",
-  "account.webmail": "Poczta w przeglądarce",
+  "account.signOut": "Wyloguj",
+  "account.webmail": "Webmail",
   "account.unknown": "Serwer poczty nie zna użytkownika o tej nazwie. Być może zgłasza pocztę pod inną nazwą i wtedy nie pojawi się ona tutaj. Prosimy zalogować się głównym adresem.",
 
   "signIn.title": "Logowanie",
