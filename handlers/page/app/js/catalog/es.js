@@ -74,6 +74,8 @@ export default {
   "device.gone": "Este dispositivo ha terminado sus notificaciones. Quítelo aquí y vuelva a activarlas en él.",
   "device.privacy": "Cifrado desde su servidor de correo hasta este dispositivo: nadie puede leerlo por el camino.",
   "device.problem.dismissed": "Su navegador no las ha permitido. Inténtelo de nuevo y elija «Permitir».",
+  "device.problem.ended": "Su navegador ha terminado las notificaciones de este dispositivo, como hace cuando están bloqueadas durante un tiempo. Vuelva a activarlas.",
+  "device.problem.forgotten": "Parece que su navegador ha olvidado este dispositivo, por ejemplo porque se borraron sus datos. Vuelva a activar las notificaciones. Puede quitar la entrada antigua de más abajo.",
   "device.problem.service": "El servicio push de su navegador no responde. Compruebe la conexión; algunos navegadores tienen push desactivado.",
   "device.problem.unreachable": "El servidor no ha podido contactar con el servicio push de este dispositivo. Inténtelo más tarde.",
   "device.problem.limit": "Tiene tantos dispositivos como permite este servidor. Quite uno más abajo e inténtelo de nuevo.",

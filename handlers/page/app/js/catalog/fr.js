@@ -74,6 +74,8 @@ export default {
   "device.gone": "Cet appareil a mis fin à ses notifications. Retirez-le ici, puis réactivez-les sur l’appareil.",
   "device.privacy": "Chiffré de votre serveur de messagerie jusqu’à cet appareil : personne ne peut le lire en chemin.",
   "device.problem.dismissed": "Votre navigateur ne les a pas autorisées. Réessayez et choisissez « Autoriser ».",
+  "device.problem.ended": "Votre navigateur a mis fin aux notifications de cet appareil, comme il le fait lorsqu’elles restent bloquées un certain temps. Réactivez-les.",
+  "device.problem.forgotten": "Votre navigateur semble avoir oublié cet appareil, par exemple parce que ses données ont été effacées. Réactivez les notifications. L’ancienne entrée ci-dessous peut être retirée.",
   "device.problem.service": "Le service push de votre navigateur ne répond pas. Vérifiez votre connexion ; dans certains navigateurs, le push est désactivé.",
   "device.problem.unreachable": "Le serveur n’a pas pu joindre le service push de cet appareil. Réessayez plus tard.",
   "device.problem.limit": "Vous avez déjà autant d’appareils que ce serveur en autorise. Retirez-en un ci-dessous, puis réessayez.",

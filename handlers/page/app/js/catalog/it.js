@@ -74,6 +74,8 @@ export default {
   "device.gone": "Questo dispositivo ha terminato le notifiche. Lo rimuova qui e le riattivi sul dispositivo.",
   "device.privacy": "Cifrato dal suo server di posta fino a questo dispositivo: nessuno può leggere lungo il percorso.",
   "device.problem.dismissed": "Il browser non le ha consentite. Riprovi e scelga «Consenti».",
+  "device.problem.ended": "Il browser ha terminato le notifiche di questo dispositivo, come fa quando restano bloccate per un po’. Le riattivi.",
+  "device.problem.forgotten": "Sembra che il browser abbia dimenticato questo dispositivo, per esempio perché i suoi dati sono stati cancellati. Riattivi le notifiche. La voce precedente qui sotto si può rimuovere.",
   "device.problem.service": "Il servizio push del browser non risponde. Controlli la connessione; in alcuni browser il push è disattivato.",
   "device.problem.unreachable": "Il server non è riuscito a raggiungere il servizio push di questo dispositivo. Riprovi più tardi.",
   "device.problem.limit": "Ha già tutti i dispositivi che questo server consente. Ne rimuova uno qui sotto, poi riprovi.",

@@ -74,6 +74,8 @@ export default {
   "device.gone": "Dit apparaat heeft zijn meldingen beëindigd. Verwijder het hier en zet ze daar weer aan.",
   "device.privacy": "Versleuteld van uw mailserver tot dit apparaat: niemand kan onderweg meelezen.",
   "device.problem.dismissed": "Uw browser heeft het niet toegestaan. Probeer het opnieuw en kies ‘Toestaan’.",
+  "device.problem.ended": "Uw browser heeft de meldingen van dit apparaat beëindigd, zoals wanneer ze een tijd geblokkeerd zijn. Zet ze weer aan.",
+  "device.problem.forgotten": "Uw browser lijkt dit apparaat te zijn vergeten, bijvoorbeeld omdat zijn gegevens zijn gewist. Zet de meldingen weer aan. De oudere vermelding hieronder kunt u verwijderen.",
   "device.problem.service": "De pushdienst van uw browser antwoordt niet. Controleer uw verbinding; in sommige browsers staat push uit.",
   "device.problem.unreachable": "De server kon de pushdienst van dit apparaat niet bereiken. Probeer het later opnieuw.",
   "device.problem.limit": "U hebt zoveel apparaten als deze server toestaat. Verwijder er hieronder een en probeer het opnieuw.",

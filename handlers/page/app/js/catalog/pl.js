@@ -74,6 +74,8 @@ export default {
   "device.gone": "To urządzenie zakończyło powiadomienia. Usuń je tutaj i włącz powiadomienia na nim ponownie.",
   "device.privacy": "Szyfrowane od serwera poczty aż do tego urządzenia: nikt po drodze nie może tego odczytać.",
   "device.problem.dismissed": "Przeglądarka na to nie zezwoliła. Spróbuj ponownie i wybierz „Zezwól”.",
+  "device.problem.ended": "Przeglądarka zakończyła powiadomienia na tym urządzeniu, co robi, gdy są przez jakiś czas zablokowane. Włącz je ponownie.",
+  "device.problem.forgotten": "Wygląda na to, że przeglądarka zapomniała to urządzenie, na przykład po usunięciu jej danych. Włącz powiadomienia ponownie. Starszy wpis poniżej można usunąć.",
   "device.problem.service": "Usługa push przeglądarki nie odpowiada. Sprawdź połączenie; w niektórych przeglądarkach push jest wyłączony.",
   "device.problem.unreachable": "Serwer nie mógł połączyć się z usługą push tego urządzenia. Spróbuj ponownie później.",
   "device.problem.limit": "Masz tyle urządzeń, na ile pozwala ten serwer. Usuń jedno poniżej i spróbuj ponownie.",
