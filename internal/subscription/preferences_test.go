@@ -224,55 +224,68 @@ func TestQuietHours(t *testing.T) {
 		want  []string
 	}{
 		"at night": {
-			QuietHours{Start: "22:00", End: "07:00", TimeZone: "Europe/Berlin"}, monday, 2 * day,
+			QuietHours{Start: "22:00", End: "07:00", TimeZone: "Europe/Berlin"},
+			monday, 2 * day,
 			[]string{"Mon 22:00 CET true", "Tue 07:00 CET false", "Tue 22:00 CET true", "Wed 07:00 CET false"},
 		},
 		"at noon": {
-			QuietHours{Start: "12:00", End: "13:30", TimeZone: "America/New_York"}, monday, day,
+			QuietHours{Start: "12:00", End: "13:30", TimeZone: "America/New_York"},
+			monday, day,
 			[]string{"Mon 12:00 EST true", "Mon 13:30 EST false"},
 		},
 		"in the nights after workdays": {
-			QuietHours{Start: "22:00", End: "07:00", Days: []Day{"mo", "tu"}, TimeZone: "Asia/Tokyo"}, monday.Add(-2 * day), 7 * day,
+			QuietHours{Start: "22:00", End: "07:00", Days: []Day{"mo", "tu"}, TimeZone: "Asia/Tokyo"},
+			monday.Add(-2 * day), 7 * day,
 			[]string{"Mon 22:00 JST true", "Tue 07:00 JST false", "Tue 22:00 JST true", "Wed 07:00 JST false"},
 		},
 		"whole days": {
-			QuietHours{Start: "00:00", End: "00:00", Days: weekend, TimeZone: "Europe/Berlin"}, monday, 7 * day,
+			QuietHours{Start: "00:00", End: "00:00", Days: weekend, TimeZone: "Europe/Berlin"},
+			monday, 7 * day,
 			[]string{"Sat 00:00 CET true", "Mon 00:00 CET false"},
 		},
 		"until the same time": {
-			QuietHours{Start: "20:00", End: "20:00", Days: []Day{"sa"}, TimeZone: "Asia/Kathmandu"}, monday, 7 * day,
+			QuietHours{Start: "20:00", End: "20:00", Days: []Day{"sa"}, TimeZone: "Asia/Kathmandu"},
+			monday, 7 * day,
 			[]string{"Sat 20:00 +0545 true", "Sun 20:00 +0545 false"},
 		},
 		"clocks go forward within": {
-			QuietHours{Start: "22:00", End: "07:00", TimeZone: "Europe/Berlin"}, time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC), day,
+			QuietHours{Start: "22:00", End: "07:00", TimeZone: "Europe/Berlin"},
+			time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC), day,
 			[]string{"Sat 22:00 CET true", "Sun 07:00 CEST false"},
 		},
 		"clocks go back within": {
-			QuietHours{Start: "22:00", End: "07:00", TimeZone: "Europe/Berlin"}, time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC), day,
+			QuietHours{Start: "22:00", End: "07:00", TimeZone: "Europe/Berlin"},
+			time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC), day,
 			[]string{"Sat 22:00 CEST true", "Sun 07:00 CET false"},
 		},
 		"an end that no clock shows": {
-			QuietHours{Start: "22:00", End: "02:30", TimeZone: "Europe/Berlin"}, time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC), day,
+			QuietHours{Start: "22:00", End: "02:30", TimeZone: "Europe/Berlin"},
+			time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC), day,
 			[]string{"Sat 22:00 CET true", "Sun 03:30 CEST false"},
 		},
 		"a start that no clock shows": {
-			QuietHours{Start: "02:30", End: "05:00", TimeZone: "Europe/Berlin"}, time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC), day,
+			QuietHours{Start: "02:30", End: "05:00", TimeZone: "Europe/Berlin"},
+			time.Date(2026, 3, 28, 12, 0, 0, 0, time.UTC), day,
 			[]string{"Sun 03:30 CEST true", "Sun 05:00 CEST false"},
 		},
 		"an end that clocks show twice": {
-			QuietHours{Start: "22:00", End: "02:30", TimeZone: "Europe/Berlin"}, time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC), day,
+			QuietHours{Start: "22:00", End: "02:30", TimeZone: "Europe/Berlin"},
+			time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC), day,
 			[]string{"Sat 22:00 CEST true", "Sun 02:30 CEST false"},
 		},
 		"a start that clocks show twice": {
-			QuietHours{Start: "02:30", End: "05:00", TimeZone: "Europe/Berlin"}, time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC), day,
+			QuietHours{Start: "02:30", End: "05:00", TimeZone: "Europe/Berlin"},
+			time.Date(2026, 10, 24, 12, 0, 0, 0, time.UTC), day,
 			[]string{"Sun 02:30 CEST true", "Sun 05:00 CET false"},
 		},
 		"clocks that change by half an hour": {
-			QuietHours{Start: "22:00", End: "07:00", TimeZone: "Australia/Lord_Howe"}, time.Date(2026, 4, 4, 3, 0, 0, 0, time.UTC), day,
+			QuietHours{Start: "22:00", End: "07:00", TimeZone: "Australia/Lord_Howe"},
+			time.Date(2026, 4, 4, 3, 0, 0, 0, time.UTC), day,
 			[]string{"Sat 22:00 +11 true", "Sun 07:00 +1030 false"},
 		},
 		"midnight that no clock shows": {
-			QuietHours{Start: "22:00", End: "00:00", TimeZone: "Africa/Cairo"}, time.Date(2026, 4, 23, 12, 0, 0, 0, time.UTC), day,
+			QuietHours{Start: "22:00", End: "00:00", TimeZone: "Africa/Cairo"},
+			time.Date(2026, 4, 23, 12, 0, 0, 0, time.UTC), day,
 			[]string{"Thu 22:00 EET true", "Fri 01:00 EEST false"},
 		},
 	} {
