@@ -4,6 +4,7 @@
 // The page: who is signed in, and what they see.
 
 import * as api from './js/api.js';
+import { setBadge, unseenOf } from './js/badge.js';
 import { Device } from './js/device.js';
 import { language, t, translate } from './js/i18n.js';
 import { obstacle } from './js/platform.js';
@@ -83,6 +84,7 @@ function open({ user, notice }) {
   stream = new SharedStream(user, session.signal);
   deviceView.showDevice(device);
   showDevices(subscriptions, device);
+  showUnseen(stream, session.signal);
   mails.showMails(stream, (mail) => mailURL(config, user, mail), session.signal);
   show($('mails-card'));
   show($('devices-card'), config.kinds.length > 0);
@@ -110,6 +112,7 @@ async function signOut() {
     if (device.isSubscribed) await device.disable();
     await api.signOut();
     mails.forget();
+    setBadge(0);
   } catch (error) {
     say($('device-problem'), explain(error));
     return;
@@ -127,6 +130,20 @@ function lookedAtAgain() {
   if (session.signal.aborted || !stream) return;
   stream.wake();
   if (config.kinds.length > 0) subscriptions.refresh().catch(() => {});
+}
+
+// On the icon, and in the title until the signal.
+function showUnseen(from, signal) {
+  const title = document.title;
+  signal.addEventListener('abort', () => (document.title = title));
+  for (const type of ['mail', 'change']) {
+    from.addEventListener(type, ({ detail }) => {
+      const unseen = unseenOf(detail);
+      if (unseen === undefined) return;
+      document.title = unseen ? `(${unseen}) ${title}` : title;
+      setBadge(unseen);
+    });
+  }
 }
 
 function showWebmail(url) {

@@ -4,6 +4,7 @@
 // The service worker: what happens while the page is closed.
 
 import * as api from './js/api.js';
+import { setBadge, unseenOf } from './js/badge.js';
 import { aboutDevice, mailTag, newMail, upToDate, withoutMail } from './js/notification.js';
 import { address } from './js/push.js';
 import * as record from './js/record.js';
@@ -49,6 +50,8 @@ async function receive(message) {
 const show = ({ title, options }) => registration.showNotification(title, options);
 
 async function showMail(mail) {
+  const unseen = unseenOf(mail);
+  if (unseen !== undefined) await setBadge(unseen);
   const tag = mailTag(mail);
   const shown = (await registration.getNotifications({ tag })).at(-1);
   if (mail.event && mail.event !== 'messageNew') return change(mail, shown);

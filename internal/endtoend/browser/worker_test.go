@@ -278,3 +278,50 @@ func TestSubscriptionEnds(t *testing.T) {
 	assert.Equal(t, before, s.subscriptions[0].ID)
 	assert.Equal(t, []string{s.site, "en"}, []string{s.subscriptions[0].page, s.subscriptions[0].lang})
 }
+
+// The icon and the title have the number of unseen mails of the INBOX, whatever the
+// page itself has seen of them.
+func TestUnseen(t *testing.T) {
+	const badge = `navigator.setAppBadge = async n => {
+			const cache = await caches.open('test');
+			const before = await (await cache.match('badge'))?.text() ?? '';
+			await cache.put('badge', new Response(before + n + ' '));
+		};
+		navigator.clearAppBadge = () => navigator.setAppBadge(0);`
+	s := newStage(t, "en")
+	s.signedIn()
+	s.awaitText("#stream", "Live")
+	shown := func(numbers string) {
+		t.Helper()
+		s.await("await (await (await caches.open('test')).match('badge'))?.text() === '" + numbers + " '")
+	}
+	elsewhere := func(n, unseen int, event string) mail {
+		m := newMail(n, "", "")
+		m.ID, m.Event, m.Unseen = fmt.Sprint(event, n), event, unseen
+		return m
+	}
+	s.do(badge)
+	s.emit("1", "mail", newMail(3, "a@example.org", "Three"))
+	shown("3")
+	s.await("document.title === '(3) New mail'")
+	filed := newMail(9, "a@example.org", "Filed")
+	filed.Folder = "Lists/Go"
+	s.emit("2", "mail", filed)
+	s.emit("3", "change", elsewhere(3, 2, "messageRead"))
+	shown("3 2")
+	s.await("document.title === '(2) New mail'")
+
+	s.deliver(newMail(4, "a@example.org", "Four")) // wakes the worker up
+	s.awaitNotification("a@example.org")
+	s.inWorker(badge)
+	s.deliver(newMail(5, "a@example.org", "Five"))
+	shown("3 2 5")
+	s.deliver(filed)
+	s.deliver(elsewhere(5, 4, "messageRead"))
+	shown("3 2 5 4")
+
+	s.click("#sign-out")
+	s.awaitVisible("#sign-in")
+	shown("3 2 5 4 0")
+	s.await("document.title === 'New mail'")
+}
