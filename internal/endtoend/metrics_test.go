@@ -144,7 +144,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		"caddy_dovecot_push_sign_ins_total": true, "caddy_dovecot_push_streams_ended_total": true,
 		"caddy_dovecot_push_devices": true, "caddy_dovecot_push_subscriptions": true, "caddy_dovecot_push_subscription_requests_total": true,
 		"caddy_dovecot_push_delivery_failures_total": true, "caddy_dovecot_push_delivery_latency_seconds": true,
-		"caddy_dovecot_push_delivery_coalesced_total": true, "caddy_dovecot_push_delivery_retries_total": true,
+		"caddy_dovecot_push_delivery_coalesced_total": true, "caddy_dovecot_push_delivery_silenced_total": true, "caddy_dovecot_push_delivery_retries_total": true,
 		"caddy_dovecot_push_middleware_unknown_users_total": true, "caddy_dovecot_push_queue_removed_target_notifications": true,
 	}
 	for m := range documented {
