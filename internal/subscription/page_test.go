@@ -4,6 +4,7 @@
 package subscription
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestPage(t *testing.T) {
 		if err == nil {
 			return ""
 		}
-		field, ok := err.(*FieldError)
+		field, ok := errors.AsType[*FieldError](err)
 		require.True(t, ok)
 		return field.Field
 	}
