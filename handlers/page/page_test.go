@@ -209,6 +209,14 @@ func TestNothingIsInline(t *testing.T) {
 	}
 }
 
+// The page works on iOS 16.4, the first that can notify. What came later is not there.
+func TestOldestBrowser(t *testing.T) {
+	for name, content := range source(t, ".js", ".css") {
+		assert.NotRegexp(t, `AbortSignal\.any|withResolvers|fromAsync|[oO]bject\.groupBy|Map\.groupBy|URL\.(parse|canParse)|RegExp\.escape|Iterator\.|toWellFormed\(`, content, name)
+		assert.NotRegexp(t, `light-dark\(|@starting-style|@scope|text-wrap|field-sizing|anchor-name|\n\t+&`, content, name)
+	}
+}
+
 func TestFilesNameTheirLicense(t *testing.T) {
 	for name, content := range source(t, ".html", ".css", ".js", ".svg") {
 		head := strings.SplitAfterN(content, "\n", 4)[:3]

@@ -44,8 +44,10 @@ const readable = 4.6
 func accentRule(accent Color) string {
 	light, lightSoft := adjust(accent, black, lightCard, lightGrounds)
 	dark, darkSoft := adjust(accent, white, darkCard, darkGrounds)
-	return fmt.Sprintf("\n:root {\n\t--accent: light-dark(%s, %s);\n\t--on-accent: light-dark(%s, %s);\n\t--accent-soft: light-dark(%s, %s);\n}\n",
-		light, dark, white, onDarkAccent, lightSoft, darkSoft)
+	rule := func(accent, onAccent, soft Color) string {
+		return fmt.Sprintf(":root { --accent: %s; --on-accent: %s; --accent-soft: %s; }", accent, onAccent, soft)
+	}
+	return "\n" + rule(light, white, lightSoft) + "\n@media (prefers-color-scheme: dark) { " + rule(dark, onDarkAccent, darkSoft) + " }\n"
 }
 
 // adjust moves the accent toward a colour until it is readable on all grounds,

@@ -13,6 +13,16 @@ const PATIENCE = 3_000;
 // As many as the server remembers.
 const REMEMBERED = 256;
 
+// Is aborted when one of the signals is. What browsers have for it is newer than iOS 16.4.
+function either(...signals) {
+  const controller = new AbortController();
+  for (const signal of signals) {
+    if (signal.aborted) controller.abort();
+    signal.addEventListener('abort', () => controller.abort(), { signal: controller.signal });
+  }
+  return controller.signal;
+}
+
 /** Tells the same as a Stream, in each tab. */
 export class SharedStream extends EventTarget {
   state = 'connecting';
@@ -52,7 +62,7 @@ export class SharedStream extends EventTarget {
 
   #join() {
     this.#leaving = new AbortController();
-    this.#here = AbortSignal.any([this.#signal, this.#leaving.signal]);
+    this.#here = either(this.#signal, this.#leaving.signal);
     this.#apply({ signal: this.#here });
     this.#ask();
   }
@@ -73,7 +83,7 @@ export class SharedStream extends EventTarget {
     const here = this.#here;
     const leading = new AbortController();
     try {
-      await navigator.locks.request(this.#name, options, () => this.#lead(AbortSignal.any([here, leading.signal])));
+      await navigator.locks.request(this.#name, options, () => this.#lead(either(here, leading.signal)));
     } catch (error) {
       if (error.name !== 'AbortError') throw error;
       leading.abort(); // another tab has taken the lock
