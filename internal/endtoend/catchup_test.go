@@ -292,7 +292,10 @@ func (f *front) registerAll(t *testing.T, count int) (names []string) {
 	for _, user := range users(count) {
 		names = append(names, user.Name)
 	}
-	_, _ = f.command(append([]string{"register"}, names...)...) // it is tried again where Dovecot was too slow
+	require.Eventually(t, func() bool { // also where the queue was not open yet, or Dovecot was too slow
+		_, err := f.command(append([]string{"register"}, names...)...)
+		return err == nil
+	}, waitTimeout+time.Duration(count)*time.Second/2, 50*time.Millisecond)
 	f.awaitRegistered(t, count)
 	return names
 }
