@@ -102,21 +102,21 @@ func TestBeginning(t *testing.T) {
 		for i := range 3 {
 			s.offer(t, alice, i, fmt.Sprint(i))
 		}
-		require.Equal(t, texts(0, 3), c.want(3))
+		require.Equal(t, c.want(3), texts(0, 3))
 		c.hangUp()
 
 		c = s.connect(t, alice, "0")
-		require.Equal(t, texts(0, 3), c.want(3))
+		require.Equal(t, c.want(3), texts(0, 3))
 		m, ok := c.next()
 		require.True(t, ok)
 		require.Equal(t, "current", m.event)
 		require.JSONEq(t, `{"@type":"Current"}`, m.data)
 		s.offer(t, alice, 3, "3")
-		require.Equal(t, texts(3, 4), c.want(1))
+		require.Equal(t, c.want(1), texts(3, 4))
 		c.hangUp()
 
 		c = s.connect(t, alice, m.id)
-		require.Equal(t, texts(3, 4), c.want(1), "it goes on from there")
+		require.Equal(t, c.want(1), texts(3, 4), "it goes on from there")
 		c.hangUp()
 	})
 }

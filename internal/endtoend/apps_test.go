@@ -258,7 +258,7 @@ func TestDoctorOfApps(t *testing.T) {
 	assert.Regexp(t, `(?m)^apns +`+s.appleKeyID+` .* never$`, out)
 	assert.Regexp(t, `(?m)^fcm +`+s.accountKeyID+` .* in (19|20) days$`, out)
 	s.google.Revoke(s.accountKeyID)
-	assert.Contains(t, probes()["key fcm"], "Google does not list the key")
+	assert.Contains(t, probes()["key fcm"], "the key is not listed by Google")
 
 	s.apple.Revoke(s.appleKeyID)
 	s.google.Answer(func(w http.ResponseWriter, _ *http.Request) {

@@ -64,9 +64,9 @@ type FCM struct {
 
 const (
 	fcmData = 4096
-	// fcmTokenURI is the audience that Google documents for every assertion. Google's
+	// fcmAudience is the audience that Google documents for every assertion. Google's
 	// client for Node.js uses it even if the file has another token_uri.
-	fcmTokenURI = "https://oauth2.googleapis.com/token"
+	fcmAudience = "https://oauth2.googleapis.com/token"
 )
 
 // StartFCM starts the service, which ends with the test.
@@ -304,7 +304,7 @@ func (s *FCM) assertion(r *http.Request) string {
 		return "Invalid JWT Signature."
 	case claims.Iss != s.email():
 		return "Invalid grant: account not found"
-	case claims.Aud != s.Origin+"/token" && claims.Aud != fcmTokenURI:
+	case claims.Aud != s.Origin+"/token" && claims.Aud != fcmAudience:
 		return "Invalid JWT: Failed audience check."
 	case claims.Exp <= now || claims.Iat > now+60 || claims.Exp-claims.Iat > 3700:
 		return "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim."

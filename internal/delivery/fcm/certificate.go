@@ -26,7 +26,7 @@ const endless = 9999
 
 // ErrKeyUnknown means that Google does not list the key of a service account: it was
 // deleted or has expired, or was created a moment ago.
-var ErrKeyUnknown = errors.New("Google does not list the key: it was deleted, or has expired")
+var ErrKeyUnknown = errors.New("the key is not listed by Google: it was deleted, or has expired")
 
 var errCertificates = errors.New("the certificates of the service account cannot be read")
 

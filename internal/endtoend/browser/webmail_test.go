@@ -47,7 +47,7 @@ func TestMailURLOfHostileNames(t *testing.T) {
 	for _, name := range []string{"/evil.example", "//evil.example", `\\evil.example`, "../..", "?q=1", "#f", "&uid=1", "%2e%2e", "javascript:alert(1)", "a b", "ä😀", "!'()*", "{uid}"} {
 		for _, template := range []string{"/{folder}/{uid}", webmail + "{folder}/{uid}", webmail + "?f={folder}&u={uid}", webmail + "#{folder}/{uid}"} {
 			got := s.mailURL(template, "alice", name, 53)
-			assert.Regexp(t, regexp.MustCompile(`^(`+regexp.QuoteMeta(webmail)+`|/)(\?f=|#)?([A-Za-z0-9._~-]|%[0-9A-F]{2})+(/|&u=)53$`), got, name)
+			assert.Regexp(t, `^(`+regexp.QuoteMeta(webmail)+`|/)(\?f=|#)?([A-Za-z0-9._~-]|%[0-9A-F]{2})+(/|&u=)53$`, got, name)
 		}
 	}
 	for _, name := range []any{"", ".", "..", nil} {
