@@ -46,7 +46,7 @@ func (m *Mute) UnmarshalText(text []byte) error {
 		return nil
 	}
 	at, err := time.Parse(time.RFC3339, string(text))
-	if err != nil {
+	if _, unstorable := at.UTC().MarshalText(); err != nil || unstorable != nil { // the latter in the year 10000
 		return &FieldError{"preferences.mutedUntil", `must be a time such as 2026-11-24T12:00:00Z, "forever" or null`}
 	}
 	*m = MuteUntil(at)

@@ -99,7 +99,7 @@ func (p Preferences) Merge(patch []byte) (Preferences, error) {
 	if members == nil {
 		return Preferences{}, nil
 	}
-	for name := range members { // slices must not be written to, and null changes no string
+	for name := range members { // others read the slices of p; and null changes no string
 		switch name {
 		case "content":
 			p.Content = ""
@@ -130,12 +130,17 @@ func (p Preferences) Merge(patch []byte) (Preferences, error) {
 		}
 		return p, &FieldError{"preferences.quietHours", "has a member that does not exist; there are start, end, days and timeZone"}
 	}
-	for _, list := range [][]string{p.OnlyFrom, p.NotFrom} {
-		for i := range list {
-			list[i] = strings.ToLower(list[i])
-		}
-	}
+	p.OnlyFrom, p.NotFrom = lower(p.OnlyFrom), lower(p.NotFrom)
 	return p, p.Check()
+}
+
+// lower returns the list in lower case, which may be in use elsewhere as it is.
+func lower(list []string) []string {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i] = strings.ToLower(list[i])
+	}
+	return list
 }
 
 // Check validates p. Errors: [*FieldError].

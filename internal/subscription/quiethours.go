@@ -4,6 +4,7 @@
 package subscription
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,10 @@ import (
 
 // maxTimeZone bounds the name of a time zone, in bytes.
 const maxTimeZone = 64
+
+// timeZone is what names of time zones are made of. They are paths of files, of which
+// each has countless others, such as Europe//Berlin.
+var timeZone = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`)
 
 // QuietHours are hours of the day in which a device is not notified. The members
 // have the names and forms of JSCalendar (RFC 8984) where that has them.
@@ -123,7 +128,7 @@ func location(name string) *time.Location {
 	if known, ok := locations.Load(name); ok {
 		return known.(*time.Location)
 	}
-	if name == "" || name == "Local" || len(name) > maxTimeZone || strings.ContainsFunc(name, unprintable) {
+	if name == "Local" || len(name) > maxTimeZone || !timeZone.MatchString(name) {
 		return nil
 	}
 	zone, err := time.LoadLocation(name)
