@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"path"
 	"strings"
 
@@ -202,7 +201,7 @@ func (a *API) page() (page.Options, error) {
 		o.Accent = &accent
 	}
 	o.Logo = a.Theme.Logo
-	if u, err := url.Parse(o.Logo); err != nil || o.Logo != "" && (!strings.HasPrefix(u.Path, "/") || u.Scheme != "" || u.Host != "") {
+	if u, err := parseLink("logo", o.Logo); err != nil || u.Scheme != "" {
 		return o, fmt.Errorf("theme: logo must be a path of this site, such as /logo.svg, not %q", o.Logo)
 	}
 	return o, nil

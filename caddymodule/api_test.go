@@ -63,6 +63,7 @@ func TestMistakesInAPI(t *testing.T) {
 		{"an imprint in a file", "https://mail.example.com\n", "/webmail\nimprint_url file:///imprint\n", "imprint_url must be"},
 		{"a colour by its name", "https://mail.example.com\n", "/webmail\ntheme {\naccent teal\n}\n", "not a colour such as #0b6b63"},
 		{"a logo from elsewhere", "https://mail.example.com\n", "/webmail\ntheme {\nlogo https://example.com/logo.svg\n}\n", "logo must be a path of this site"},
+		{"a logo from a host behind a backslash", "https://mail.example.com\n", "/webmail\ntheme {\nlogo /\\example.com/logo.svg\n}\n", "logo must be a path of this site"},
 		{"a logo from a host without scheme", "https://mail.example.com\n", "/webmail\ntheme {\nlogo //example.com/logo.svg\n}\n", "logo must be a path of this site"},
 		{"none with a mail", "https://mail.example.com\n", "https://mail.example.com/?u={user}&mbox={folder}&uid={uid}\n", ""},
 		{"a placeholder that nobody knows", "https://mail.example.com\n", "https://mail.example.com/{message_id}\n", "{message_id}"},
