@@ -100,8 +100,9 @@ func Prepare(binary, dir string, env ...string) (*Caddy, error) {
 	if c.log, err = os.OpenFile(filepath.Join(dir, "caddy.log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		return nil, err
 	}
-	c.env = append(os.Environ(),
-		"GORACE=atexit_sleep_ms=100", // a second otherwise, at each end of a Caddy that was built with the race detector
+	// A Caddy that was built with the race detector sleeps for a second at its end,
+	// unless the environment says otherwise.
+	c.env = append(append([]string{"GORACE=atexit_sleep_ms=100"}, os.Environ()...),
 		"CADDY_ADMIN="+c.Admin,
 		"HOME="+c.Dir,
 		"XDG_DATA_HOME="+filepath.Join(c.Dir, "data"),

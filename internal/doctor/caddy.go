@@ -217,7 +217,7 @@ func (c *caddy) key(p adminapi.Probe) {
 		c.ok(check, tried, p.Answered)
 		return
 	}
-	c.warning(check, tried, p.Answered, "If it ends soon, create another key where this one is from, write it into the deliver block, and reload: see docs/apps.md.")
+	c.warning(check, tried, p.Answered, "If it ends soon or is not listed, create another key where this one is from, write it into the deliver block, and reload, see docs/apps.md. If Google could not be asked, let Caddy reach the host of client_x509_cert_url.")
 }
 
 // targetFix returns the remedy for a target that fails for a reason.

@@ -98,7 +98,7 @@ function close(note) {
   show($('account'), false);
   say($('user'), '');
   for (const id of ['unknown-user', 'device', 'mails-card', 'devices-card']) show($(id), false);
-  const comesFirst = obstacle() === 'install'; // what is on the home screen signs in anew
+  const comesFirst = obstacle() === 'install'; // what is on the home screen has a sign-in of its own
   if (comesFirst) deviceView.showObstacle('install');
   if (note) announce(note);
   if (config.login === 'imap') return comesFirst && !note ? signIn.offer() : signIn.open(note);
