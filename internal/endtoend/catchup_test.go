@@ -247,7 +247,7 @@ func (h *hook) count() int {
 // once.
 func (h *hook) requireOnce(t *testing.T, mails int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return h.count() >= mails }, 2*waitTimeout, 50*time.Millisecond)
+	requireReach(t, mails, h.count, 50*time.Millisecond)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	assert.Len(t, h.got, mails)

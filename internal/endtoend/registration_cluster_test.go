@@ -36,13 +36,13 @@ func TestRegistrationOfTwo(t *testing.T) {
 	one.start(t)
 	require.Eventually(t, func() bool { return proxy.written() > 0 }, waitTimeout, time.Millisecond)
 	other.start(t)
-	require.Eventually(t, func() bool { return proxy.written() >= many/3 }, waitTimeout, time.Millisecond)
+	requireReach(t, many/3, proxy.written, time.Millisecond)
 	assert.Equal(t, 1, proxy.counted("user"), "one of them lists the users")
 	one.Kill()
 	killed := proxy.written()
 	require.Less(t, killed, many)
 	proxy.stopAt(0)
-	require.Eventually(t, func() bool { return proxy.written() == many }, 2*waitTimeout, 20*time.Millisecond)
+	requireReach(t, many, proxy.written, 20*time.Millisecond)
 
 	one.start(t)
 	for _, f := range fronts {
