@@ -164,7 +164,7 @@ func (d *described) session(s *site) {
 func (d *described) devices(s *site) {
 	as := login{alice, "wonderland"}
 	a := d.call(s, 200, "GET", "/subscriptions", as)
-	require.JSONEq(d.t, `{"subscriptions":[]}`, string(a.body))
+	require.JSONEq(d.t, `{"subscriptions":[],"defaults":{}}`, string(a.body))
 	device := s.service.Subscribe(d.t, s.ring[0].Public())
 	body := device.JSON(map[string]any{"name": "Phone", "deviceClientId": "abc"})
 	a = d.call(s, 201, "POST", "/subscriptions", as, body)

@@ -42,18 +42,22 @@ type api struct {
 	apple   *pushtest.APNs
 	store   *subscription.Store
 	log     strings.Builder
+	// defaults are the preferences of new devices.
+	defaults subscription.Preferences
 
 	mu     sync.Mutex
 	ring   webpush.Ring
 	events []subscriptions.Event
 }
 
-func newAPI(t *testing.T) *api {
+func newAPI(t *testing.T) *api { return newAPIWith(t, subscription.Preferences{}) }
+
+func newAPIWith(t *testing.T, defaults subscription.Preferences) *api {
 	t.Helper()
 	q := queuetest.Open(t, queuetest.Config(t.TempDir()))
-	a := &api{t: t, service: pushtest.Start(t), apple: pushtest.StartAPNs(t, "com.example.mail")}
+	a := &api{t: t, service: pushtest.Start(t), apple: pushtest.StartAPNs(t, "com.example.mail"), defaults: defaults}
 	log := slog.New(slog.NewTextHandler(&a.log, nil))
-	a.store = subscription.New(subscription.Config{Table: q.Table("subscriptions"), Logger: log})
+	a.store = subscription.New(subscription.Config{Table: q.Table("subscriptions"), Logger: log, Defaults: a.defaults})
 	a.store.Start()
 	t.Cleanup(a.store.Stop)
 	require.NoError(t, a.store.Wait(t.Context()))
@@ -113,6 +117,7 @@ type answer struct {
 	// What the body says.
 	sub
 	Subscriptions []sub
+	Defaults      subscription.Preferences
 	Title         string
 	Detail        string
 	Field         string

@@ -54,3 +54,18 @@ func TestPreferences(t *testing.T) {
 	assert.Len(t, a.call(alice, http.MethodGet, "/subscriptions", "").Subscriptions, 1)
 	assert.Equal(t, http.StatusNotFound, a.call(bob, http.MethodPatch, path, `{"preferences":null}`).status)
 }
+
+// The defaults are told where they can be wanted back: what a PATCH makes of null is
+// the default of the server's, not of the operator's.
+func TestDefaultsOfDevices(t *testing.T) {
+	a := newAPIWith(t, subscription.Preferences{Urgency: subscription.Normal, Folders: []string{"INBOX"}})
+	device := a.service.Subscribe(t, a.key())
+	got := a.call(alice, http.MethodPost, "/subscriptions", device.JSON(map[string]any{"name": "Phone"}))
+	require.Equal(t, http.StatusCreated, got.status, got.body)
+	assert.Equal(t, a.defaults, got.Preferences)
+	a.call(alice, http.MethodPatch, "/subscriptions/"+got.ID, `{"preferences":null}`)
+	list := a.call(alice, http.MethodGet, "/subscriptions", "")
+	assert.Equal(t, a.defaults, list.Defaults)
+	assert.Empty(t, list.Subscriptions[0].Preferences)
+	assert.Contains(t, newAPI(t).call(alice, http.MethodGet, "/subscriptions", "").body, `"defaults":{}`)
+}

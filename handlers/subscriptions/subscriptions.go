@@ -143,7 +143,9 @@ func (h *Handler) list(w http.ResponseWriter, _ *http.Request, user string) erro
 	}
 	answer(w, http.StatusOK, struct {
 		Subscriptions []view `json:"subscriptions"`
-	}{views})
+		// Defaults are the preferences of a new device.
+		Defaults subscription.Preferences `json:"defaults"`
+	}{views, h.Store.Defaults()})
 	return nil
 }
 

@@ -68,7 +68,7 @@ func TestLifeOfADevice(t *testing.T) {
 
 	assert.Equal(t, http.StatusNoContent, a.call(alice, http.MethodDelete, path, "").status)
 	assert.Equal(t, http.StatusNotFound, a.call(alice, http.MethodDelete, path, "").status)
-	assert.JSONEq(t, `{"subscriptions":[]}`, a.call(alice, http.MethodGet, "/subscriptions", "").body)
+	assert.JSONEq(t, `{"subscriptions":[],"defaults":{}}`, a.call(alice, http.MethodGet, "/subscriptions", "").body)
 	assert.Equal(t, []subscriptions.Event{"added", "refused", "refused", "confirmed", "tested", "renamed", "removed", "refused"}, a.events)
 }
 

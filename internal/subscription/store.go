@@ -86,6 +86,9 @@ func New(cfg Config) *Store {
 	return s
 }
 
+// Defaults are the preferences of new devices. The caller must not change them.
+func (s *Store) Defaults() Preferences { return s.defaults }
+
 // Start starts reading and maintaining the table. It does not wait.
 func (s *Store) Start() {
 	ctx, stop := context.WithCancel(context.Background())
