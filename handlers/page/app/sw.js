@@ -27,7 +27,7 @@ self.addEventListener('push', (event) => {
 function read({ data, notification }) {
   // A browser that reads declarative messages itself hands over the notification
   // that it would show, which may be in place of the data.
-  if (!data && notification?.data) return { ...notification.data, said: { title: notification.title, body: notification.body } };
+  if (!data && notification?.data) return { ...notification.data, notification, said: { title: notification.title, body: notification.body } };
   try {
     return data?.json() ?? {};
   } catch {

@@ -51,6 +51,15 @@ func (s stage) shown(want ...notification) {
 	}
 }
 
+// awaitBody waits until the one notification begins so.
+func (s stage) awaitBody(begins string) {
+	s.tab.t.Helper()
+	require.Eventually(s.tab.t, func() bool {
+		shown := s.notifications()
+		return len(shown) == 1 && strings.HasPrefix(shown[0].Body, begins)
+	}, waitTimeout, notificationsEvery)
+}
+
 func TestNotifications(t *testing.T) {
 	s := newStage(t, "en")
 	s.signedIn()
@@ -156,6 +165,36 @@ func TestDeclaredPush(t *testing.T) {
 	read.ID, read.Event = "read", "messageRead"
 	declared("You are up to date", "", read)
 	s.shown(notification{Title: "mia@example.net", Body: "Photos", Tag: "mail:INBOX", Lang: "en"})
+}
+
+// What the server declares to be silent is, whether or not the browser has read that
+// itself; and what comes next is not.
+func TestSilentPush(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	declared := func(n int, silent bool) map[string]any {
+		return map[string]any{"title": "Mia", "body": fmt.Sprint("Photo ", n), "silent": silent, "data": newMail(n, "", "")}
+	}
+	silent := func(n int) bool {
+		t.Helper()
+		s.awaitBody(fmt.Sprint("Photo ", n))
+		return eval[bool](s.tab, "navigator.serviceWorker.ready.then(r => r.getNotifications()).then(([n]) => n.silent)")
+	}
+	push := func(n int, quiet bool) {
+		message := newMail(n, "mia@example.net", fmt.Sprint("Photo ", n))
+		s.deliver(struct {
+			mail
+			Notification any `json:"notification"`
+		}{message, declared(n, quiet)})
+	}
+	push(1, true)
+	assert.True(t, silent(1))
+	push(2, false)
+	assert.False(t, silent(2))
+	s.inWorker(`const push = new PushEvent('push');
+		Object.defineProperty(push, 'notification', {value: ` + toJSON(t, declared(3, true)) + `});
+		dispatchEvent(push)`)
+	assert.True(t, silent(3))
 }
 
 // A notification that the browser has shown without the service worker opens the page

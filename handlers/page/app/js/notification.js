@@ -23,8 +23,9 @@ export const mailTag = ({ folder }) => `mail:${folder ?? ''}`;
 /**
  * The notification for new mail.
  *
- * @param mail as in the API's description, or with what the server has made of
- *   it (said: title and body); all of it may be missing
+ * @param mail as in the API's description, with the notification that the server
+ *   has declared, and what of it the browser has read (said: title and body); all
+ *   of it may be missing
  * @param {Notification|undefined} shown what there is for its folder by now
  */
 export function newMail(mail, shown) {
@@ -32,6 +33,7 @@ export function newMail(mail, shown) {
   if (mail.id && mails.some(({ id }) => id === mail.id)) return render(mail, mails, count, { renotify: false }); // delivered again
   return render(mail, [...mails, describe(mail)].slice(-REMEMBERED), count + arrived(mail, mails.at(-1)), {
     renotify: true,
+    silent: mail.notification?.silent || undefined, // as its user prefers it for this device
     timestamp: Date.parse(mail.time) || Date.now(),
   });
 }
