@@ -32,7 +32,7 @@ goreleaser check
 
 # The version before: the last tag or, while there is none, an older commit. It is
 # packaged in the way of today.
-previous=$(git describe --tags --abbrev=0 HEAD^ 2>/dev/null || git rev-list --skip=30 --max-count=1 HEAD)
+previous=$(git describe --tags --match 'v[0-9]*' --abbrev=0 HEAD^ 2>/dev/null || git rev-list --skip=30 --max-count=1 HEAD)
 if [ ! -e "$work/old-$previous.deb" ]; then
 	git worktree prune
 	git worktree add --force --detach "$work/old" "$previous"

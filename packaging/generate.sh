@@ -27,7 +27,7 @@ rm "$caddy"
 # "systemctl restart caddy" is this unit, also beside that of a packaged Caddy. Of the
 # sockets it has the one on this machine alone, as fd/3.
 for kind in service socket; do
-	sed -e '/^\[Unit\]/,$!d' -e 's#/usr/local/bin/caddy#/usr/bin/caddy#' -e 's#caddy\.socket#caddy-dovecot-push.socket#' \
+	sed -e '/^\[Unit\]/,$!d' -e 's#/usr/local/bin/caddy#/usr/bin/caddy#' -e 's#caddy\.socket#caddy-dovecot-push.socket#' -e 's#^StateDirectory=caddy$#& caddy-dovecot-push#' \
 		-e '/^# HTTPS\.$/d' -e '/^ListenStream=[0-9]*$/d' \
 		-e "/^\[Install\]/a Alias=caddy.$kind" "examples/service/caddy.$kind" >"$out/systemd/caddy-dovecot-push.$kind"
 done

@@ -139,7 +139,7 @@ func (m *machine) unit(name string, env ...string) *unit {
 	})
 	user := find(m.t, u.file, `(?m)^User=(.*)$`)
 	m.sh("install -d -m " + find(m.t, u.file, `(?m)^StateDirectoryMode=(.*)$`) + " -o " + user + " -g " + user +
-		" /var/lib/" + find(m.t, u.file, `(?m)^StateDirectory=(.*)$`))
+		" /var/lib/" + strings.Join(strings.Fields(find(m.t, u.file, `(?m)^StateDirectory=(.*)$`)), " /var/lib/"))
 	return u
 }
 
@@ -333,22 +333,29 @@ func (m *machine) besideAPackagedCaddy() {
 	assert.False(t, ours(), "Debian's own is back")
 	m.sh("apt-get install -q -y /root/new.deb")
 	assert.True(t, ours())
+	m.sh("apt-get remove -q -y caddy")
+	assert.True(t, ours())
+	assert.Equal(t, config, readAll(t, m.path("/etc/caddy/Caddyfile")))
+	// It removes the directories of Caddy, but not the queue.
 	m.sh("dpkg --purge caddy")
 	assert.True(t, ours())
+	assert.NotEmpty(t, m.sh("ls /var/lib/caddy-dovecot-push/jetstream"))
+	m.sh("apt-get install -q -y --reinstall /root/new.deb")
+	assert.FileExists(t, m.path("/etc/caddy/Caddyfile"))
 }
 
 // removed purges the package: what waits stays, unless that was asked for.
 func (m *machine) removed() {
 	t := m.t
 	t.Helper()
-	queue := m.path("/var/lib/caddy/dovecot_push")
+	queue := m.path("/var/lib/caddy-dovecot-push")
 	m.sh("apt-get remove -q -y caddy-dovecot-push")
 	assert.NoFileExists(t, m.path("/usr/bin/caddy"))
 	assert.FileExists(t, m.path("/etc/caddy/notify-password"))
 	assert.DirExists(t, queue)
 	assert.Contains(t, m.asked(), "disable --now caddy-dovecot-push.socket caddy-dovecot-push.service")
 	out := m.sh("dpkg --purge caddy-dovecot-push 2>&1")
-	assert.Contains(t, out, "/var/lib/caddy")
+	assert.Contains(t, out, "/var/lib/caddy-dovecot-push")
 	assert.DirExists(t, queue)
 	assert.NoFileExists(t, m.path("/etc/caddy/notify-password"))
 	for diverted := range strings.SplitSeq(strings.TrimSpace(m.sh("dpkg-divert --list '*caddy*'")), "\n") {
@@ -367,7 +374,7 @@ func TestPackagedUnits(t *testing.T) {
 	t.Parallel()
 	script := read(t, "packaging", "generate.sh")
 	for _, word := range regexp.MustCompile(`s#([^#]+)#`).FindAllStringSubmatch(script, -1) {
-		assert.Regexp(t, word[1], read(t, "examples", "service", "caddy.service"))
+		assert.Regexp(t, "(?m)"+word[1], read(t, "examples", "service", "caddy.service"))
 	}
 	socket := find(t, read(t, "examples", "service", "caddy.socket"), `(?m)^ListenStream=(127\..*)$`)
 	assert.Contains(t, read(t, "packaging", "Caddyfile"), "\nhttp://"+socket+" {\n\tbind fd/3 {")
