@@ -69,8 +69,17 @@ func number(s string) (uint32, error) {
 	return uint32(n), err
 }
 
-// Messages implements Source. The caller looks at the UIDVALIDITY.
-func (d *DoveAdm) Messages(ctx context.Context, user string, _ uint32, uids []UIDs) ([]Message, error) {
+// Messages implements Source.
+func (d *DoveAdm) Messages(ctx context.Context, user string, _ uint32, uids []UIDs) ([]Message, Mailbox, error) {
+	messages, err := d.messages(ctx, user, uids)
+	if err != nil {
+		return nil, Mailbox{}, err
+	}
+	box, err := d.Mailbox(ctx, user)
+	return messages, box, err
+}
+
+func (d *DoveAdm) messages(ctx context.Context, user string, uids []UIDs) ([]Message, error) {
 	rows, err := d.client.Fetch(ctx, user, []string{"mailbox", inbox, "uid", setOf(uids)},
 		"uid", "flags", "date.received.unixtime", "date.saved.unixtime", "hdr", "body.snippet")
 	if err != nil {

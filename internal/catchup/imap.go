@@ -35,7 +35,7 @@ func (*IMAP) Mailboxes(context.Context, string) (map[string]Mailbox, error) {
 }
 
 // Messages implements Source.
-func (i *IMAP) Messages(ctx context.Context, user string, uidValidity uint32, uids []UIDs) (messages []Message, err error) {
+func (i *IMAP) Messages(ctx context.Context, user string, uidValidity uint32, uids []UIDs) (messages []Message, box Mailbox, err error) {
 	ranges := make([]imap.UIDRange, len(uids))
 	for n, u := range uids {
 		ranges[n] = imap.UIDRange(u)
@@ -48,9 +48,14 @@ func (i *IMAP) Messages(ctx context.Context, user string, uidValidity uint32, ui
 			m.UID, m.Seen, m.Received = f.UID, f.Seen, f.InternalDate
 			m.readHeader(f.Header)
 		}
+		if err != nil {
+			return err
+		}
+		status, err := s.Status()
+		box = Mailbox(status)
 		return err
 	})
-	return messages, err
+	return messages, box, err
 }
 
 // Interface guard.

@@ -106,7 +106,7 @@ func listed(all spans) (uids []uint32) {
 // choose looks through the newest mails that were not looked through yet.
 func (s *sweep) choose(ctx context.Context, l *laggard) error {
 	part, rest := l.rest.takeLast(scanMails)
-	messages, err := s.cfg.Source.Messages(ctx, l.login, l.box.UIDValidity, uidsOf(part))
+	messages, _, err := s.cfg.Source.Messages(ctx, l.login, l.box.UIDValidity, uidsOf(part))
 	if err != nil {
 		return err
 	}
@@ -156,11 +156,7 @@ func (s *sweep) tellSome(ctx context.Context, l *laggard) error {
 	for _, uid := range l.chosen[from:] {
 		part = part.add(uid)
 	}
-	messages, err := s.cfg.Source.Messages(ctx, l.login, l.box.UIDValidity, uidsOf(part))
-	if err != nil {
-		return err
-	}
-	box, err := s.cfg.Source.Mailbox(ctx, l.login)
+	messages, box, err := s.cfg.Source.Messages(ctx, l.login, l.box.UIDValidity, uidsOf(part))
 	if err != nil {
 		return err
 	}

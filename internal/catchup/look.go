@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
@@ -41,12 +43,15 @@ func (s *sweep) look(ctx context.Context, users []user) error {
 			alone = append(alone, u.login)
 		}
 	}
+	looking, ctx := errgroup.WithContext(ctx)
+	looking.SetLimit(together)
 	for _, login := range alone {
-		if err := s.lookAt(ctx, byLogin[login]); err != nil {
-			return err
+		if ctx.Err() != nil {
+			break
 		}
+		looking.Go(func() error { return s.lookAt(ctx, byLogin[login]) })
 	}
-	return nil
+	return looking.Wait()
 }
 
 // lookAtGroup reads the mailboxes of a group with one request, and removes those
@@ -92,10 +97,12 @@ func (s *sweep) lookAtGroup(ctx context.Context, group registration.Group, byLog
 	return nil
 }
 
-// lookAt reads the mailbox of one user.
+// lookAt reads the mailbox of one user. Several are read at the same time.
 func (s *sweep) lookAt(ctx context.Context, u user) error {
 	at := time.Now()
 	box, err := s.cfg.Source.Mailbox(ctx, u.login)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

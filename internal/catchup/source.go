@@ -45,9 +45,10 @@ type Source interface {
 	// Mailboxes reads the INBOX of all users whose login fits the mask (* stands
 	// for anything), or fails with [registration.ErrCannotList].
 	Mailboxes(ctx context.Context, mask string) (map[string]Mailbox, error)
-	// Messages reads those messages of the INBOX that are there, of these UIDs.
-	// Where the UIDVALIDITY is another one it finds none.
-	Messages(ctx context.Context, user string, uidValidity uint32, uids []UIDs) ([]Message, error)
+	// Messages reads those messages of the INBOX that are there, of these UIDs, and
+	// the INBOX after them. Where the UIDVALIDITY is another one they are none, or
+	// others.
+	Messages(ctx context.Context, user string, uidValidity uint32, uids []UIDs) ([]Message, Mailbox, error)
 }
 
 // UIDs are those from First to Last, both included.

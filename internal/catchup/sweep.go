@@ -53,10 +53,9 @@ type sweep struct {
 	all      bool
 	told     time.Time // when progress was told last
 
-	mu       sync.Mutex // of progress while users are served
+	mu       sync.Mutex // of the next two while several users are looked at or served
 	progress Progress
-
-	behind []*laggard
+	behind   []*laggard
 	// current is up to when the marks have what was accepted.
 	current time.Time
 }

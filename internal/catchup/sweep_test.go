@@ -122,21 +122,18 @@ func (d *dovecot) Mailboxes(ctx context.Context, mask string) (map[string]Mailbo
 	return boxes, nil
 }
 
-func (d *dovecot) Messages(_ context.Context, user string, uidValidity uint32, uids []UIDs) (messages []Message, err error) {
+func (d *dovecot) Messages(_ context.Context, user string, uidValidity uint32, uids []UIDs) (messages []Message, box Mailbox, err error) {
 	if d.reads != nil {
 		d.reads(user)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if uidValidity != d.validity {
-		return nil, nil
-	}
 	for _, m := range d.boxes[user] {
-		if !m.expunged && slices.ContainsFunc(uids, func(u UIDs) bool { return u.First <= m.UID && m.UID <= u.Last }) {
+		if uidValidity == d.validity && !m.expunged && slices.ContainsFunc(uids, func(u UIDs) bool { return u.First <= m.UID && m.UID <= u.Last }) {
 			messages = append(messages, m.Message)
 		}
 	}
-	return messages, nil
+	return messages, Mailbox{UIDValidity: d.validity, UIDNext: uint32(len(d.boxes[user]) + 1), Unseen: 1}, nil
 }
 
 func (d *dovecot) users() []string {
@@ -199,7 +196,7 @@ func told(t testing.TB, q *queue.Queue) map[string]int {
 	r := q.NewReader("target")
 	defer r.Close()
 	for {
-		groups, err := r.Take(t.Context(), 100, 1<<30)
+		groups, err := queuetest.Take(t, r, 100)
 		if err != nil {
 			require.ErrorIs(t, err, queue.ErrNoMore)
 			return counts
