@@ -35,7 +35,7 @@ func serveQueue(t *testing.T, maxBytes int64) (*endpoint, *queue.Queue) {
 func stored(t *testing.T, q *queue.Queue) (bodies []string) {
 	reader := q.NewReader("target")
 	for {
-		groups, err := reader.Take(t.Context(), 1, 1<<30)
+		groups, err := queuetest.Take(t, reader, 1)
 		if errors.Is(err, queue.ErrNoMore) {
 			return bodies
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
@@ -66,9 +67,10 @@ func TestStopWhileTargetHangs(t *testing.T) {
 	}
 	target.requireEach(t, 5, 50)
 	e.Stop()
-	require.Eventually(t, func() bool { // groups as a whole or what is left of them
+	require.EventuallyWithT(t, func(c *assert.CollectT) { // groups as a whole or what is left of them
 		st, err := q.Stats(t.Context(), []string{"a"})
-		return err == nil && st.Targets["a"].Waiting+st.Targets["a"].Parked == 5
+		require.NoError(c, err)
+		assert.EqualValues(c, 5, st.Targets["a"].Waiting+st.Targets["a"].Parked, "%+v", st)
 	}, patience, 10*time.Millisecond)
 	target.become(takes)
 	start(t, q, map[string]*scripted{"a": target})

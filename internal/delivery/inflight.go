@@ -217,21 +217,28 @@ const (
 	// at its own time, so that a target that hangs with thousands of groups
 	// does not burden the store with all of them at once.
 	extendInterval = queue.AckWait / 60
+	// extendIdle is how long nothing is looked for when nothing was in flight.
+	extendIdle = extendAfter / 2
 )
 
 // extendLoop extends the deadlines of batches in flight, even while the breaker
 // is open for hours.
 func (f *inflight) extendLoop(done <-chan struct{}) {
-	tick := time.NewTicker(extendInterval)
-	defer tick.Stop()
+	timer := time.NewTimer(extendIdle)
+	defer timer.Stop()
 	for {
 		select {
 		case <-done:
 			return
-		case now := <-tick.C:
+		case now := <-timer.C:
 			for _, group := range f.stale(now) {
 				_ = group.InProgress()
 			}
+		}
+		if f.count() == 0 {
+			timer.Reset(extendIdle)
+		} else {
+			timer.Reset(extendInterval)
 		}
 	}
 }

@@ -4,8 +4,10 @@
 package queue
 
 import (
+	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,7 +16,8 @@ import (
 const (
 	// maxPull is how many messages one request may ask for.
 	maxPull = 256
-	// lateAnswer is how long after the end of a request its answer may come.
+	// lateAnswer is how long after the end of a request its answer may come, and
+	// how long the server may take to end the reading.
 	lateAnswer = time.Second
 )
 
@@ -29,23 +32,31 @@ type puller struct {
 	inbox   string
 	sub     *nats.Subscription
 	arrived chan *nats.Msg
+	ended   chan struct{}    // closed when nothing can arrive any more
+	changed chan nats.Status // of the connection: it was lost, and the request with it
+	wait    time.Duration    // of a request at the server, for the first message
 	sent    uint64
 }
 
-func newPuller(nc *nats.Conn, stream, consumer string) (*puller, error) {
+func newPuller(nc *nats.Conn, stream, consumer string, wait time.Duration) (*puller, error) {
 	p := &puller{
 		nc: nc, subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
-		inbox: nc.NewInbox() + ".", arrived: make(chan *nats.Msg, 4*maxPull),
+		inbox: nc.NewInbox() + ".", arrived: make(chan *nats.Msg, 4*maxPull), ended: make(chan struct{}), wait: wait,
 	}
 	var err error
-	p.sub, err = nc.ChanSubscribe(p.inbox+"*", p.arrived)
-	return p, err
+	if p.sub, err = nc.ChanSubscribe(p.inbox+"*", p.arrived); err != nil {
+		return nil, err
+	}
+	ended := sync.OnceFunc(func() { close(p.ended) }) // Drain may close what the connection has closed
+	p.sub.SetClosedHandler(func(string) { ended() })
+	p.changed = nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	return p, nil
 }
 
 // fetch returns the messages that are there, up to most and of up to size bytes
-// together, but at least one, and waits a moment for the first. It may return
-// more where an earlier request was answered late.
-func (p *puller) fetch(most, size int) (messages []*nats.Msg, err error) {
+// together, but at least one, and waits for the first, until ctx ends or for a
+// while. It may return more where an earlier request was answered late.
+func (p *puller) fetch(ctx context.Context, most, size int) (messages []*nats.Msg, err error) {
 	for { // what came late
 		select {
 		case msg := <-p.arrived:
@@ -60,33 +71,30 @@ func (p *puller) fetch(most, size int) (messages []*nats.Msg, err error) {
 	if len(messages) > 0 {
 		return messages, nil
 	}
-	messages, tooLarge, err := p.request(min(most, maxPull), max(size, 1))
+	messages, tooLarge, err := p.request(ctx, min(most, maxPull), max(size, 1))
 	if tooLarge && len(messages) == 0 {
-		messages, _, err = p.request(1, 0)
+		messages, _, err = p.request(ctx, 1, 0)
 	}
 	return messages, err
 }
 
 // request asks for up to most messages of up to size bytes together, which 0
 // leaves open. It reports whether the next one is too large for that.
-func (p *puller) request(most, size int) (messages []*nats.Msg, tooLarge bool, err error) {
+func (p *puller) request(ctx context.Context, most, size int) (messages []*nats.Msg, tooLarge bool, err error) {
 	p.sent++
 	reply := p.inbox + strconv.FormatUint(p.sent, 10)
 	// With no_wait the request ends with the last message that is there; it
 	// still waits until it expires for the first.
 	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"no_wait":true}`,
-		most, size, pollWait.Nanoseconds())
+		most, size, p.wait.Nanoseconds())
 	if err := p.nc.PublishRequest(p.subject, reply, request); err != nil {
 		return nil, false, err
 	}
-	end := time.NewTimer(pollWait + lateAnswer)
+	end := time.NewTimer(p.wait + lateAnswer)
 	defer end.Stop()
 	for len(messages) < most {
 		select {
-		case msg, open := <-p.arrived:
-			if !open {
-				return messages, false, nats.ErrConnectionClosed
-			}
+		case msg := <-p.arrived:
 			status, description := statusOf(msg)
 			switch {
 			case status == "":
@@ -103,6 +111,12 @@ func (p *puller) request(most, size int) (messages []*nats.Msg, tooLarge bool, e
 			default:
 				return messages, false, fmt.Errorf("the store answers %s %s", status, description)
 			}
+		case <-p.ended:
+			return messages, false, nats.ErrConnectionClosed
+		case <-p.changed:
+			return messages, false, nil
+		case <-ctx.Done(): // what still comes is found by close
+			return messages, false, nil
 		case <-end.C:
 			return messages, false, nil
 		}
@@ -118,15 +132,20 @@ func statusOf(msg *nats.Msg) (status, description string) {
 	return msg.Header.Get("Status"), msg.Header.Get("Description")
 }
 
-// close ends the reading. It returns what arrived since the last fetch.
+// close ends the reading. It returns what arrived since the last fetch. What the
+// server sends after the request was withdrawn it gives out again.
 func (p *puller) close() (messages []*nats.Msg) {
-	_ = p.sub.Unsubscribe()
+	p.nc.RemoveStatusListener(p.changed)
+	if p.sub.Drain() == nil { // what it has sent arrives first
+		select {
+		case <-p.ended:
+		case <-time.After(lateAnswer):
+			_ = p.sub.Unsubscribe()
+		}
+	}
 	for {
 		select {
-		case msg, open := <-p.arrived:
-			if !open {
-				return messages
-			}
+		case msg := <-p.arrived:
 			if status, _ := statusOf(msg); status == "" {
 				messages = append(messages, msg)
 			}

@@ -16,16 +16,20 @@ const (
 	// AckWait is how long a group may stay unacknowledged until it is
 	// redelivered. [Group.InProgress] restarts this time.
 	AckWait = 30 * time.Second
-	// pollWait is how long one request for more waits at the server. A
-	// reader ends between two of them, so that no message is ever on its way
-	// to a reader that has gone.
-	pollWait = 500 * time.Millisecond
+	// externalWait is how long one request for more waits at a NATS server:
+	// one that a server forgot, which happens in a cluster, costs no more.
+	externalWait = 500 * time.Millisecond
 	// atOnce is a delay because, other than its absence, the store remembers
 	// it over a restart.
 	atOnce = time.Millisecond
 )
 
-// ErrNoMore means that nothing was waiting within a moment; ask again.
+// embeddedWait is the same at the embedded server, which forgets none while the
+// connection lasts. Each request wakes a dozen goroutines, also when nothing has
+// come for days.
+var embeddedWait = 30 * time.Second
+
+// ErrNoMore means that nothing came for a while; ask again.
 var ErrNoMore = errors.New("nothing is waiting")
 
 // Reader takes one target's notifications out of the queue. Several readers
@@ -50,7 +54,7 @@ func (q *Queue) NewParkedReader(target string) *Reader {
 }
 
 // Take takes up to most groups of up to size bytes together, but at least one,
-// waiting a moment for the first ([ErrNoMore]). A group is redelivered unless
+// waiting for the first until ctx ends, or for a while ([ErrNoMore]). A group is redelivered unless
 // [Group.Ack] or [Group.InProgress] is called within [AckWait].
 func (r *Reader) Take(ctx context.Context, most, size int) ([]*Group, error) {
 	messages, err := r.fetch(ctx, most, size)
@@ -101,11 +105,15 @@ func (r *Reader) fetch(ctx context.Context, most, size int) ([]*nats.Msg, error)
 		if err != nil {
 			return nil, err
 		}
-		if r.pull, err = newPuller(r.q.nc(), r.q.streamOf(r.parked), r.target); err != nil {
+		wait := embeddedWait
+		if r.q.server == nil {
+			wait = externalWait
+		}
+		if r.pull, err = newPuller(r.q.nc(), r.q.streamOf(r.parked), r.target, wait); err != nil {
 			return nil, err
 		}
 	}
-	messages, err := r.pull.fetch(most, size)
+	messages, err := r.pull.fetch(ctx, most, size)
 	if err != nil { // the position may have been removed: make it again
 		r.Close()
 		return messages, fmt.Errorf("%w: reading for target %s: %w", ErrUnavailable, r.target, err)

@@ -239,7 +239,7 @@ func impatient(t testing.TB, r *Reader) *Reader {
 		assert.NoError(c, err)
 	}, patience, 100*time.Millisecond)
 	var err error
-	r.pull, err = newPuller(r.q.nc(), stream, r.target)
+	r.pull, err = newPuller(r.q.nc(), stream, r.target, externalWait)
 	require.NoError(t, err)
 	return r
 }

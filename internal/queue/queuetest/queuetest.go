@@ -5,6 +5,7 @@
 package queuetest
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -32,4 +33,13 @@ func Open(t testing.TB, cfg queue.Config) *queue.Queue {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, q.Close()) })
 	return q
+}
+
+// Take takes up to most groups that are there, or fails with [queue.ErrNoMore]:
+// a reader would wait for the first.
+func Take(t testing.TB, r *queue.Reader, most int) ([]*queue.Group, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	return r.Take(ctx, most, 1<<30)
 }
