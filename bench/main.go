@@ -45,7 +45,7 @@ var parts = []part{
 	{"drain", "A webhook that comes back to many waiting notifications", (*bench).drain},
 	{"flat", "Memory while notifications come and go", (*bench).flat},
 	{"lmtp", "Mails of a real Dovecot", (*bench).lmtp},
-	{"memory", "Memory of the idle process", (*bench).memory},
+	{"rest", "The idle process", (*bench).rest},
 	{"streams", "Event streams", (*bench).streams},
 	{"loginflood", "The endpoint while wrong logins flood the API", (*bench).loginFlood},
 	{"credentialflood", "The endpoint while wrong passwords flood it", (*bench).credentialFlood},
