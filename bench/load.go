@@ -39,9 +39,13 @@ func (l load) run() (result, error) {
 	)
 	start := time.Now()
 	deadline := start.Add(l.duration)
-	for range l.connections {
+	for i := range l.connections {
 		wg.Go(func() {
-			latencies, err := l.connection(deadline, &failed)
+			turn := start
+			if l.rate > 0 { // one after the other
+				turn = start.Add(time.Second * time.Duration(i-l.connections) / time.Duration(l.rate))
+			}
+			latencies, err := l.connection(turn, deadline, &failed)
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, latencies...)
@@ -57,7 +61,7 @@ func (l load) run() (result, error) {
 	return r, firstErr
 }
 
-func (l load) connection(deadline time.Time, failed *atomic.Int64) ([]time.Duration, error) {
+func (l load) connection(turn, deadline time.Time, failed *atomic.Int64) ([]time.Duration, error) {
 	conn, err := net.Dial("tcp", l.address)
 	if err != nil {
 		return nil, err
@@ -66,10 +70,12 @@ func (l load) connection(deadline time.Time, failed *atomic.Int64) ([]time.Durat
 	request := l.form()
 	answers := bufio.NewReader(conn)
 	var latencies []time.Duration
-	turn := time.Now()
 	for time.Now().Before(deadline) {
 		if l.rate > 0 {
 			turn = turn.Add(time.Second * time.Duration(l.connections) / time.Duration(l.rate))
+			if !turn.Before(deadline) {
+				break
+			}
 			time.Sleep(time.Until(turn))
 		}
 		request.next()

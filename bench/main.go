@@ -41,6 +41,7 @@ var parts = []part{
 	{"connections", "Accepting with `sync always`, by connections", (*bench).connections},
 	{"waiting", "Accepting while many notifications wait", (*bench).waiting},
 	{"endtoend", "Accepted until a webhook has answered, `sync always`", (*bench).endtoend},
+	{"everyday", "At the rates of every day, accepted until a webhook has answered", (*bench).everyday},
 	{"isolation", "A webhook beside one that never answers", (*bench).isolation},
 	{"drain", "A webhook that comes back to many waiting notifications", (*bench).drain},
 	{"flat", "Memory while notifications come and go", (*bench).flat},
