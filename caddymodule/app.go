@@ -214,6 +214,9 @@ func (a *App) Start() error {
 	if err := a.engine.Start(ctx); err != nil {
 		return err
 	}
+	if a.devices != nil {
+		a.devices.startSummaries(a)
+	}
 	if err := a.startRegistration(q); err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ type devices struct {
 	started chan struct{} // closed when the fields below are set
 	store   *subscription.Store
 	api     http.Handler
+	// summaries are sent when devices are no longer quiet or muted.
+	summaries *device.Summaries
 }
 
 // newDevices is nil where no target sends to devices.
@@ -71,11 +73,30 @@ func (d *devices) start(a *App, q *queue.Queue) {
 	d.api = subscriptions.New(subscriptions.Config{
 		Store: d.store, Senders: d.senders, Logger: a.slog, Observe: observeSubscription,
 	})
+	d.summaries = &device.Summaries{Subscriptions: d.store, Targets: make(map[string]string), Park: q.Park, Logger: a.slog}
 	close(d.started)
 }
 
+// startSummaries is called when all targets are known and the queue keeps what is
+// parked for them.
+func (d *devices) startSummaries(a *App) {
+	if source, err := a.catchUpSource(); err == nil {
+		d.summaries.Unseen = func(ctx context.Context, user string) (uint32, error) {
+			box, err := source.Mailbox(ctx, user)
+			if err == nil && box.UIDValidity == 0 {
+				err = errNoInbox
+			}
+			return box.Unseen, err
+		}
+	}
+	d.summaries.Start()
+}
+
+var errNoInbox = errors.New("there is no INBOX")
+
 func (d *devices) stop() {
 	if d.isStarted() {
+		d.summaries.Stop()
 		d.store.Stop()
 	}
 }
@@ -103,6 +124,7 @@ func (d *devices) wait(ctx context.Context) error {
 func (d *devices) deliver(t *target.Target, m target.DeviceModule) {
 	to := &device.Target{Sender: m.Devices(), Subscriptions: d.store, Decoder: target.Decoder}
 	t.Deliverer, t.Destinations = to, to.Destinations
+	d.summaries.Targets[to.Sender.Kind().Name()] = t.Name
 }
 
 // ServeHTTP serves the part of the user API that is about devices, to the user who

@@ -11,6 +11,8 @@ type (
 	Notification = notification.Notification
 	// Mail is a notification as the devices of its user get it, in JSON.
 	Mail = notification.Mail
+	// Summary is what devices get when they are no longer quiet or muted, in JSON.
+	Summary = notification.Summary
 	// Content is how much of a mail is told: thin, sender or full.
 	Content = notification.Content
 	// Source is how a notification got here.
@@ -24,6 +26,9 @@ const (
 	// CatchUp is a mail that Dovecot could not report, and that was found in the
 	// mailbox later.
 	CatchUp = notification.CatchUp
+	// Silence is what a device was not notified of while it was quiet or muted. The
+	// app turns it into a [Summary]: only senders to devices have to do with it.
+	Silence = notification.Silence
 )
 
 // The contents.

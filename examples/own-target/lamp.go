@@ -64,6 +64,14 @@ func (*Lamp) SendMail(ctx context.Context, d *target.Device, m target.Mail) targ
 	return post(ctx, d.Endpoint, "on: "+m.Folder)
 }
 
+// SendSummary implements target.DeviceSender.
+func (*Lamp) SendSummary(ctx context.Context, d *target.Device, s target.Summary) target.Result {
+	if s.Count == 0 { // all of it was read meanwhile
+		return post(ctx, d.Endpoint, "off")
+	}
+	return post(ctx, d.Endpoint, "on: INBOX")
+}
+
 // SendCode implements target.DeviceSender: the lamp blinks the code.
 func (*Lamp) SendCode(ctx context.Context, d *target.Device) target.Result {
 	return post(ctx, d.Endpoint, "blink: "+d.VerificationCode)

@@ -4,6 +4,7 @@
 package attack
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -78,6 +79,22 @@ var writes = map[string]map[string]func(w *writer, i int){
 	},
 	"last delivery to a device": {
 		"a mail": func(w *writer, i int) { w.in.notify(w.client, notification(w.user, 1<<20*w.n+i)) },
+	},
+	"mails held back from a device that is quiet or muted": {
+		"a mail while it is muted": func(w *writer, i int) {
+			if len(w.devices) == 0 {
+				if id := w.addConfirmed(); id != "" {
+					w.devices = append(w.devices, id)
+					w.api(http.MethodPatch, "subscriptions/"+id, `{"preferences":{"mutedUntil":"forever"}}`)
+				}
+			}
+			w.in.notify(w.client, large(w.user, strings.Repeat("held", 20), 1<<20*w.n+i))
+		},
+		"a mute that ends": func(w *writer, i int) {
+			w.one(func(id string) {
+				w.api(http.MethodPatch, "subscriptions/"+id, fmt.Sprintf(`{"preferences":{"mutedUntil":%q}}`, time.Now().Add(time.Duration(i%3)*time.Second).UTC().Format(time.RFC3339)))
+			})
+		},
 	},
 	"sessions that were signed out": {
 		"in and out": func(w *writer, _ int) {
@@ -175,6 +192,25 @@ func (w *writer) add() string {
 		return ""
 	}
 	return identity(w.api(http.MethodPost, "subscriptions", device.JSON(map[string]any{"name": "Phone"})))
+}
+
+// addConfirmed is add for a device that gets mail.
+func (w *writer) addConfirmed() string {
+	device, err := w.in.push.NewDevice(w.in.serverKey)
+	if err != nil {
+		return ""
+	}
+	id := identity(w.api(http.MethodPost, "subscriptions", device.JSON(map[string]any{"name": "Phone"})))
+	messages, err := device.Messages()
+	if id == "" || err != nil || len(messages) == 0 {
+		return ""
+	}
+	var code struct{ VerificationCode string }
+	if json.Unmarshal(messages[0].Plain, &code) != nil {
+		return ""
+	}
+	w.api(http.MethodPatch, "subscriptions/"+id, fmt.Sprintf(`{"verificationCode":%q}`, code.VerificationCode))
+	return id
 }
 
 // one does something with a device of the writer.

@@ -6,6 +6,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
@@ -201,7 +202,21 @@ func (r *runner) coalesce(j *job) {
 // it.
 func (r *runner) silence(j *job) {
 	r.report(j, Attempt{Silenced: true, Result: Result{Reason: j.silenced}})
-	r.finish(j, true)
+	if j.hold == nil {
+		r.finish(j, true)
+		return
+	}
+	r.holding.Add(1)
+	var once sync.Once
+	r.callHold(j, func(err error) {
+		once.Do(func() {
+			defer r.holding.Done()
+			if err != nil {
+				r.log.Debug("what a destination is not notified of cannot be kept: the queue delivers it again", "error", err)
+			}
+			r.finish(j, err == nil)
+		})
+	})
 }
 
 // coalesceParked does the same with a parked job.

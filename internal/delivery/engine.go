@@ -49,6 +49,11 @@ type Destination struct {
 	// notification, which is then done for it: one of a bounded set of words. It
 	// is a metric label.
 	Silenced string
+	// Hold, if set, keeps what a silenced destination was not notified of. It is
+	// called once and calls done, perhaps later, when that is kept: the
+	// notification is not done before. With an error, it comes again. It must not
+	// keep the record.
+	Hold func(done func(error))
 }
 
 // Target is one target of an engine: its name, its deliverer and its options.

@@ -16,6 +16,7 @@ type job struct {
 	service  string // see [Destination]; all jobs of a target without destinations share one
 	routeErr error  // why its destinations are unknown
 	silenced string // see [Destination]
+	hold     func(done func(error))
 	from     *batch
 
 	next    *job // in the list the job is in

@@ -56,6 +56,16 @@ func (r *runner) callDestinations(ctx context.Context, rec *queue.Record) (all [
 	return r.Destinations(ctx, rec)
 }
 
+func (r *runner) callHold(j *job, done func(error)) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.panicked("Hold", p)
+			done(errPanic)
+		}
+	}()
+	j.hold(done)
+}
+
 // panicked logs a panic. Its value may hold anything, including parts of a
 // mail, so only errors of the runtime are logged.
 func (r *runner) panicked(in string, p any) {

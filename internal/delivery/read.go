@@ -165,6 +165,7 @@ func (r *runner) fanOut(ctx context.Context, g *queue.Group, h *batch) {
 			rec := *j.record
 			rec.Destination = d.Key
 			j.record, j.service, j.silenced = &rec, cmp.Or(d.Service, d.Key), d.Silenced
+			j.hold = d.Hold
 			h.add(j)
 		}
 	}

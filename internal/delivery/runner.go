@@ -37,6 +37,7 @@ type runner struct {
 	superseded *superseded // of a target that coalesces
 	inflight   *inflight
 	inFlight   atomic.Int64
+	holding    sync.WaitGroup // silenced jobs that are not kept yet
 
 	mu        sync.Mutex
 	unstarted []*job // go back to the queue when the runner stops
@@ -91,6 +92,7 @@ func (r *runner) run(ctx context.Context) {
 
 	readers.Wait()
 	workers.Wait()
+	r.holding.Wait()
 	r.nakAll(append(r.unstarted, r.dispatcher.drain()...))
 	close(done)
 	upkeep.Wait()

@@ -5,6 +5,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"testing"
@@ -115,4 +116,71 @@ func TestSilencedDoesNotWait(t *testing.T) {
 	require.NotZero(t, r.mustWait(h).wait)
 	h.jobs[0].silenced = "muted"
 	require.Zero(t, r.mustWait(h).wait)
+}
+
+// A notification that is held back is done when it is kept, and comes again if it
+// cannot be kept. What else is in its group does not.
+func TestHold(t *testing.T) {
+	r := newRunner(newDevices().target(), Config{Logger: slog.New(slog.DiscardHandler), MaxAge: time.Hour, Observe: func(Attempt) {}}, 1<<20)
+	kept := func(hold func(done func(error))) (ended func() bool, group *fakeGroup) {
+		h, group := addBatch(t, r.inflight, 1, 1, 2)
+		require.NoError(t, r.inflight.finish(&h.jobs[0], true))
+		h.jobs[1].silenced, h.jobs[1].hold = "muted", hold
+		r.silence(&h.jobs[1])
+		return func() bool { return r.inflight.count() == 0 }, group
+	}
+	var done func(error)
+	ended, group := kept(func(d func(error)) { done = d })
+	assert.False(t, ended())
+	assert.Zero(t, group.acked)
+	done(nil)
+	done(nil)
+	assert.True(t, ended())
+	assert.Equal(t, 1, group.acked)
+
+	for _, hold := range []func(func(error)){
+		func(done func(error)) { done(errors.New("it cannot be kept")) },
+		func(func(error)) { panic("a bug") },
+	} {
+		ended, group = kept(hold)
+		assert.True(t, ended())
+		assert.Zero(t, group.acked)
+		again, held := r.inflight.redelivered(groupID{sequence: 1})
+		assert.False(t, held)
+		assert.Len(t, again, 1, "the one that was delivered")
+	}
+	r.holding.Wait()
+}
+
+// An engine that stops waits until it is kept: nothing comes again later.
+func TestHoldAtTheEnd(t *testing.T) {
+	q, _ := testQueue(t)
+	s := newSilencing(map[string]string{"quiet@a": "muted"}, "quiet@a")
+	target := s.target()
+	of, holds := target.Destinations, make(chan func(error), 20)
+	target.Destinations = func(ctx context.Context, r *queue.Record) ([]Destination, error) {
+		all, err := of(ctx, r)
+		for i := range all {
+			all[i].Hold = func(done func(error)) { holds <- done }
+		}
+		return all, err
+	}
+	e := startTargets(t, q, s.observe, target)
+	accept(t, q, 0, 20)
+	require.Eventually(t, func() bool { return len(holds) == 20 }, patience, time.Millisecond)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		e.Stop()
+	}()
+	for range 20 {
+		select {
+		case <-stopped:
+			t.Fatal("it did not wait")
+		case done := <-holds:
+			done(nil)
+		}
+	}
+	<-stopped
+	requireStats(t, q, map[string]queue.TargetStats{"devices": {}})
 }

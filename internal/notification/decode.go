@@ -63,6 +63,19 @@ func Identify(body []byte, events Events) (*Notification, error) {
 	return n, err
 }
 
+// IdentifyFrom is [Identify] with the events of d. from returns From as [Decoder.Decode]
+// does, for those who need nothing else.
+func (d *Decoder) IdentifyFrom(body []byte) (n *Notification, from func() string, err error) {
+	n, m, err := decide(body, d.Events)
+	raw, read, text := m.from, false, ""
+	return n, func() string {
+		if !read {
+			read, text = true, unquoteName(d.header(raw))
+		}
+		return text
+	}, err
+}
+
 // Repair returns the body that n was read from as valid JSON: without the stray
 // quote of Dovecot 2.2.19 to 2.2.32, which no other reader overlooks. Without
 // such a quote it is the same, to the byte.

@@ -245,6 +245,22 @@ func TestDecodeTakesLittleMemory(t *testing.T) {
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(128<<10))
 }
 
+// What is read alone is what is read with everything else.
+func TestIdentifyFrom(t *testing.T) {
+	var d Decoder
+	for _, from := range []string{`"f"`, `"=?utf-8?q?J=C3=BCrgen?= <j@example.net>"`, `"\"Müller, J\" <j@example.net>"`, `null`, `5`, `"` + strings.Repeat("x", 5000) + `"`} {
+		body := []byte(strings.Replace(small, `"f"`, from, 1))
+		want := decode(t, string(body))
+		n, text, err := d.IdentifyFrom(body)
+		require.NoError(t, err)
+		require.Equal(t, want.From, text())
+		require.Equal(t, want.From, text(), "again")
+		require.Equal(t, []any{want.User, want.Folder, want.UID, want.Event}, []any{n.User, n.Folder, n.UID, n.Event})
+	}
+	_, _, err := d.IdentifyFrom([]byte(`{}`))
+	require.ErrorIs(t, err, ErrUnusedEvent)
+}
+
 func TestDecodeKeepsNothingOfBody(t *testing.T) {
 	body := []byte(small)
 	n, err := new(Decoder).Decode(body)

@@ -98,4 +98,8 @@ const (
 	// CatchUp is what Dovecot could not report, and was found in the mailbox
 	// later.
 	CatchUp Source = "catch_up"
+	// Silence is what a device was not notified of while it was quiet or muted: it
+	// is notified of all of it together. The notification is of that device alone
+	// and names no message.
+	Silence Source = "silence"
 )

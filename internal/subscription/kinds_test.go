@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription/subscriptiontest"
 )
 
 // What a table had when there was one kind of address is read as it is, and is
@@ -51,7 +52,7 @@ func TestStoredBefore(t *testing.T) {
 // A user's devices count together, whatever their kinds, and the same token is
 // another device for another service.
 func TestKindsShareTheLimit(t *testing.T) {
-	s := startStore(t, newMemory(), nil)
+	s := startStore(t, subscriptiontest.NewMemory(), nil)
 	for i := range MaxPerUser {
 		d := newDevice(t, "Phone")
 		switch i % 3 {
@@ -78,7 +79,7 @@ func TestKindsShareTheLimit(t *testing.T) {
 
 // An app that its device gives to another user belongs to the last of them.
 func TestTokenOfAnotherUser(t *testing.T) {
-	s := startStore(t, newMemory(), nil)
+	s := startStore(t, subscriptiontest.NewMemory(), nil)
 	d := Device{Kind: APNs, Name: "Phone", Address: Address{Token: "00ff", App: "com.example.mail"}}
 	confirmed(t, s, "alice", d)
 	other := d
@@ -96,7 +97,7 @@ func TestTokenOfAnotherUser(t *testing.T) {
 }
 
 func TestAddressesThatAreNone(t *testing.T) {
-	s := startStore(t, newMemory(), nil)
+	s := startStore(t, subscriptiontest.NewMemory(), nil)
 	for field, to := range map[string]Address{
 		"endpoint":    {},
 		"token":       {Endpoint: "https://push.example.net/x", Token: "00ff"},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription/subscriptiontest"
 )
 
 func TestMain(m *testing.M) { natsleak.VerifyTestMain(m) }
@@ -25,7 +26,7 @@ const waitTimeout = 30 * time.Second
 // that stands in for it where time is virtual.
 func eachTable(t *testing.T, run func(*testing.T, Table)) {
 	t.Run("queue", func(t *testing.T) { run(t, queuetest.Open(t, queuetest.Config(t.TempDir())).Table("subscriptions")) })
-	t.Run("memory", func(t *testing.T) { run(t, newMemory()) })
+	t.Run("memory", func(t *testing.T) { run(t, subscriptiontest.NewMemory()) })
 }
 
 // change is what a store told about a user.

@@ -11,12 +11,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 )
 
 // The entry of a user is not larger than docs/security.md says, whatever the
 // user's devices are made of.
 func TestSizeOfAnEntry(t *testing.T) {
-	const documented = 168 << 10
+	const documented = 364 << 10
 	largest := 0
 	for _, name := range []string{"😀", `"`, "<", "é"} {
 		for _, address := range []Address{
@@ -37,6 +39,14 @@ func TestSizeOfAnEntry(t *testing.T) {
 					QuietHours: &QuietHours{Start: "22:00", End: "07:00", Days: days, TimeZone: "America/North_Dakota/New_Salem"},
 				},
 			}
+			var events []Silenced
+			for uid := range uint32(2 * MaxHeld) {
+				n := &notification.Notification{Folder: name, UIDValidity: 1<<32 - 1, UID: 1<<32 - 1 - uid}
+				events = append(events, Silenced{Event: notification.MessageNew, Mail: NewHeldMail(n, strings.Repeat(name, 100/len(name)))})
+			}
+			d.Held = holdAll(events...)
+			require.True(t, d.Held.More)
+			d.Held.Withdrawn, d.Held.Unseen, d.Held.Claimed = true, new(uint32), now()
 			require.NoError(t, d.check())
 			require.NoError(t, d.Preferences.Check())
 			list := make([]Subscription, MaxPerUser)

@@ -66,6 +66,12 @@ type Store struct {
 	ready chan struct{} // closed once users holds what the table does
 	// used holds the last deliveries by user and ID, until they are written.
 	used map[string]map[string]Delivery
+	// holding are the users for whose devices something is held, and gathered is
+	// what is not written yet, by user.
+	holding   map[string]struct{}
+	gathered  map[string]*gathered
+	holdEnded bool          // nothing is written any more
+	hold      chan struct{} // there is something to write
 }
 
 // New returns a store that has not been started.
@@ -74,6 +80,9 @@ func New(cfg Config) *Store {
 		table: cfg.Table, log: cfg.Logger, changed: cfg.Changed, kinds: cfg.Kinds, defaults: cfg.Defaults,
 		users: make(map[string]devices),
 		used:  make(map[string]map[string]Delivery),
+
+		holding: make(map[string]struct{}), gathered: make(map[string]*gathered), hold: make(chan struct{}, 1),
+
 		ready: make(chan struct{}),
 		seed:  maphash.MakeSeed(),
 	}
@@ -95,6 +104,7 @@ func (s *Store) Start() {
 	s.stop = stop
 	s.wg.Go(func() { s.watch(ctx) })
 	s.wg.Go(func() { s.upkeep(ctx) })
+	s.wg.Go(func() { s.holdLoop(ctx) })
 }
 
 // Stop writes what is still unwritten, within a few seconds. It may be called

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription/subscriptiontest"
 )
 
 func TestRestart(t *testing.T) {
@@ -41,7 +42,7 @@ func TestRestart(t *testing.T) {
 
 // Nothing is answered before the table has been read.
 func TestUsers(t *testing.T) {
-	s := startStore(t, newMemory(), nil)
+	s := startStore(t, subscriptiontest.NewMemory(), nil)
 	confirmed(t, s, "alice@example.com", newDevice(t, "phone"))
 	confirmed(t, s, "alice@example.com", newDevice(t, "laptop"))
 	_, _, err := s.Add(t.Context(), "bob@example.com", newDevice(t, "not confirmed"))
@@ -52,7 +53,7 @@ func TestUsers(t *testing.T) {
 }
 
 func TestNotReady(t *testing.T) {
-	s := New(Config{Table: newMemory(), Logger: slog.New(slog.DiscardHandler)})
+	s := New(Config{Table: subscriptiontest.NewMemory(), Logger: slog.New(slog.DiscardHandler)})
 	_, err := s.Of("alice")
 	require.ErrorIs(t, err, ErrNotReady)
 	_, err = s.List("alice")

@@ -103,6 +103,8 @@ type Subscription struct {
 	Last *Delivery `json:"lastDelivery,omitempty"`
 	// Preferences are of what it is notified.
 	Preferences Preferences `json:"preferences,omitzero"`
+	// Held is what it was not notified of while it was quiet or muted, or nil.
+	Held *Held `json:"held,omitempty"`
 }
 
 // Delivery is the result of a message to a device.

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription/subscriptiontest"
 )
 
 // put writes devices as they are.
@@ -35,7 +36,7 @@ func stored(t *testing.T, table Table, user string) []Subscription {
 
 func TestEverySubscriptionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := newMemory()
+		table := subscriptiontest.NewMemory()
 		at := now()
 		put(t, table, "alice",
 			Subscription{ID: "old", Name: "Old phone", Expires: at.Add(30 * time.Minute)},
@@ -69,7 +70,7 @@ func TestEverySubscriptionExpires(t *testing.T) {
 // Deliveries are known at once and written now and then.
 func TestLastDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		table := newMemory()
+		table := subscriptiontest.NewMemory()
 		s := startStore(t, table, nil)
 		phone := confirmed(t, s, "alice", newDevice(t, "Phone"))
 		last := func() Delivery {

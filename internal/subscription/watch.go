@@ -71,6 +71,10 @@ func (s *Store) replace(all map[string]devices, newest uint64) {
 		}
 	}
 	s.users = all
+	clear(s.holding)
+	for user := range all {
+		s.indexHeld(user)
+	}
 	select {
 	case <-s.ready:
 	default:
@@ -87,9 +91,10 @@ func (s *Store) apply(user string, list []Subscription, revision uint64, deleted
 	}
 	if deleted {
 		delete(s.users, user)
-		return
+	} else {
+		s.users[user] = devices{list, revision}
 	}
-	s.users[user] = devices{list, revision}
+	s.indexHeld(user)
 }
 
 // decode reads an entry: its key is the user.

@@ -5,7 +5,7 @@
 
 import * as api from './js/api.js';
 import { setBadge, unseenOf } from './js/badge.js';
-import { aboutDevice, mailTag, newMail, upToDate, withoutMail } from './js/notification.js';
+import { aboutDevice, mailTag, newMail, SUMMARY_TAG, summary, upToDate, withoutMail } from './js/notification.js';
 import { address } from './js/push.js';
 import * as record from './js/record.js';
 import { mailURL } from './js/webmail.js';
@@ -42,6 +42,8 @@ async function receive(message) {
     case 'Test':
       await show(aboutDevice('test'));
       return tell({ type: 'test', id: message.id });
+    case 'Summary':
+      return showSummary(message);
     default:
       return showMail(message);
   }
@@ -50,8 +52,7 @@ async function receive(message) {
 const show = ({ title, options }) => registration.showNotification(title, options);
 
 async function showMail(mail) {
-  const unseen = unseenOf(mail);
-  if (unseen !== undefined) await setBadge(unseen);
+  await settle(unseenOf(mail));
   const tag = mailTag(mail);
   const shown = (await registration.getNotifications({ tag })).at(-1);
   if (mail.event && mail.event !== 'messageNew') return change(mail, shown);
@@ -68,7 +69,26 @@ async function change(mail, shown) {
   const left = withoutMail(mail, shown);
   if (left) return show(left);
   if (left === null) shown.close();
-  // There is no push without a notification: here one that is gone at once.
+  return pass();
+}
+
+// What came while this device was quiet or muted.
+async function showSummary(message) {
+  await settle(message.unseen);
+  return message.count ? show(summary(message)) : pass();
+}
+
+// The number of unseen mails in the inbox. What is shown of the inbox is over when
+// there are none.
+async function settle(unseen) {
+  if (unseen === undefined) return;
+  await setBadge(unseen);
+  if (unseen > 0) return;
+  for (const tag of [mailTag({ folder: 'INBOX' }), SUMMARY_TAG]) for (const over of await registration.getNotifications({ tag })) over.close();
+}
+
+// There is no push without a notification: here one that is gone at once.
+async function pass() {
   const passing = upToDate();
   await show(passing);
   for (const notification of await registration.getNotifications({ tag: passing.options.tag })) notification.close();

@@ -49,7 +49,11 @@ func TestMessages(t *testing.T) {
 			}
 			phone.Preferences.Urgency = subscription.Normal
 			require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
-			got := app.Wait(5)
+			phone.Preferences.Urgency = ""
+			for _, summary := range []notification.Summary{devicetest.NewSummary(12), devicetest.NewSummary(0)} {
+				require.Equal(t, delivery.Delivered, devices.SendSummary(t.Context(), phone, summary).Outcome)
+			}
+			got := app.Wait(7)
 			for i, want := range []struct {
 				kind, priority string
 				ttl            time.Duration
@@ -60,6 +64,8 @@ func TestMessages(t *testing.T) {
 				{"background", "5", time.Hour, `{"@type":"PushVerification","pushSubscriptionId":"42","verificationCode":"secret code"}`},
 				{"alert", "10", time.Minute, `"@type":"Test"`},
 				{"alert", "5", 24 * time.Hour, `"event":"messageNew"`},
+				{"alert", "10", 24 * time.Hour, `{"@type":"Summary","id":"ab","count":12,`},
+				{"background", "5", 24 * time.Hour, `{"@type":"Summary","id":"ab","count":0,`},
 			} {
 				h := got[i].Header
 				assert.Equal(t, want.kind, h.Get("Apns-Push-Type"))
@@ -78,6 +84,8 @@ func TestMessages(t *testing.T) {
 			assert.NotEmpty(t, got[0].Header.Get("Apns-Collapse-Id"))
 			assert.NotEqual(t, got[0].Header.Get("Apns-Collapse-Id"), got[1].Header.Get("Apns-Collapse-Id"))
 			assert.Empty(t, got[2].Header.Get("Apns-Collapse-Id"))
+			assert.NotEqual(t, got[0].Header.Get("Apns-Collapse-Id"), got[5].Header.Get("Apns-Collapse-Id"))
+			assert.Equal(t, got[5].Header.Get("Apns-Collapse-Id"), got[6].Header.Get("Apns-Collapse-Id"))
 		}
 	}
 }

@@ -116,6 +116,23 @@ func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m 
 	})
 }
 
+// SendSummary implements device.Sender. The alert is that of a new mail, which every
+// app has a text for.
+func (s *Devices) SendSummary(ctx context.Context, d *subscription.Subscription, summary notification.Summary) delivery.Result {
+	payload, err := device.Encode(summary)
+	if err != nil {
+		return delivery.Result{Reason: "encoding", Fault: delivery.FaultOfOurs, Err: err}
+	}
+	aps, m := alertMail, message{ttl: s.TTL, collapse: device.Topic(d, device.SummaryTopic)}
+	switch {
+	case summary.Count == 0:
+		aps, m.background = background, true
+	case d.Preferences.Urgency == subscription.Normal:
+		aps, m.normal = silentMail, true
+	}
+	return s.wrapAndSend(ctx, d, m, aps, payload)
+}
+
 // SendCode implements device.Sender.
 func (s *Devices) SendCode(ctx context.Context, d *subscription.Subscription) delivery.Result {
 	payload, err := device.Code(d)

@@ -6,16 +6,15 @@
 // want it, asks a [Sender] to send to each of the others, and keeps the result. A
 // sender knows one kind of devices and nothing of where they are kept.
 //
-// What a device does not want is done for it: it is neither parked nor counted until
-// its quiet hours are over. Parked mails of everybody's nights could fill the queue,
-// and a count that survives a crash is a write to the disk for each mail.
+// What a device does not want is done for it. What its quiet hours or a mute hold back
+// is counted with the device instead of being parked, and [Summaries] have one summary
+// sent when they are over: parked mails of everybody's nights could fill the queue.
 package device
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery"
@@ -39,6 +38,10 @@ type Sender interface {
 	CheckAddress(ctx context.Context, a *subscription.Address) error
 	// SendMail makes one attempt to send a mail to a device that is confirmed.
 	SendMail(ctx context.Context, d *subscription.Subscription, m notification.Mail) delivery.Result
+	// SendSummary makes one attempt to send a summary to a device that is confirmed.
+	// One without mails only says how many are unseen: no sound, and nothing is
+	// woken up.
+	SendSummary(ctx context.Context, d *subscription.Subscription, s notification.Summary) delivery.Result
 	// SendCode sends the VerificationCode of a device, and nothing else: that the
 	// device gives it back is the proof that it is there. It may set the ServerKey
 	// to another one that the device turns out to be made with.
@@ -65,7 +68,7 @@ type Target struct {
 // notified of new mails, and of those that no longer need attention. What their
 // preferences leave out is silenced: it takes no attempt.
 func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.Destination, error) {
-	n, err := notification.Identify(r.Body, t.Decoder.Events)
+	n, from, err := t.Decoder.IdentifyFrom(r.Body)
 	if err != nil { // it could be read when it was taken in
 		return nil, fmt.Errorf("%w: %w", delivery.ErrRefused, err)
 	}
@@ -80,7 +83,9 @@ func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.
 		return nil, err
 	}
 	kind := t.Sender.Kind()
-	from := sync.OnceValue(func() string { return t.from(r) })
+	if r.Source == notification.Silence {
+		return t.summarized(n.User, devices, r), nil
+	}
 	var destinations []delivery.Destination
 	for i := range devices {
 		d := &devices[i]
@@ -88,21 +93,15 @@ func (t *Target) Destinations(ctx context.Context, r *queue.Record) ([]delivery.
 			continue
 		}
 		to := delivery.Destination{Key: d.ID, Silenced: d.Preferences.Silenced(n.Event, n.Folder, from, time.Now())}
-		if d.Confirmed() { // otherwise its push service is not to blame
+		if to.Silenced == subscription.Muted || to.Silenced == subscription.Quiet {
+			to.Hold = func(done func(error)) { t.hold(d, r, done) }
+		}
+		if to.Silenced == "" && d.Confirmed() { // otherwise its push service is not to blame
 			to.Service = t.service(d)
 		}
 		destinations = append(destinations, to)
 	}
 	return destinations, nil
-}
-
-// from is the sender of a mail.
-func (t *Target) from(r *queue.Record) string {
-	n, err := t.Decoder.Decode(r.Body)
-	if err != nil { // it was decoded when it was taken in
-		return ""
-	}
-	return n.From
 }
 
 func (t *Target) service(d *subscription.Subscription) string {
@@ -127,16 +126,24 @@ func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
 	case !d.Confirmed(): // it moved since, and has to prove that it is there
 		return delivery.Result{Reason: "unconfirmed", Fault: delivery.FaultOfOurs, Err: errUnconfirmed}
 	}
-	content := d.Preferences.Content.AtMost(t.Sender.Content())
+	if r.Source == notification.Silence {
+		return t.summarize(ctx, n.User, &d, r)
+	}
+	content := t.content(&d)
 	return t.keep(ctx, n.User, &d, t.Sender.SendMail(ctx, &d, n.Mail(content, r.ID, r.Accepted, r.Source)))
 }
 
 var errUnconfirmed = errors.New("the device has not confirmed its new address yet")
 
+// content is how much of a mail the device gets.
+func (t *Target) content(d *subscription.Subscription) notification.Content {
+	return d.Preferences.Content.AtMost(t.Sender.Content())
+}
+
 // keep stores the result of a message. A device that is gone is removed.
 func (t *Target) keep(ctx context.Context, user string, d *subscription.Subscription, r delivery.Result) delivery.Result {
 	if r.Outcome != delivery.Gone {
-		t.Subscriptions.Used(user, d.ID, subscription.Delivery{Time: time.Now(), Outcome: r.Outcome.String()})
+		t.Subscriptions.Used(user, d.ID, resultOf(r))
 		return r
 	}
 	// The answer of the push service counts, even if our attempt is cancelled.
@@ -145,4 +152,8 @@ func (t *Target) keep(ctx context.Context, user string, d *subscription.Subscrip
 		return delivery.Result{Reason: "subscriptions", Fault: delivery.FaultOfOurs, Err: err}
 	}
 	return r
+}
+
+func resultOf(r delivery.Result) subscription.Delivery {
+	return subscription.Delivery{Time: time.Now(), Outcome: r.Outcome.String()}
 }

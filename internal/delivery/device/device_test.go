@@ -4,10 +4,12 @@
 package device
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,24 +165,68 @@ func TestContentOfADevice(t *testing.T) {
 	assert.Equal(t, [][3]string{full, thin, full}, deliver())
 }
 
-// What the preferences of a device cost of a notification: see bench for the whole
-// of it.
+// manyUsers is a table with a device for each of many users.
+type manyUsers struct {
+	subscription.Table
+	users   int
+	devices []byte
+}
+
+func (m manyUsers) Watch(ctx context.Context, _ queue.Key, seen func(queue.Entry), current func()) error {
+	for i := range m.users {
+		seen(queue.Entry{Key: queue.Key{user(i)}, Value: m.devices, Revision: uint64(i + 1)})
+	}
+	current()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func user(i int) string { return fmt.Sprintf("user%d@example.com", i) }
+
+// What the preferences of 100,000 devices cost of a notification each: see bench for
+// the whole of it. Those of many are as long as they may be.
 func BenchmarkDestinations(b *testing.B) {
-	many := subscription.Preferences{
+	const users = 100_000
+	usual := subscription.Preferences{
 		Folders:    []string{"Work", "INBOX"},
 		QuietHours: &subscription.QuietHours{Start: "00:00", End: "00:01", Days: []subscription.Day{"su"}, TimeZone: "Europe/Berlin"},
+		NotFrom:    []string{"newsletter@example.org", "@lists.example.org", "@shop.example.com"},
 	}
-	for i := range subscription.MaxSenders {
-		many.NotFrom = append(many.NotFrom, fmt.Sprintf("sender-%d@lists.example.org", i))
+	long, quiet := usual, usual
+	for i := range subscription.MaxSenders - len(usual.NotFrom) {
+		long.NotFrom = append(long.NotFrom, fmt.Sprintf("sender-%d@lists.example.org", i))
 	}
-	for name, p := range map[string]subscription.Preferences{"without": {}, "with": many} {
-		b.Run(name, func(b *testing.B) {
-			target, _ := newTarget(b, p)
-			r := newRecord("INBOX", "Bob <bob@example.net>", notification.MessageNew)
+	quiet.MutedUntil = subscription.Forever
+	records := make([]*queue.Record, users)
+	for i := range records {
+		records[i] = newRecord("INBOX", "Bob <bob@example.net>", notification.MessageNew)
+		records[i].Body = bytes.Replace(records[i].Body, []byte(alice), []byte(user(i)), 1)
+	}
+	for _, c := range []struct {
+		name     string
+		p        subscription.Preferences
+		users    int
+		silenced string
+	}{
+		{"without", subscription.Preferences{}, users, ""}, {"usual", usual, users, ""}, {"long", long, users / 10, ""}, {"muted", quiet, users, "muted"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			value, err := json.Marshal([]subscription.Subscription{{
+				ID: "A", Endpoint: "https://push.example.net/x", Expires: time.Now().Add(subscription.Lifetime), Preferences: c.p,
+			}})
+			require.NoError(b, err)
+			store := subscription.New(subscription.Config{Table: manyUsers{users: c.users, devices: value}, Logger: slog.New(slog.DiscardHandler)})
+			store.Start()
+			b.Cleanup(store.Stop)
+			require.NoError(b, store.Wait(b.Context()))
+			target := &Target{Sender: &sender{content: notification.Sender}, Subscriptions: store, Decoder: &notification.Decoder{Events: notification.AllEvents}}
+			runtime.GC() // of what it took to read them
 			b.ReportAllocs()
+			i := 0
 			for b.Loop() {
-				all, err := target.Destinations(b.Context(), r)
-				if err != nil || len(all) != 1 || all[0].Silenced != "" {
+				i = (i + 7919) % c.users // not those that are side by side
+				all, err := target.Destinations(b.Context(), records[i])
+				if err != nil || len(all) != 1 || all[0].Silenced != c.silenced {
 					b.Fatal(all, err)
 				}
 			}

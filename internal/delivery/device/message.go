@@ -90,6 +90,10 @@ func Test() ([]byte, error) {
 	}{"Test", rand.Text(), time.Now().UTC().Truncate(time.Second)})
 }
 
+// SummaryTopic is what the [Topic] of summaries is about: a later one replaces an
+// earlier one, and no folder has this name.
+const SummaryTopic = "\x00summary"
+
 // Topic is the same for what may replace an older message of a device: 22 letters,
 // digits, - and _. Services can neither guess the folder from it nor see which
 // devices belong to the same user, if the device has keys.

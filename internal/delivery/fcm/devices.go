@@ -91,6 +91,22 @@ func (s *Devices) SendMail(ctx context.Context, d *subscription.Subscription, m 
 	})
 }
 
+// SendSummary implements device.Sender.
+func (s *Devices) SendSummary(ctx context.Context, d *subscription.Subscription, summary mail.Summary) delivery.Result {
+	payload, err := device.Encode(summary)
+	if err != nil {
+		return delivery.Result{Reason: "encoding", Fault: delivery.FaultOfOurs, Err: err}
+	}
+	a := android{Priority: "HIGH", TTL: seconds(s.TTL), CollapseKey: device.Topic(d, device.SummaryTopic)}
+	if summary.Count == 0 || d.Preferences.Urgency == subscription.Normal {
+		a.Priority = "NORMAL"
+	}
+	if summary.Count > 0 {
+		s.notify(&a, "new_mail", a.CollapseKey)
+	}
+	return s.wrapAndSend(ctx, d, a, payload)
+}
+
 // SendCode implements device.Sender.
 func (s *Devices) SendCode(ctx context.Context, d *subscription.Subscription) delivery.Result {
 	payload, err := device.Code(d)

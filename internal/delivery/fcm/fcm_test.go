@@ -40,19 +40,25 @@ func TestMessages(t *testing.T) {
 			}
 			phone.Preferences.Urgency = subscription.Normal
 			require.Equal(t, delivery.Delivered, devices.SendMail(t.Context(), phone, devicetest.NewMail()).Outcome)
-			got := app.Wait(5)
+			phone.Preferences.Urgency = ""
+			for _, summary := range []mail.Summary{devicetest.NewSummary(12), devicetest.NewSummary(0)} {
+				require.Equal(t, delivery.Delivered, devices.SendSummary(t.Context(), phone, summary).Outcome)
+			}
+			got := app.Wait(7)
 			for i, want := range []struct{ priority, ttl, text, shown string }{
 				{"HIGH", "86400s", `"event":"messageNew"`, "new_mail"},
 				{"NORMAL", "86400s", `"event":"messageRead"`, ""},
 				{"HIGH", "3600s", `{"@type":"PushVerification","pushSubscriptionId":"42","verificationCode":"secret code"}`, ""},
 				{"HIGH", "60s", `"@type":"Test"`, "test_message"},
 				{"NORMAL", "86400s", `"event":"messageNew"`, "new_mail"},
+				{"HIGH", "86400s", `{"@type":"Summary","id":"ab","count":12,`, "new_mail"},
+				{"NORMAL", "86400s", `{"@type":"Summary","id":"ab","count":0,`, ""},
 			} {
 				var r request
 				require.NoError(t, json.Unmarshal(got[i].Body, &r))
 				a := r.Message.Android
 				assert.Equal(t, []string{want.priority, want.ttl}, []string{a.Priority, a.TTL})
-				assert.Equal(t, i == 0 || i == 4, a.CollapseKey != "", "of a folder, the newest mail only")
+				assert.Equal(t, i == 0 || i >= 4, a.CollapseKey != "", "of a folder, the newest mail only")
 				assert.Contains(t, string(got[i].Text), want.text)
 				assert.Equal(t, sealed, got[i].Sealed)
 				assert.Equal(t, sealed, !strings.Contains(string(got[i].Body), "@type"))

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -129,7 +128,7 @@ const inbox = "INBOX"
 
 // title says who a mail is from, and where it is if that is not the INBOX.
 func title(texts map[string]string, m *notification.Mail, folder string) string {
-	name := cmp.Or(sender(m.From), texts["notification.newMail"])
+	name := cmp.Or(notification.SenderName(m.From), texts["notification.newMail"])
 	if folder == inbox {
 		return name
 	}
@@ -149,24 +148,4 @@ func body(texts map[string]string, m *notification.Mail) string {
 // place names a mail in the fragment of the page's URL, which opens it there.
 func place(m *notification.Mail) string {
 	return url.Values{"folder": {m.Folder}, "uid": {strconv.FormatUint(uint64(m.UID), 10)}}.Encode()
-}
-
-var (
-	named  = regexp.MustCompile(`(?s)^(.*?)\s*<([^<>]*)>$`)
-	escape = regexp.MustCompile(`(?s)\\(.)`)
-)
-
-// sender is who a mail is from, for people: the name, or the address without one, or
-// nothing. The page does the same (js/sender.js).
-func sender(from string) string {
-	from = strings.TrimSpace(from)
-	parts := named.FindStringSubmatch(from)
-	if parts == nil {
-		return from
-	}
-	name := strings.TrimSpace(parts[1])
-	if len(name) > 1 && name[0] == '"' && name[len(name)-1] == '"' {
-		name = escape.ReplaceAllString(name[1:len(name)-1], "$1")
-	}
-	return cmp.Or(name, strings.TrimSpace(parts[2]))
 }

@@ -84,6 +84,19 @@ func (s *Devices) sendShortened(d *subscription.Subscription, m notification.Mai
 	return result
 }
 
+// SendSummary implements device.Sender.
+func (s *Devices) SendSummary(ctx context.Context, d *subscription.Subscription, summary notification.Summary) delivery.Result {
+	payload, err := s.declareSummary(d, summary)
+	if err != nil {
+		return delivery.Result{Reason: "encoding", Fault: delivery.FaultOfOurs, Err: err}
+	}
+	message := Message{Payload: payload, TTL: s.TTL, Topic: device.Topic(d, device.SummaryTopic), Urgency: d.Preferences.Urgency}
+	if summary.Count == 0 {
+		message.Urgency = "low"
+	}
+	return s.Sender.Send(ctx, d, message)
+}
+
 // SendCode implements device.Sender.
 //
 // What browsers tell of a subscription does not say which key it was made

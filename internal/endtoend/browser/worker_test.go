@@ -134,6 +134,38 @@ func TestNotificationsAreWithdrawn(t *testing.T) {
 	s.shown(inbox("a@example.org", "Four"))
 }
 
+// What came in quiet hours is one notification beside what was shown before. All of it
+// goes when nothing is unseen any more.
+func TestSummary(t *testing.T) {
+	s := newStage(t, "en")
+	s.signedIn()
+	before := notification{Title: "a@example.org", Body: "Before", Tag: "mail:INBOX", Lang: "en"}
+	summary := func(title, body string) notification {
+		return notification{Title: title, Body: body, Tag: "summary", Lang: "en"}
+	}
+	message := func(count, unseen, others int, from ...string) map[string]any {
+		return map[string]any{"@type": "Summary", "id": fmt.Sprint(count), "count": count, "unseen": unseen, "others": others, "from": from}
+	}
+	s.deliver(newMail(1, "a@example.org", "Before"))
+	s.shown(before)
+	s.deliver(message(12, 13, 3, "Anna", "Bob"))
+	s.shown(before, summary("12 new mails", "From Anna, Bob and 3 others"))
+	more := message(100, 213, 0)
+	more["more"] = true
+	s.deliver(more)
+	s.shown(before, summary("100+ new mails", ""))
+	s.deliver(message(1, 1, 0, "Anna"))
+	s.shown(before, summary("One new mail", "From Anna"))
+	s.deliver(message(0, 0, 0))
+	s.shown()
+
+	s.deliver(newMail(2, "a@example.org", "Before"))
+	s.deliver(message(2, 3, 1, "Anna", "Bob"))
+	s.shown(before, summary("2 new mails", "From Anna, Bob and one other"))
+	s.deliver(map[string]any{"@type": "Mail", "id": "read", "event": "messageRead", "folder": "INBOX", "uid": 9, "uidValidity": 1, "unseen": 0})
+	s.shown()
+}
+
 // A push without a payload, or with one that nobody understands, still means
 // that there is mail; and a browser wants to see a notification for each.
 func TestPushWithoutMeaning(t *testing.T) {

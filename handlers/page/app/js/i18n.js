@@ -29,12 +29,13 @@ const dayAndTime = new Intl.DateTimeFormat(preferred, { dateStyle: 'medium', tim
 
 /**
  * The text for a key. With a count among the values, the form of the key for
- * it: "key.one", "key.other", and others where the language has them.
+ * it: "key.one", "key.other", and others where the language has them. With more,
+ * the count is the least that there is: "100+".
  */
 export function t(key, values = {}) {
   const form = 'count' in values ? `${key}.${plural.select(values.count)}` : key;
   const text = catalogs[language][form] ?? catalogs[language][`${key}.other`] ?? form;
-  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
+  return text.replace(/\{(\w+)\}/g, (_, name) => (name === 'count' && values.more ? `${values.count}+` : (values[name] ?? '')));
 }
 
 /** Fills in what data-t and data-t-LABEL say, as in data-t-aria-label="key". */

@@ -18,6 +18,8 @@ const look = { icon: 'icons/icon-192.png', badge: 'icons/badge-96.png', lang: la
 
 const REMEMBERED = 10;
 
+export const SUMMARY_TAG = 'summary';
+
 export const mailTag = ({ folder }) => `mail:${folder ?? ''}`;
 
 /**
@@ -78,6 +80,29 @@ function render(mail, mails, count, options) {
   return {
     title,
     options: { ...look, ...options, body: [...lines, ...more].join('\n'), tag: mailTag(mail), data: { kind: 'mail', folder: mail.folder, mails, count } },
+  };
+}
+
+/**
+ * The notification for what was held back while the device was quiet or muted, as
+ * in the API's description.
+ */
+export function summary({ count, more, from = [], others, time, notification }) {
+  const lines = [];
+  const names = from.join(', ');
+  if (others) lines.push(t('notification.fromOthers', { names, count: others }));
+  else if (names) lines.push(t('notification.from', { names }));
+  return {
+    title: t('notification.summary', { count, more }),
+    options: {
+      ...look,
+      body: lines.join('\n'),
+      tag: SUMMARY_TAG,
+      renotify: true,
+      silent: notification?.silent || undefined,
+      timestamp: Date.parse(time) || Date.now(),
+      data: { kind: 'mail', folder: 'INBOX' },
+    },
   };
 }
 

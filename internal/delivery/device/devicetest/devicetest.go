@@ -97,3 +97,13 @@ func NewMail() notification.Mail {
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 }
+
+// NewSummary is one of so many mails.
+func NewSummary(count int) notification.Summary {
+	unseen := uint32(count)
+	s := notification.Summary{Type: "Summary", ID: "ab", Count: count, Unseen: &unseen, Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	if count > 2 {
+		s.From, s.Others = []string{"Anna", "Bob"}, 3
+	}
+	return s
+}

@@ -1,7 +1,8 @@
 // Copyright The caddy-dovecot-push Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package subscription
+// Package subscriptiontest has a table for tests of what keeps devices.
+package subscriptiontest
 
 import (
 	"bytes"
@@ -12,18 +13,19 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 )
 
-// memory is a table without a queue below it: a log of everything that was
-// written, which those who watch read from its beginning.
-type memory struct {
+// Memory is a table without a queue below it: a log of everything that was
+// written, which those who watch read from its beginning. Time may be virtual.
+type Memory struct {
 	mu      sync.Mutex
 	log     []queue.Entry
 	changed chan struct{}
 }
 
-func newMemory() *memory { return &memory{changed: make(chan struct{})} }
+// NewMemory returns an empty one.
+func NewMemory() *Memory { return &Memory{changed: make(chan struct{})} }
 
 // newest returns the entry as it is; Revision is 0 if it never was.
-func (m *memory) newest(key queue.Key) (newest queue.Entry) {
+func (m *Memory) newest(key queue.Key) (newest queue.Entry) {
 	for _, e := range m.log {
 		if slices.Equal(e.Key, key) {
 			newest = e
@@ -32,7 +34,7 @@ func (m *memory) newest(key queue.Key) (newest queue.Entry) {
 	return newest
 }
 
-func (m *memory) write(e queue.Entry) uint64 {
+func (m *Memory) write(e queue.Entry) uint64 {
 	e.Value = bytes.Clone(e.Value)
 	e.Revision = uint64(len(m.log) + 1)
 	m.log = append(m.log, e)
@@ -41,7 +43,8 @@ func (m *memory) write(e queue.Entry) uint64 {
 	return e.Revision
 }
 
-func (m *memory) Get(_ context.Context, key queue.Key) (queue.Entry, error) {
+// Get is that of a [queue.Table].
+func (m *Memory) Get(_ context.Context, key queue.Key) (queue.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.newest(key)
@@ -51,7 +54,8 @@ func (m *memory) Get(_ context.Context, key queue.Key) (queue.Entry, error) {
 	return e, nil
 }
 
-func (m *memory) Create(_ context.Context, key queue.Key, value []byte) (uint64, error) {
+// Create is that of a [queue.Table].
+func (m *Memory) Create(_ context.Context, key queue.Key, value []byte) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e := m.newest(key); e.Revision != 0 && !e.Deleted {
@@ -60,7 +64,8 @@ func (m *memory) Create(_ context.Context, key queue.Key, value []byte) (uint64,
 	return m.write(queue.Entry{Key: key, Value: value}), nil
 }
 
-func (m *memory) Update(_ context.Context, key queue.Key, value []byte, revision uint64) (uint64, error) {
+// Update is that of a [queue.Table].
+func (m *Memory) Update(_ context.Context, key queue.Key, value []byte, revision uint64) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.newest(key).Revision != revision {
@@ -69,7 +74,8 @@ func (m *memory) Update(_ context.Context, key queue.Key, value []byte, revision
 	return m.write(queue.Entry{Key: key, Value: value}), nil
 }
 
-func (m *memory) Delete(_ context.Context, key queue.Key, revision uint64) error {
+// Delete is that of a [queue.Table].
+func (m *Memory) Delete(_ context.Context, key queue.Key, revision uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if revision != 0 && m.newest(key).Revision != revision {
@@ -79,7 +85,8 @@ func (m *memory) Delete(_ context.Context, key queue.Key, revision uint64) error
 	return nil
 }
 
-func (m *memory) Watch(ctx context.Context, _ queue.Key, seen func(queue.Entry), current func()) error {
+// Watch is that of a [queue.Table].
+func (m *Memory) Watch(ctx context.Context, _ queue.Key, seen func(queue.Entry), current func()) error {
 	for read, behind := 0, true; ; {
 		m.mu.Lock()
 		news, changed := m.log[read:], m.changed
