@@ -57,6 +57,10 @@ var commands = map[string]syntax{
 	"mailboxMetadataSet":   {"mailbox metadata set", []string{"user", "mailbox", "allowEmptyMailboxName", "key", "value"}, (*Dovecot).metadataSet},
 	"mailboxMetadataUnset": {"mailbox metadata unset", []string{"user", "mailbox", "allowEmptyMailboxName", "key"}, (*Dovecot).metadataUnset},
 	"mailboxMetadataList":  {"mailbox metadata list", []string{"user", "mailbox", "allowEmptyMailboxName", "keyPrefix"}, (*Dovecot).metadataList},
+	"fetch":                {"fetch", []string{"user", "field", "query"}, (*Dovecot).fetch},
+	"flagsAdd":             {"flags add", []string{"user", "flag", "query"}, (*Dovecot).flagsAdd},
+	"flagsRemove":          {"flags remove", []string{"user", "flag", "query"}, (*Dovecot).flagsRemove},
+	"move":                 {"move", []string{"user", "destinationMailbox", "query"}, (*Dovecot).move},
 	"mailboxStatus":        {"mailbox status", []string{"user", "mailboxMask", "field"}, (*Dovecot).mailboxStatus},
 	"user":                 {"user", []string{"userMask"}, (*Dovecot).user},
 }

@@ -147,40 +147,40 @@ func (d *Dovecot) user(c call) (any, int) {
 	return fields, 0
 }
 
-// status is that of an INBOX without mail.
-var status = row{
-	"messages": "0", "recent": "0", "unseen": "0", "uidnext": "1", "uidvalidity": "1795452971",
-	"highestmodseq": "1", "vsize": "0", "guid": "d1884d33be1d066b4e16000083ecc375", "firstsaved": "never",
-}
-
 func (d *Dovecot) mailboxStatus(c call) (any, int) {
 	masks, fields := c.texts("mailboxMask"), c.texts("field")
 	users, several, exit := d.visited(c)
 	if exit != 0 {
 		return nil, exit
 	}
-	if !slices.ContainsFunc(masks, func(mask string) bool { return strings.EqualFold(mask, "INBOX") || isMask(mask) }) {
-		return nil, exitNotFound
-	}
-	if len(fields) == 0 {
-		die()
-	}
 	rows := []row{}
 	for _, user := range users {
-		r := row{"mailbox": "INBOX"}
-		for _, field := range fields {
-			if field == "all" {
-				maps.Copy(r, status)
-			} else if value, ok := status[field]; ok {
-				r[field] = value
-			} else {
+		for _, box := range d.mailboxes[user] {
+			if !slices.ContainsFunc(masks, func(mask string) bool { return box.is(mask) || isMask(mask) }) {
+				continue
+			}
+			if len(fields) == 0 {
 				die()
 			}
+			r := row{"mailbox": box.name}
+			status := box.status()
+			for _, field := range fields {
+				if field == "all" {
+					maps.Copy(r, status)
+				} else if value, ok := status[field]; ok {
+					r[field] = value
+				} else {
+					die()
+				}
+			}
+			if several {
+				r["username"] = user
+			}
+			rows = append(rows, r)
 		}
-		if several {
-			r["username"] = user
-		}
-		rows = append(rows, r)
+	}
+	if len(rows) == 0 && !several {
+		return nil, exitNotFound
 	}
 	return rows, 0
 }

@@ -3,9 +3,9 @@
 
 // Package doveadmtest is a DoveAdm HTTP API without a Dovecot, for unit tests.
 //
-// A [Server] answers the commands for METADATA entries, users and mailbox
-// status as Dovecot 2.3 and 2.4 do, including closed connections. Tests can
-// stop it, make it fail and inspect its requests. The tests of package doveadm
+// A [Server] answers the commands for METADATA entries, users, mailbox status and
+// messages as Dovecot 2.3 and 2.4 do, including closed connections. Of messages it
+// has UID, GUID and flags. Tests can stop it, make it fail and inspect its requests. The tests of package doveadm
 // run the same cases on it and on real Dovecots.
 package doveadmtest
 

@@ -26,6 +26,8 @@ type Dovecot struct {
 	mu        sync.Mutex
 	users     []string
 	entries   map[string]map[string]string // by user and key
+	mailboxes map[string][]*mailbox        // by user
+	created   int                          // mailboxes and mails, which are numbered
 	requests  map[string]int
 	interfere func(w http.ResponseWriter, r *http.Request, command string) bool
 }
@@ -39,7 +41,7 @@ func NewDovecot(cfg Config) *Dovecot {
 	d := &Dovecot{
 		secret: cfg.APISecret, password: cfg.Password, allowed: cfg.AllowedCommands,
 		noDict: cfg.NoAttributeDict, noIteration: cfg.NoIteration,
-		entries: make(map[string]map[string]string), requests: make(map[string]int),
+		entries: make(map[string]map[string]string), mailboxes: make(map[string][]*mailbox), requests: make(map[string]int),
 	}
 	for _, user := range cfg.Users {
 		d.AddUser(user)
@@ -58,6 +60,7 @@ func (d *Dovecot) AddUser(login string) {
 	if d.entries[login] == nil {
 		d.users = append(d.users, login)
 		d.entries[login] = make(map[string]string)
+		d.addMailbox(login, "INBOX")
 	}
 }
 
