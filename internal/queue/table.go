@@ -99,8 +99,18 @@ func (t *Table) Put(ctx context.Context, key Key, value []byte) (revision uint64
 
 // Create writes an entry that does not exist yet. Errors: [ErrExists].
 func (t *Table) Create(ctx context.Context, key Key, value []byte) (revision uint64, err error) {
+	return t.create(ctx, key, value)
+}
+
+// CreateFor is [Table.Create] for an entry that is deleted after so long, which is
+// a second or more.
+func (t *Table) CreateFor(ctx context.Context, key Key, value []byte, lifetime time.Duration) (revision uint64, err error) {
+	return t.create(ctx, key, value, jetstream.KeyTTL(max(lifetime, time.Second)))
+}
+
+func (t *Table) create(ctx context.Context, key Key, value []byte, options ...jetstream.KVCreateOpt) (revision uint64, err error) {
 	err = t.at(ctx, key, func(kv jetstream.KeyValue) error {
-		revision, err = kv.Create(ctx, key.subject(), value)
+		revision, err = kv.Create(ctx, key.subject(), value, options...)
 		return err
 	})
 	if errors.Is(err, ErrChanged) {

@@ -53,6 +53,31 @@ func TestTable(t *testing.T) {
 	})
 }
 
+// An entry with a lifetime is there once, and gone afterwards.
+func TestTableForgets(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *testStore) {
+		table, key := s.open(t).Table("t"), Key{"a"}
+		_, err := table.Create(t.Context(), Key{"b"}, nil)
+		require.NoError(t, err)
+		_, err = table.CreateFor(t.Context(), key, []byte("1"), time.Millisecond)
+		require.NoError(t, err)
+		_, err = table.CreateFor(t.Context(), key, []byte("2"), time.Hour)
+		require.ErrorIs(t, err, ErrExists)
+		require.Eventually(t, func() bool {
+			_, err = table.CreateFor(t.Context(), key, []byte("2"), time.Hour)
+			return err == nil
+		}, time.Minute, 50*time.Millisecond)
+		entry, err := table.Get(t.Context(), key)
+		require.NoError(t, err)
+		require.Equal(t, "2", string(entry.Value))
+		require.NoError(t, table.Delete(t.Context(), key, 0))
+		_, err = table.CreateFor(t.Context(), key, nil, time.Hour)
+		require.NoError(t, err, "a deleted entry can be made again")
+		_, err = table.Get(t.Context(), Key{"b"})
+		require.NoError(t, err)
+	})
+}
+
 func TestTableSurvivesRestart(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *testStore) {
 		q := s.open(t)
