@@ -3,7 +3,7 @@
 
 // Package imap is a small IMAP client: it checks mail logins ([Server.Login]),
 // and with a [Session] ([Server.Do]) it reads and changes server METADATA
-// entries (RFC 5464) of users, and reads their INBOX.
+// entries (RFC 5464) of users, reads their INBOX, and marks and moves messages.
 //
 // Errors are typed: wrong credentials, an unknown user, METADATA that is not
 // enabled, or a server that cannot be reached right now. Each call opens its
