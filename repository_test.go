@@ -54,6 +54,7 @@ var layers = []string{
 	"internal/lease",
 	"internal/registration",
 	"internal/catchup",
+	"internal/action",
 	"internal/sealed",
 	"internal/delivery",
 	"handlers/page", // its texts are in notifications, too

@@ -61,6 +61,8 @@ type Mail struct {
 	Time      time.Time `json:"time"`
 	// Source is how the notification got here; empty if Dovecot reported it.
 	Source Source `json:"source,omitempty"`
+	// Actions are what the device may do with the mail; nil for nothing.
+	Actions *Actions `json:"actions,omitempty"`
 }
 
 // Mail returns n with what c includes. accepted is when it was accepted, with a
