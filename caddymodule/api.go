@@ -160,6 +160,7 @@ func (a *API) Provision(ctx caddy.Context) error {
 	if a.app.devices != nil {
 		cfg.Subscriptions, cfg.Kinds = a.app.devices, a.app.devices.kinds()
 	}
+	cfg.Actions = a.app.actionsHandler()
 	if a.app.keyHolder() != nil {
 		cfg.ApplicationServerKey = a.app.applicationServerKey
 	}

@@ -40,7 +40,7 @@ func (a *API) authenticator(ctx caddy.Context, streams *streams) (*signin.Authen
 		return a.checkLogin(ctx, server, user, password)
 	}
 	cfg.Accepted = a.app.signedIn
-	key := &sessionKey{storage: ctx.Storage()}
+	key := newSessionKey(ctx.Storage())
 	cfg.Key = key.get
 	cfg.Revoked, cfg.Revoke = streams.revoked, streams.revoke
 	cfg.Audience = a.Path + " " + where

@@ -126,7 +126,7 @@ func TestSessionKey(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range keys {
 		wg.Go(func() {
-			key, err := (&sessionKey{storage: storage}).get(context.Background())
+			key, err := newSessionKey(storage).get(context.Background())
 			assert.NoError(t, err)
 			keys[i] = key
 		})
@@ -134,7 +134,7 @@ func TestSessionKey(t *testing.T) {
 	wg.Wait()
 	for _, key := range keys {
 		assert.Equal(t, keys[0], key)
-		assert.Len(t, key, sessionKeySize)
+		assert.Len(t, key, sharedKeySize)
 	}
 	path := filepath.Join(dir, filepath.FromSlash(sessionKeyFile))
 	info, err := os.Stat(path)
@@ -142,10 +142,10 @@ func TestSessionKey(t *testing.T) {
 	assert.Zero(t, info.Mode().Perm()&0o077, "nobody else may read it")
 
 	require.NoError(t, os.WriteFile(path, []byte("short"), 0o600))
-	_, err = (&sessionKey{storage: storage}).get(t.Context())
+	_, err = newSessionKey(storage).get(t.Context())
 	require.ErrorContains(t, err, "is not a key")
 	require.NoError(t, os.Remove(path))
-	key, err := (&sessionKey{storage: storage}).get(t.Context())
+	key, err := newSessionKey(storage).get(t.Context())
 	require.NoError(t, err)
 	assert.NotEqual(t, keys[0], key, "signs everybody out")
 }

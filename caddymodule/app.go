@@ -70,6 +70,9 @@ type App struct {
 	// of all mail that is reported.
 	DeviceDefaults *DeviceDefaults `json:"device_defaults,omitempty"`
 
+	// What people can do with a mail from its notification. Default: nothing.
+	Actions *Actions `json:"actions,omitempty"`
+
 	targets []target.Module
 	devices *devices // nil where no target sends to any
 	streams *streams // nil where no site has an API
@@ -153,6 +156,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionRegistration(); err != nil {
 		return err
 	}
+	if err := a.provisionActions(ctx); err != nil {
+		return err
+	}
 	if a.CatchUp != nil {
 		if err := a.CatchUp.provision(); err != nil {
 			return err
@@ -185,6 +191,9 @@ func (a *App) Validate() error {
 	}
 	if a.DeviceDefaults != nil {
 		return errors.New("device_defaults: no target delivers to devices, such as deliver webpush")
+	}
+	if a.Actions != nil {
+		return errors.New("actions: no target delivers to devices, such as deliver webpush")
 	}
 	return nil
 }

@@ -39,6 +39,7 @@ import (
 //	    register on_subscribe|all|off { ... }    # see parseRegister
 //	    catch_up { ... }                         # see parseCatchUp
 //	    device_defaults { ... }                  # see parseDeviceDefaults
+//	    actions <read|archive|trash...> { ... }  # see parseActions
 //	    deliver middleware [<name>] {
 //	        path          <path>
 //	        credentials   <user> <password>
@@ -90,6 +91,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 		}},
 		option.Option{Name: "device_defaults", Parse: func(d *caddyfile.Dispenser) (err error) {
 			app.DeviceDefaults, err = parseDeviceDefaults(d)
+			return err
+		}},
+		option.Option{Name: "actions", Parse: func(d *caddyfile.Dispenser) (err error) {
+			app.Actions, err = parseActions(d)
 			return err
 		}},
 		option.Option{Name: "deliver", Repeat: true, Parse: func(d *caddyfile.Dispenser) error {

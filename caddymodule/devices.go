@@ -12,6 +12,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/caddymodule/target"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/problem"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/action"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
@@ -23,6 +24,7 @@ type devices struct {
 
 	started chan struct{} // closed when the fields below are set
 	store   *subscription.Store
+	actions *action.Actions // nil where none are offered
 	api     http.Handler
 	// summaries are sent when devices are no longer quiet or muted.
 	summaries *device.Summaries
@@ -70,6 +72,7 @@ func (d *devices) start(a *App, q *queue.Queue) {
 	}
 	d.store = subscription.New(cfg)
 	d.store.Start()
+	d.actions = a.newActions(q, d)
 	d.api = subscriptions.New(subscriptions.Config{
 		Store: d.store, Senders: d.senders, Logger: a.slog, Observe: observeSubscription,
 	})
@@ -123,6 +126,9 @@ func (d *devices) wait(ctx context.Context) error {
 // deliver makes a target deliver to the devices that m sends to.
 func (d *devices) deliver(t *target.Target, m target.DeviceModule) {
 	to := &device.Target{Sender: m.Devices(), Subscriptions: d.store, Decoder: target.Decoder}
+	if d.actions != nil && m.Devices().Kind() == subscription.WebPush {
+		to.Actions = d.actions.Offer
+	}
 	t.Deliverer, t.Destinations = to, to.Destinations
 	d.summaries.Targets[to.Sender.Kind().Name()] = t.Name
 }

@@ -78,7 +78,7 @@ func collectorsOf(app *App) []prometheus.Collector {
 		notifyRequests, notifyDuration, notifyRepaired, guardRefused,
 		commitDuration, commitSize, commitErrors,
 		attempts, attemptRetries, attemptFailures, attemptDuration, latency, coalesced, silenced, deadLetters,
-		signIns, subscriptionRequests, streamsOpen, streamsEnded, streamEvents,
+		signIns, subscriptionRequests, actionRequests, streamsOpen, streamsEnded, streamEvents,
 		doveadmRequests, doveadmDuration,
 	}
 	if app == nil {

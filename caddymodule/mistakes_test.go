@@ -45,6 +45,8 @@ http://127.0.0.1:18008 {
 // webpushBefore is where some mistakes put a target of that kind.
 const webpushBefore = "deliver middleware {"
 
+const webpushBlock = "deliver webpush {\ncontact postmaster@example.com\n}\n"
+
 // doveadmBefore is where some mistakes put a block doveadm.
 const doveadmBefore = webpushBefore
 
@@ -110,6 +112,11 @@ func TestMistakes(t *testing.T) {
 		{"Web Push is none", webpushBefore, "deliver webpush {\ncontact postmaster@example.com\nallow_endpoints 10.0.0.0/8\n}\n" + webpushBefore, ""},
 		{"defaults of devices are none", webpushBefore, "device_defaults {\nurgency normal\n}\ndeliver webpush {\ncontact postmaster@example.com\n}\n" + webpushBefore, ""},
 		{"defaults without devices", webpushBefore, "device_defaults {\nurgency normal\n}\n" + webpushBefore, "no target delivers to devices"},
+		{"actions are none", webpushBefore, webpushBlock + doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}\n}\nactions read {"), ""},
+		{"actions as a master user are none", webpushBefore, webpushBlock + "imap imaps://imap1 {\nmaster_user boss {env.TEST_NOTIFY_PASSWORD}\n}\nactions read\n" + webpushBefore, ""},
+		{"actions without Dovecot", webpushBefore, webpushBlock + "actions read\n" + webpushBefore, "mails of users cannot be reached without their passwords"},
+		{"actions without a master user", webpushBefore, webpushBlock + "imap imaps://imap1\nactions read\n" + webpushBefore, "add a doveadm block, or a master_user"},
+		{"actions without devices", webpushBefore, doveadmBlock("api_secret {env.TEST_NOTIFY_PASSWORD}\n}\nactions read {"), "no target delivers to devices"},
 		{"Web Push without contact", webpushBefore, "deliver webpush\n" + webpushBefore, "contact is missing"},
 		{"contact that is none", webpushBefore, "deliver webpush {\ncontact \"Post Master <postmaster@example.com>\"\n}\n" + webpushBefore, "contact must be mailto:"},
 		{"contact without TLS", webpushBefore, "deliver webpush {\ncontact http://example.com\n}\n" + webpushBefore, "contact must be mailto:"},

@@ -53,6 +53,9 @@ type Config struct {
 	// Subscriptions serves /subscriptions and what is below it. It is nil
 	// where no devices can be added.
 	Subscriptions http.Handler
+	// Actions serves /actions, without sign-in. It is nil where notifications offer
+	// none.
+	Actions http.Handler
 	// Events serves /events.
 	Events http.Handler
 	// Page serves everything that is not below /api.
@@ -63,6 +66,7 @@ type Config struct {
 type Handler struct {
 	cfg                                    Config
 	session, subscriptions, events, config http.Handler
+	actions                                http.Handler
 	crossOrigin                            *http.CrossOriginProtection
 }
 
@@ -78,6 +82,9 @@ func New(cfg Config) *Handler {
 	h.config = only(http.HandlerFunc(h.serveConfig), http.MethodGet)
 	if cfg.Subscriptions != nil {
 		h.subscriptions = cfg.Authenticator.Require(http.StripPrefix(prefix, cfg.Subscriptions))
+	}
+	if cfg.Actions != nil {
+		h.actions = only(cfg.Actions, http.MethodPost)
 	}
 	return h
 }
@@ -111,6 +118,8 @@ func (h *Handler) route(rest string) http.Handler {
 		return h.session
 	case rest == "/events":
 		return h.events
+	case rest == "/actions" && h.actions != nil:
+		return h.actions
 	case rest == "/openapi.yaml":
 		return description
 	case h.subscriptions != nil && path.Clean(rest) == rest &&

@@ -20,10 +20,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dovecotpush/caddy-dovecot-push/doveadm/doveadmtest"
+	"github.com/dovecotpush/caddy-dovecot-push/handlers/actions"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/events"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/page"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/subscriptions"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/action"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/device"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/delivery/webpush"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/eventlog"
@@ -48,6 +51,8 @@ var passwords = map[string]string{alice: "wonderland", bob: "builder"}
 type site struct {
 	*httptest.Server
 	service *pushtest.Service
+	dovecot *doveadmtest.Server
+	actions *action.Actions
 	store   *subscription.Store
 	log     *eventlog.Log
 	streams *events.Handler
@@ -80,6 +85,13 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 	t.Cleanup(client.CloseIdleConnections)
 	keys := func(context.Context) (webpush.Ring, error) { return s.ring, nil }
 
+	// There is no mailbox Trash.
+	s.dovecot = doveadmtest.Start(t, doveadmtest.Config{Users: []string{alice}})
+	s.dovecot.AddMailbox(alice, "Archive")
+	s.actions = action.New(action.Config{
+		Key: s.key, Mailboxes: action.NewDoveAdm(s.dovecot.Client(t)), Used: q.Table("actions"), Devices: s.store,
+		Offer: action.Offered, ArchiveMailbox: "Archive", TrashMailbox: "Trash",
+	})
 	s.streams = events.New(events.Config{Open: s.log.Open})
 	t.Cleanup(s.streams.Stop)
 	auth := signin.Config{Check: check, Key: s.key, Revoked: s.isRevoked, Revoke: s.revoke, Audience: "/push", Source: s.source}
@@ -89,6 +101,9 @@ func newSite(t *testing.T, change func(*site, *Config, *signin.Config)) *site {
 		Subscriptions: subscriptions.New(subscriptions.Config{
 			Store: s.store, Logger: log,
 			Senders: []device.Sender{&webpush.Devices{Policy: policy, MailContent: notification.Sender, Sender: webpush.NewSender(webpush.Config{Client: client, Contact: "mailto:postmaster@example.com", Keys: keys})}},
+		}),
+		Actions: actions.New(actions.Config{
+			Desk: func(context.Context) (actions.Desk, error) { return s.actions, nil }, Source: s.source, Logger: log,
 		}),
 		Events: s.streams,
 		Page:   page.New(page.Options{}),

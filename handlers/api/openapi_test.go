@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/signin"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/action"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/notification"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
@@ -115,11 +117,12 @@ func TestDescription(t *testing.T) {
 	t.Run("session", func(*testing.T) { d.session(newSite(t, nil)) })
 	t.Run("devices", func(*testing.T) { d.devices(newSite(t, nil)) })
 	t.Run("too many devices", func(*testing.T) { d.tooManyDevices(newSite(t, nil)) })
+	t.Run("actions", func(*testing.T) { d.actions(newSite(t, nil)) })
 	t.Run("stream", func(*testing.T) { d.stream(newSite(t, nil)) })
 	t.Run("refusals", func(*testing.T) { d.refusals(newSite(t, nil)) })
 	t.Run("elsewhere", func(*testing.T) {
 		d.elsewhere(newSite(t, func(_ *site, cfg *Config, auth *signin.Config) {
-			cfg.Login, cfg.WebmailURL, cfg.MailURL, cfg.Kinds, cfg.ApplicationServerKey, cfg.Subscriptions = "caddy", "", "", nil, nil, nil
+			cfg.Login, cfg.WebmailURL, cfg.MailURL, cfg.Kinds, cfg.ApplicationServerKey, cfg.Subscriptions, cfg.Actions = "caddy", "", "", nil, nil, nil, nil
 			auth.External = func(*http.Request) string { return alice }
 		}))
 	})
@@ -255,6 +258,75 @@ func (d *described) tooManyDevices(s *site) {
 	d.call(s, 429, "PATCH", "/subscriptions/"+id, as, one)
 }
 
+func (d *described) actions(s *site) {
+	id := d.confirmed(s, login{alice, "wonderland"})
+	tickets := func() map[string]string {
+		m := notification.Mail{Event: notification.MessageNew, Folder: "INBOX", UIDValidity: 1795452971, UID: uint32(s.dovecot.Deliver(alice, "INBOX"))}
+		all := make(map[string]string)
+		offered := s.actions.Offer(d.t.Context(), alice, &subscription.Subscription{ID: id}, &m)
+		for _, o := range offered.Offer {
+			ticket, err := json.Marshal(action.Ticket{
+				User: alice, Device: id, Action: action.Action(o.Action), Folder: m.Folder, UIDValidity: m.UIDValidity, UID: m.UID, Expires: offered.Expires, Token: o.Token,
+			})
+			require.NoError(d.t, err)
+			all[o.Action] = string(ticket)
+		}
+		return all
+	}
+	inbox := func() string {
+		status, err := s.dovecot.Client(d.t).MailboxStatus(d.t.Context(), alice, "INBOX", "messages")
+		require.NoError(d.t, err)
+		return status["messages"]
+	}
+	undo := func(a answer) string {
+		ticket, err := json.Marshal(a.member(d.t, "undo"))
+		require.NoError(d.t, err)
+		return string(ticket)
+	}
+	of := tickets()
+	a := d.call(s, 200, "POST", "/actions", of["read"])
+	a = d.call(s, 200, "POST", "/actions", undo(a))
+	require.Equal(d.t, "null", undo(a))
+	d.call(s, 422, "POST", "/actions", of["trash"])
+	a = d.call(s, 200, "POST", "/actions", of["archive"])
+	require.Equal(d.t, "0", inbox())
+	d.call(s, 409, "POST", "/actions", of["archive"])
+	d.call(s, 404, "POST", "/actions", of["trash"])
+	d.call(s, 200, "POST", "/actions", undo(a))
+	require.Equal(d.t, "1", inbox())
+
+	for _, body := range []string{"", "[]", "{}", of["read"] + "{}", `{"token":"x","more":1}`} {
+		d.call(s, 400, "POST", "/actions", body)
+	}
+	d.call(s, 415, "POST", "/actions", header{"Content-Type", "text/plain"}, of["read"])
+	d.call(s, 413, "POST", "/actions", strings.Repeat(" ", 1<<15)+of["read"])
+	d.call(s, 413, "POST", "/actions", strings.Repeat(" ", 1<<17)+of["read"])
+
+	of = tickets()
+	s.dovecot.Down()
+	require.NotEmpty(d.t, d.call(s, 503, "POST", "/actions", of["read"]).header.Get("Retry-After"))
+	require.NoError(d.t, s.dovecot.Up())
+	d.call(s, 204, "DELETE", "/subscriptions/"+id, login{alice, "wonderland"})
+	require.Eventually(d.t, func() bool { _, err := s.store.Find(alice, id); return err != nil }, time.Minute, time.Millisecond)
+	d.call(s, 410, "POST", "/actions", of["archive"])
+	// Tickets that are none are limited, and do not hinder others.
+	for range 10 {
+		d.call(s, 403, "POST", "/actions", strings.Replace(of["read"], "INBOX", "Trash", 1))
+	}
+	require.NotEmpty(d.t, d.call(s, 429, "POST", "/actions", strings.Replace(of["read"], "INBOX", "Trash", 1)).header.Get("Retry-After"))
+	s.mu.Lock()
+	s.from = netip.MustParseAddr("192.0.2.2")
+	s.mu.Unlock()
+	d.call(s, 410, "POST", "/actions", of["read"])
+	for range 40 {
+		if r, a := s.do(d.t, "POST", "/api/actions", of["read"]); a.status == 429 {
+			d.check(s, r, a, of["read"])
+			return
+		}
+	}
+	assert.Fail(d.t, "a user can hand in any number of tickets")
+}
+
 func (d *described) stream(s *site) {
 	r := s.request(d.t, "GET", "/api/events", login{alice, "wonderland"}, header{"Last-Event-ID", "old"})
 	resp, err := s.Client().Do(r)
@@ -342,6 +414,7 @@ func (d *described) elsewhere(s *site) {
 	d.call(s, 405, "POST", "/session", `{"username":"a","password":"b"}`)
 	a = d.call(s, 200, "GET", "/session")
 	require.JSONEq(d.t, `{"user":"alice@example.com","expires":null}`, string(a.body))
+	d.call(s, 404, "POST", "/actions", `{}`)
 	d.call(s, 404, "GET", "/subscriptions")
 	d.call(s, 404, "POST", "/subscriptions", `{"name":"x","endpoint":"https://push.example/","keys":{"p256dh":"x","auth":"x"}}`)
 }
@@ -381,7 +454,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	d := newDescribed(t)
 	for _, path := range []string{
 		"", "/", "/config", "/session", "/events", "/openapi.yaml", "/subscriptions", "/subscriptions/x", "/subscriptions/x/test",
-		"/config/", "/session/x", "/subscriptions/", "/subscriptions//x", "/subscriptions/x/test/y", "/subscriptions/../config", "/nothing",
+		"/actions", "/actions/", "/config/", "/session/x", "/subscriptions/", "/subscriptions//x", "/subscriptions/x/test/y", "/subscriptions/../config", "/nothing",
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 			if path == "/events" && method == "GET" {

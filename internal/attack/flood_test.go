@@ -51,6 +51,9 @@ var floods = map[string]func(in *installation, client *http.Client, n, i int){
 		body := fmt.Sprintf(`{"endpoint":"https://127.0.0.1:1/%d/%d","keys":{"p256dh":"BA","auth":"AA"},"name":"x"}`, n, i)
 		in.api(client, http.MethodPost, "subscriptions", body, basic("greedy@example.com", password))
 	},
+	"tickets that nobody wrote": func(in *installation, client *http.Client, n, i int) {
+		in.api(client, http.MethodPost, "actions", forged(healthy, fmt.Sprint("guess ", n, " ", i)))
+	},
 	"the page": func(in *installation, client *http.Client, _, _ int) { do(client, http.MethodGet, in.url+"/push/", "") },
 	"bodies that are refused": func(in *installation, client *http.Client, _, i int) {
 		in.notify(client, `{"user":"x","event":`+strings.Repeat("[", i%60000))

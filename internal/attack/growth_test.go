@@ -38,6 +38,7 @@ type writer struct {
 	client  *http.Client // which comes from an address of its own
 	cookie  func(*http.Request)
 	devices []string // identities
+	holder  *holder
 }
 
 // writes is everything that somebody can make this server keep: each row of the
@@ -112,6 +113,19 @@ var writes = map[string]map[string]func(w *writer, i int){
 			w.api(http.MethodDelete, "session", "", func(r *http.Request) {
 				r.Header.Set("Cookie", fmt.Sprintf("__Host-dovecot-push-00000000=%d%s", i, strings.Repeat("A", 200)))
 			})
+		},
+	},
+	"actions of notifications": {
+		"done": func(w *writer, i int) {
+			if w.holder == nil {
+				w.holder = w.in.newHolder(w.client, w.user)
+			}
+			if w.holder != nil {
+				w.api(http.MethodPost, "actions", w.holder.ticket(1<<20*w.n+i))
+			}
+		},
+		"with tickets that nobody wrote": func(w *writer, i int) {
+			w.api(http.MethodPost, "actions", forged(w.user, fmt.Sprint(i, strings.Repeat("x", 8000))))
 		},
 	},
 	"event streams": {
@@ -280,7 +294,7 @@ func TestGrowth(t *testing.T) {
 	defer q.Close()
 	// Of the healthy user there is nothing: they only get mail. Registrations have
 	// one entry about which Caddy looks after them.
-	for table, most := range map[string]int{"subscriptions": greedyUsers, "sessions": greedyUsers * 33, "streams": greedyUsers, "registrations": greedyUsers + 1} {
+	for table, most := range map[string]int{"subscriptions": greedyUsers, "sessions": greedyUsers * 33, "streams": greedyUsers, "registrations": greedyUsers + 1, "actions": greedyUsers * 200} {
 		entries, bytes := 0, 0
 		for entry, err := range q.Table(table).All(t.Context(), nil) {
 			require.NoError(t, err)

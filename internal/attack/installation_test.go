@@ -89,6 +89,7 @@ func install(t *testing.T, cfg dovecottest.Config, more string, replace ...strin
 			api_secret {env.API_SECRET}
 			check_interval 1s
 		}
+		actions read
 		deliver webhook hook HOOK {
 			content full
 			users healthy* greedy* user*

@@ -34,6 +34,9 @@ type pressing struct {
 	client *http.Client
 	device string // its identity
 	body   string // which added it
+
+	prepare sync.Once
+	ticket  string
 }
 
 func (p *pressing) api(method, path, body string) answer {
@@ -79,6 +82,18 @@ var limits = map[string]limit{
 	}},
 	"codes that are tried": {30, 6 * time.Second, func(p *pressing, n int) bool {
 		return p.api(http.MethodPatch, "subscriptions/"+p.device, fmt.Sprintf(`{"verificationCode":"%d"}`, n)).status != http.StatusTooManyRequests
+	}},
+	"tickets of a source that nobody wrote": {10, 2 * time.Second, func(p *pressing, n int) bool {
+		return p.in.api(p.client, http.MethodPost, "actions", forged(p.user, fmt.Sprint("guess ", n))).status == http.StatusForbidden
+	}},
+	"actions of a user": {30, 6 * time.Second, func(p *pressing, _ int) bool {
+		p.prepare.Do(func() {
+			if h := p.in.newHolder(p.client, p.user); h != nil {
+				p.ticket = h.ticket(p.in.uids.next())
+			}
+		})
+		status := p.in.api(p.client, http.MethodPost, "actions", p.ticket).status // the mail is not there, or it was used
+		return status == http.StatusNotFound || status == http.StatusConflict
 	}},
 	"streams of a user": {100, 0, func(p *pressing, _ int) bool {
 		r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.in.url+"/push/api/events", http.NoBody)

@@ -211,6 +211,8 @@ var doors = map[string]func(p *poisoner, name string) answer{
 	"device: identity": func(p *poisoner, name string) answer {
 		return p.api(http.MethodDelete, "subscriptions/"+url.PathEscape(name), "")
 	},
+	"action: user":  func(p *poisoner, name string) answer { return p.api(http.MethodPost, "actions", forged(name, "x")) },
+	"action: token": func(p *poisoner, name string) answer { return p.api(http.MethodPost, "actions", forged(p.user, name)) },
 	"stream: header": func(p *poisoner, name string) answer {
 		return p.stream("", "Last-Event-ID: "+strings.NewReplacer("\r\n", "", "\x00", "").Replace(name)+"\r\n")
 	},
@@ -277,6 +279,10 @@ var bodyDoors = map[string]struct {
 	"device: change": {
 		func(*poisoner) string { return `"name":"x"` },
 		func(p *poisoner, body string) answer { return p.api(http.MethodPatch, "subscriptions/"+p.device, body) },
+	},
+	"action: body": {
+		func(p *poisoner) string { return strings.Trim(forged(p.user, "x"), "{}") },
+		func(p *poisoner, body string) answer { return p.api(http.MethodPost, "actions", body) },
 	},
 	"admin: many users, body": {
 		func(*poisoner) string { return `"action":"register","users":["x"]` },

@@ -26,6 +26,7 @@ var blocks = map[string]struct{ page, caddyfile string }{
 	"register":            {"registration.md", "{\ndovecot_push {\nregister all {\n???\n}\n}\n}"},
 	"catch_up":            {"catch-up.md", "{\ndovecot_push {\ncatch_up {\n???\n}\n}\n}"},
 	"device_defaults":     {"webpush.md", "{\ndovecot_push {\ndevice_defaults {\n???\n}\n}\n}"},
+	"actions":             {"webpush.md", "{\ndovecot_push {\nactions read {\n???\n}\n}\n}"},
 	"deliver middleware":  {"middleware.md", "{\ndovecot_push {\ndeliver middleware {\n???\n}\n}\n}"},
 	"deliver webhook":     {"webhooks.md", "{\ndovecot_push {\ndeliver webhook a https://hooks.example {\n???\n}\n}\n}"},
 	"deliver apns":        {"apps.md", "{\ndovecot_push {\ndeliver apns {\n???\n}\n}\n}"},
@@ -81,7 +82,7 @@ func TestEveryOptionIsDocumented(t *testing.T) {
 			assert.True(t, options[m[1]], "%s has the option %s, which does not exist", page, m[1])
 		}
 	}
-	require.Len(t, overviewOf(t, c), 7, "another block of dovecot_push belongs into the table above")
+	require.Len(t, overviewOf(t, c), 8, "another block of dovecot_push belongs into the table above")
 }
 
 func overviewOf(t *testing.T, c *caddytestkit.Caddy) []string {

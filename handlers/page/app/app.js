@@ -20,7 +20,7 @@ import * as mails from './js/view/mails.js';
 import * as signIn from './js/view/signin.js';
 import * as trouble from './js/view/trouble.js';
 import { mailURL } from './js/webmail.js';
-import { onMessage } from './js/worker.js';
+import { handInKept, onMessage } from './js/worker.js';
 
 let config;
 let device;
@@ -42,6 +42,8 @@ addEventListener('unauthorized', () => close(t('signIn.ended')));
 onMessage(({ type }) => type === 'test' && testArrived());
 addEventListener('hashchange', () => config && openMail());
 document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && lookedAtAgain());
+addEventListener('online', handInKept);
+handInKept();
 start();
 
 async function start() {

@@ -3,9 +3,11 @@
 
 // The service worker: what happens while the page is closed.
 
+import { handIn, handInKept, report, ticket } from './js/actions.js';
 import * as api from './js/api.js';
 import { setBadge, unseenOf } from './js/badge.js';
-import { aboutDevice, mailTag, newMail, SUMMARY_TAG, summary, upToDate, withoutMail } from './js/notification.js';
+import { aboutAction, aboutDevice, mailTag, newMail, SUMMARY_TAG, summary, upToDate, withoutMail } from './js/notification.js';
+import * as outbox from './js/outbox.js';
 import { address } from './js/push.js';
 import * as record from './js/record.js';
 import { mailURL } from './js/webmail.js';
@@ -19,9 +21,11 @@ self.addEventListener('activate', (event) => event.waitUntil(clients.claim()));
 // without a notification. They take turns, because each goes on from what the
 // one before has left.
 let last = Promise.resolve();
+const inTurn = (task) => (last = last.catch(() => {}).then(task));
+
 self.addEventListener('push', (event) => {
-  last = last.catch(() => {}).then(() => receive(read(event)));
-  event.waitUntil(last);
+  event.waitUntil(inTurn(() => receive(read(event))));
+  event.waitUntil(inTurn(sendKept));
 });
 
 function read({ data, notification }) {
@@ -115,8 +119,65 @@ async function tell(message) {
 
 self.addEventListener('notificationclick', (event) => {
   event.notification.close();
-  event.waitUntil(open(event.notification.data ?? {}));
+  const data = event.notification.data ?? {};
+  event.waitUntil(event.action ? act(event.action, data) : open(data));
 });
+
+// The notification is about several mails, and the newest is the one that is named:
+// it is this one. The others are left.
+async function act(action, data) {
+  if (action === 'undo') return takeBack(data);
+  const { folder, mails } = data;
+  const mail = mails.at(-1);
+  await inTurn(() => showOthers({ event: 'messageRead', folder, ...mail }, data));
+  const chosen = ticket(action, folder, mail);
+  const { result, undo } = await handIn(chosen);
+  return say(aboutAction(report({ ...chosen, undo }, result, mail.title), { kind: 'mail', folder, mails: [mail] }), result);
+}
+
+async function showOthers(mail, data) {
+  const came = (await registration.getNotifications({ tag: mailTag(mail) })).at(-1); // meanwhile
+  const left = withoutMail(mail, came ?? { data });
+  if (left) return show(left);
+  if (left === null) came?.close();
+}
+
+async function takeBack({ back, folder, mails }) {
+  const undone = { action: 'undone' };
+  const about = mails.at(-1).title;
+  if (back.kept) {
+    const dropped = await inTurn(() => outbox.drop(back.kept));
+    return say(aboutAction(report(undone, dropped ? 'done' : 'late', about), { kind: 'mail', folder, mails }), 'done');
+  }
+  const { result } = await handIn(back);
+  return say(aboutAction(report(undone, result, about), { kind: 'mail', folder, mails }), result);
+}
+
+const SAID = 8_000;
+
+// What is done needs no attention: it closes by itself.
+async function say(notification, result) {
+  const stamp = crypto.randomUUID();
+  notification.options.data.stamp = stamp;
+  await show(notification);
+  if (result !== 'done') return;
+  await new Promise((resolve) => setTimeout(resolve, SAID));
+  for (const shown of await registration.getNotifications({ tag: notification.options.tag })) if (shown.data?.stamp === stamp) shown.close();
+}
+
+// Without a connection, what was chosen waits for one: until the browser says that
+// there is one, the next mail, or until the page is opened.
+self.addEventListener('message', (event) => event.data === 'outbox' && event.waitUntil(inTurn(sendKept)));
+self.addEventListener('sync', (event) => event.tag === 'outbox' && event.waitUntil(inTurn(async () => {
+  await sendKept();
+  if ((await outbox.load()).length) throw new Error('not yet'); // the browser tries again
+})));
+
+async function sendKept() {
+  for (const { ticket, result } of await handInKept()) {
+    await say(aboutAction(report(ticket, result), { kind: 'mail', folder: ticket.folder, mails: [ticket] }), result);
+  }
+}
 
 // Mail is read in the webmail, if there is one; all else is in the page. Of
 // several mails it is the newest, which is the one that is named.

@@ -62,6 +62,8 @@ type Target struct {
 	Sender        Sender
 	Subscriptions *subscription.Store
 	Decoder       *notification.Decoder
+	// Actions, if set, returns what a device may do with a mail.
+	Actions func(ctx context.Context, user string, d *subscription.Subscription, m *notification.Mail) *notification.Actions
 }
 
 // Destinations returns the devices of the user of a notification. They are
@@ -129,8 +131,11 @@ func (t *Target) Deliver(ctx context.Context, r *queue.Record) delivery.Result {
 	if r.Source == notification.Silence {
 		return t.summarize(ctx, n.User, &d, r)
 	}
-	content := t.content(&d)
-	return t.keep(ctx, n.User, &d, t.Sender.SendMail(ctx, &d, n.Mail(content, r.ID, r.Accepted, r.Source)))
+	m := n.Mail(t.content(&d), r.ID, r.Accepted, r.Source)
+	if t.Actions != nil {
+		m.Actions = t.Actions(ctx, n.User, &d, &m)
+	}
+	return t.keep(ctx, n.User, &d, t.Sender.SendMail(ctx, &d, m))
 }
 
 var errUnconfirmed = errors.New("the device has not confirmed its new address yet")

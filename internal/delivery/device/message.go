@@ -45,10 +45,10 @@ func EncodeMail(m notification.Mail) ([]byte, error) { return Encode(m) }
 // fit encodes a mail. If the result would be longer than most bytes, members are left
 // out, the least important first. Errors: [ErrTooLong].
 func fit(m notification.Mail, most int, encode func(notification.Mail) ([]byte, error)) ([]byte, error) {
-	for _, leaveOut := range []*string{nil, &m.Snippet, &m.From, &m.Subject} {
-		if leaveOut != nil {
-			*leaveOut = ""
-		}
+	for _, leaveOut := range []func(){
+		func() {}, func() { m.Snippet = "" }, func() { m.From = "" }, func() { m.Subject = "" }, func() { m.Actions = nil },
+	} {
+		leaveOut()
 		payload, err := encode(m)
 		if err != nil || len(payload) <= most {
 			return payload, err

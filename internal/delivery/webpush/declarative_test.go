@@ -188,6 +188,40 @@ func newMail() notification.Mail {
 	}
 }
 
+func newActions() *notification.Actions {
+	token := strings.Repeat("t", 22)
+	return &notification.Actions{User: "alice@example.com", Device: strings.Repeat("D", 26), Expires: 1795452971, Offer: []notification.Offer{
+		{Action: "archive", Token: token}, {Action: "read", Token: token}, {Action: "trash", Token: token},
+	}}
+}
+
+// What can be done with a mail is for the service worker, however it gets the message.
+// The browser itself could only open a page for it. Text is left out before it.
+func TestDeclaredActions(t *testing.T) {
+	d, m := &subscription.Subscription{Page: testPage, Lang: "en"}, newMail()
+	m.Actions = newActions()
+	payload := declaredMail(t, d, m)
+	var whole map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(payload))
+	decoder.UseNumber() // as the parser
+	require.NoError(t, decoder.Decode(&whole))
+	require.NotNil(t, whole["actions"])
+	got, failure := parseDeclarative(payload)
+	require.Empty(t, failure)
+	assert.Equal(t, whole["actions"], got.Data.(map[string]any)["actions"])
+	assert.NotContains(t, whole["notification"], "actions")
+
+	for _, c := range []struct {
+		folder, snippet int
+		kept            []bool
+	}{{10, 10, []bool{true, true}}, {10, 1900, []bool{false, true}}, {3700, 1900, []bool{false, false}}} {
+		m.Folder, m.Snippet = strings.Repeat("f", c.folder), strings.Repeat("s", c.snippet)
+		var read notification.Mail
+		require.NoError(t, json.Unmarshal(declaredMail(t, d, m), &read))
+		assert.Equal(t, c.kept, []bool{read.Snippet != "", read.Actions != nil}, c)
+	}
+}
+
 // The message of a page is declared, and read by older workers as before.
 func TestDeclaredMail(t *testing.T) {
 	d := &subscription.Subscription{Page: testPage, Lang: "en"}
@@ -290,11 +324,11 @@ func checkDeclared(t *testing.T, d *subscription.Subscription, m notification.Ma
 	}
 	// Whole members are left out, in their order.
 	want := m
-	for _, leaveOut := range []*string{nil, &want.Snippet, &want.From, &want.Subject} {
-		if leaveOut != nil {
-			*leaveOut = ""
-		}
-		if read.Snippet == want.Snippet && read.From == want.From && read.Subject == want.Subject {
+	for _, leaveOut := range []func(){
+		func() {}, func() { want.Snippet = "" }, func() { want.From = "" }, func() { want.Subject = "" }, func() { want.Actions = nil },
+	} {
+		leaveOut()
+		if (want.Actions == nil) == (read.Actions == nil) && read.Snippet == want.Snippet && read.From == want.From && read.Subject == want.Subject {
 			break
 		}
 	}
@@ -313,6 +347,9 @@ func randomMail(r *rand.Rand) notification.Mail {
 	m.UID, m.UIDValidity, m.Event = r.Uint32(), r.Uint32(), notification.AllEvents[r.IntN(len(notification.AllEvents))]
 	if r.IntN(4) == 0 {
 		m.Unseen = nil
+	}
+	if r.IntN(2) == 0 {
+		m.Actions = newActions()
 	}
 	m.Folder = "INBOX"
 	if r.IntN(2) == 0 {

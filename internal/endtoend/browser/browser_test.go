@@ -121,13 +121,14 @@ func (p tab) focused() string {
 	return eval[string](p, "document.activeElement.id || document.activeElement.className || document.activeElement.tagName")
 }
 
-// notification is one that is shown.
-type notification struct{ Title, Body, Tag, Lang string }
+// notification is one that is shown. Buttons are the titles of its actions, each on a
+// line.
+type notification struct{ Title, Body, Tag, Lang, Buttons string }
 
 func (p tab) notifications() []notification {
 	p.t.Helper()
 	return eval[[]notification](p, `navigator.serviceWorker.ready.then(r => r.getNotifications()).then(
-		list => list.map(({title, body, tag, lang}) => ({title, body, tag, lang})))`)
+		list => list.sort((a, b) => (a.tag < b.tag ? -1 : 1)).map(({title, body, tag, lang, actions}) => ({title, body, tag, lang, buttons: (actions ?? []).map(a => a.title).join('\n')})))`)
 }
 
 // notificationsEvery is how often to look at the notifications: to look is to

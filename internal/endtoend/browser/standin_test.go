@@ -44,6 +44,7 @@ type mail struct {
 	Subject     string    `json:"subject,omitempty"`
 	Snippet     string    `json:"snippet,omitempty"`
 	Time        time.Time `json:"time"`
+	Actions     any       `json:"actions,omitempty"`
 }
 
 // newMail is the nth mail of a mailbox.
@@ -89,6 +90,7 @@ type standIn struct {
 	streamed      []string // the Last-Event-ID of each stream that was opened
 	push          func(s *device, payload string)
 	pushing       sync.WaitGroup
+	actions       []map[string]any // the tickets that were handed in
 }
 
 // startStandIn serves the page and the stand-in below /push/.
@@ -116,6 +118,7 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	api.HandleFunc("PATCH /api/subscriptions/{id}", s.signedIn(s.change))
 	api.HandleFunc("DELETE /api/subscriptions/{id}", s.signedIn(s.remove))
 	api.HandleFunc("POST /api/subscriptions/{id}/test", s.signedIn(s.test))
+	api.HandleFunc("POST /api/actions", s.act)
 	api.Handle("/", page.New(options))
 	server := httptest.NewServer(http.StripPrefix("/push", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()

@@ -54,4 +54,6 @@ export const subscriptions = async () => (await call('GET', 'subscriptions')).su
 export const subscribe = (fields) => call('POST', 'subscriptions', fields);
 export const change = (id, fields) => call('PATCH', subscription(id), fields);
 export const remove = (id) => call('DELETE', subscription(id));
+/** Needs no session: the ticket is the permission. */
+export const act = (ticket) => call('POST', 'actions', ticket);
 export const test = (id) => call('POST', `${subscription(id)}/test`);

@@ -7,10 +7,12 @@
 // many came before it since the user last cleared it. Its data has what is
 // needed to go on from there:
 //
-//   mails  the last ones, the newest last: id, uid, uidValidity, title, lines
+//   mails  the last ones, the newest last: id, uid, uidValidity, title, lines, and
+//          what can be done with it (actions)
 //   count  of all of them
 //   folder where they are
 
+import { buttons } from './actions.js';
 import { folderName, language, t } from './i18n.js';
 import { sender } from './sender.js';
 
@@ -62,24 +64,28 @@ function arrived(mail, newest) {
   return counted ? Math.max(1, mail.uid - newest.uid) : 1;
 }
 
-function describe({ id, uid, uidValidity, folder, from, subject, snippet, unseen, said }) {
-  if (said) return { id, uid, uidValidity, title: said.title, lines: said.body ? said.body.split('\n') : [], unseen };
+function describe({ id, uid, uidValidity, folder, from, subject, snippet, unseen, said, actions }) {
+  if (said) return { id, uid, uidValidity, title: said.title, lines: said.body ? said.body.split('\n') : [], unseen, actions };
   const name = sender(from).name || t('notification.newMail');
   // Mail in the inbox is what everybody expects: only another folder is named.
   const title = folder && folder !== 'INBOX' ? t('notification.inFolder', { name, folder: folderName(folder) }) : name;
   const lines = [subject, snippet].filter(Boolean);
   if (lines.length === 0 && from) lines.push(t('mail.noSubject'));
-  return { id, uid, uidValidity, title, lines, unseen };
+  return { id, uid, uidValidity, title, lines, unseen, actions };
 }
 
 function render(mail, mails, count, options) {
   const { title, lines, unseen } = mails.at(-1);
   const more = [];
+  const actions = buttons(mails.at(-1));
   if (count > 1) more.push(t('notification.before', { count: count - 1 }));
   else if (lines.length === 0 && unseen) more.push(t('notification.unseen', { count: unseen }));
   return {
     title,
-    options: { ...look, ...options, body: [...lines, ...more].join('\n'), tag: mailTag(mail), data: { kind: 'mail', folder: mail.folder, mails, count } },
+    options: {
+      ...look, ...options, ...(actions.length && { actions }),
+      body: [...lines, ...more].join('\n'), tag: mailTag(mail), data: { kind: 'mail', folder: mail.folder, mails, count },
+    },
   };
 }
 
@@ -113,6 +119,12 @@ export function aboutDevice(kind) {
     options: { ...look, body: t(`notification.${kind}.text`), tag: 'device', renotify: true, data: { kind: 'device' } },
   };
 }
+
+/** For what was done with a mail, see actions.js, or was not: then it leads to the mail. */
+export const aboutAction = ({ title, body, buttons, back }, place) => ({
+  title,
+  options: { ...look, body, tag: 'action', silent: true, ...(buttons.length && { actions: buttons }), data: { ...place, kind: back ? 'action' : place.kind, back } },
+});
 
 /** For a push that leaves nothing to show. */
 export const upToDate = () => ({ title: t('notification.upToDate'), options: { ...look, tag: 'up-to-date', silent: true } });

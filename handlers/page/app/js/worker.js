@@ -12,6 +12,9 @@ export async function register() {
   return navigator.serviceWorker.ready;
 }
 
+/** Lets the worker hand in what it could not before, see outbox.js. */
+export const handInKept = () => navigator.serviceWorker?.ready.then(({ active }) => active.postMessage('outbox'));
+
 /**
  * Calls listener, until the signal, with what the worker tells: {type:
  * "confirmed", id}, {type: "test", id} or {type: "renewed", id}.

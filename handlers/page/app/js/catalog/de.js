@@ -155,5 +155,20 @@ export default {
   "notification.unconfirmed.title": "Ein Schritt fehlt noch",
   "notification.unconfirmed.text": "Öffnen Sie diese Seite und melden Sie sich an, um ihn abzuschließen.",
   "notification.test.title": "Es funktioniert",
-  "notification.test.text": "So sieht eine Benachrichtigung auf diesem Gerät aus."
+  "notification.test.text": "So sieht eine Benachrichtigung auf diesem Gerät aus.",
+
+  "action.read": "Als gelesen markieren",
+  "action.archive": "Archivieren",
+  "action.trash": "Löschen",
+  "action.undo": "Rückgängig",
+  "action.done.read": "Als gelesen markiert",
+  "action.done.archive": "Archiviert",
+  "action.done.trash": "Gelöscht",
+  "action.undone": "Rückgängig gemacht",
+  "action.kept.title": "Noch nicht erledigt",
+  "action.kept.text": "Es wird erledigt, sobald der Server erreichbar ist.",
+  "action.failed.title": "Das hat nicht geklappt",
+  "action.failed.gone": "Die Mail ist nicht mehr da.",
+  "action.failed.late": "Die Benachrichtigung ist zu alt dafür. Öffnen Sie die Mail.",
+  "action.failed.refused": "Öffnen Sie die Mail, um es dort zu tun."
 };

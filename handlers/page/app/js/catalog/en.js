@@ -155,5 +155,20 @@ export default {
   "notification.unconfirmed.title": "One more step",
   "notification.unconfirmed.text": "Open this page and sign in to complete it.",
   "notification.test.title": "It works",
-  "notification.test.text": "This is what a notification looks like on this device."
+  "notification.test.text": "This is what a notification looks like on this device.",
+
+  "action.read": "Mark as read",
+  "action.archive": "Archive",
+  "action.trash": "Delete",
+  "action.undo": "Undo",
+  "action.done.read": "Marked as read",
+  "action.done.archive": "Archived",
+  "action.done.trash": "Deleted",
+  "action.undone": "Undone",
+  "action.kept.title": "Not done yet",
+  "action.kept.text": "It is done as soon as the server can be reached.",
+  "action.failed.title": "That did not work",
+  "action.failed.gone": "The mail is not there any more.",
+  "action.failed.late": "The notification is too old for it. Open the mail instead.",
+  "action.failed.refused": "Open the mail to do it there."
 };

@@ -155,5 +155,20 @@ export default {
   "notification.unconfirmed.title": "Un paso más",
   "notification.unconfirmed.text": "Abra esta página e inicie sesión para terminar.",
   "notification.test.title": "Funciona",
-  "notification.test.text": "Así se ve una notificación en este dispositivo."
+  "notification.test.text": "Así se ve una notificación en este dispositivo.",
+
+  "action.read": "Marcar como leído",
+  "action.archive": "Archivar",
+  "action.trash": "Eliminar",
+  "action.undo": "Deshacer",
+  "action.done.read": "Marcado como leído",
+  "action.done.archive": "Archivado",
+  "action.done.trash": "Eliminado",
+  "action.undone": "Deshecho",
+  "action.kept.title": "Aún no se ha hecho",
+  "action.kept.text": "Se hará en cuanto se pueda contactar con el servidor.",
+  "action.failed.title": "No ha funcionado",
+  "action.failed.gone": "El correo ya no está ahí.",
+  "action.failed.late": "La notificación es demasiado antigua. Abra el correo.",
+  "action.failed.refused": "Abra el correo para hacerlo allí."
 };

@@ -155,5 +155,20 @@ export default {
   "notification.unconfirmed.title": "Encore une étape",
   "notification.unconfirmed.text": "Ouvrez cette page et connectez-vous pour terminer.",
   "notification.test.title": "Cela fonctionne",
-  "notification.test.text": "Voici à quoi ressemble une notification sur cet appareil."
+  "notification.test.text": "Voici à quoi ressemble une notification sur cet appareil.",
+
+  "action.read": "Marquer comme lu",
+  "action.archive": "Archiver",
+  "action.trash": "Supprimer",
+  "action.undo": "Annuler",
+  "action.done.read": "Marqué comme lu",
+  "action.done.archive": "Archivé",
+  "action.done.trash": "Supprimé",
+  "action.undone": "Annulé",
+  "action.kept.title": "Pas encore fait",
+  "action.kept.text": "Ce sera fait dès que le serveur sera joignable.",
+  "action.failed.title": "Cela n’a pas fonctionné",
+  "action.failed.gone": "Le message n’est plus là.",
+  "action.failed.late": "La notification est trop ancienne. Ouvrez le message.",
+  "action.failed.refused": "Ouvrez le message pour le faire là-bas."
 };

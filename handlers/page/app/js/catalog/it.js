@@ -155,5 +155,20 @@ export default {
   "notification.unconfirmed.title": "Ancora un passaggio",
   "notification.unconfirmed.text": "Apra questa pagina e acceda per completare.",
   "notification.test.title": "Funziona",
-  "notification.test.text": "Ecco come appare una notifica su questo dispositivo."
+  "notification.test.text": "Ecco come appare una notifica su questo dispositivo.",
+
+  "action.read": "Segna come letto",
+  "action.archive": "Archivia",
+  "action.trash": "Elimina",
+  "action.undo": "Annulla",
+  "action.done.read": "Segnato come letto",
+  "action.done.archive": "Archiviato",
+  "action.done.trash": "Eliminato",
+  "action.undone": "Annullato",
+  "action.kept.title": "Non ancora fatto",
+  "action.kept.text": "Sarà fatto appena il server sarà raggiungibile.",
+  "action.failed.title": "Non ha funzionato",
+  "action.failed.gone": "Il messaggio non c’è più.",
+  "action.failed.late": "La notifica è troppo vecchia. Apra il messaggio.",
+  "action.failed.refused": "Apra il messaggio per farlo lì."
 };

@@ -155,5 +155,20 @@ export default {
   "notification.unconfirmed.title": "Nog één stap",
   "notification.unconfirmed.text": "Open deze pagina en meld u aan om het af te ronden.",
   "notification.test.title": "Het werkt",
-  "notification.test.text": "Zo ziet een melding op dit apparaat eruit."
+  "notification.test.text": "Zo ziet een melding op dit apparaat eruit.",
+
+  "action.read": "Markeren als gelezen",
+  "action.archive": "Archiveren",
+  "action.trash": "Verwijderen",
+  "action.undo": "Ongedaan maken",
+  "action.done.read": "Gemarkeerd als gelezen",
+  "action.done.archive": "Gearchiveerd",
+  "action.done.trash": "Verwijderd",
+  "action.undone": "Ongedaan gemaakt",
+  "action.kept.title": "Nog niet gedaan",
+  "action.kept.text": "Het gebeurt zodra de server bereikbaar is.",
+  "action.failed.title": "Dat is niet gelukt",
+  "action.failed.gone": "Het bericht is er niet meer.",
+  "action.failed.late": "De melding is hiervoor te oud. Open het bericht.",
+  "action.failed.refused": "Open het bericht om het daar te doen."
 };

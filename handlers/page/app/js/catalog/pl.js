@@ -163,5 +163,20 @@ export default {
   "notification.unconfirmed.title": "Jeszcze jeden krok",
   "notification.unconfirmed.text": "Otwórz tę stronę i zaloguj się, aby dokończyć.",
   "notification.test.title": "Działa",
-  "notification.test.text": "Tak wygląda powiadomienie na tym urządzeniu."
+  "notification.test.text": "Tak wygląda powiadomienie na tym urządzeniu.",
+
+  "action.read": "Oznacz jako przeczytane",
+  "action.archive": "Archiwizuj",
+  "action.trash": "Usuń",
+  "action.undo": "Cofnij",
+  "action.done.read": "Oznaczono jako przeczytane",
+  "action.done.archive": "Zarchiwizowano",
+  "action.done.trash": "Usunięto",
+  "action.undone": "Cofnięto",
+  "action.kept.title": "Jeszcze niegotowe",
+  "action.kept.text": "Zostanie to zrobione, gdy tylko serwer będzie dostępny.",
+  "action.failed.title": "Nie udało się",
+  "action.failed.gone": "Tej wiadomości już nie ma.",
+  "action.failed.late": "Powiadomienie jest na to za stare. Otwórz wiadomość.",
+  "action.failed.refused": "Otwórz wiadomość, aby zrobić to tam."
 };
