@@ -6,7 +6,8 @@ package doveadm
 import "context"
 
 // FlagsAdd sets flags such as \Seen, or keywords, of the messages of a user that a
-// query finds, which is as in [Client.Fetch]. It is no error if it finds none.
+// query finds, which is as in [Client.Fetch]. It is no error if it finds none. A
+// mailbox that does not exist is [ErrNotFound] with Dovecot 2.3, and none with 2.4.
 func (c *Client) FlagsAdd(ctx context.Context, user string, flags, query []string) error {
 	return c.flags(ctx, "flagsAdd", user, flags, query)
 }

@@ -25,7 +25,7 @@ type dovecotConfigFlags struct {
 	version, url                  string
 	passwordFile                  string
 	caFile, clientCert, clientKey string
-	userFromMetadata              bool
+	userFromMetadata, actions     bool
 	doveadm, keyFile, register    string
 	imapFrom                      []string
 	printCA                       bool
@@ -80,6 +80,7 @@ instead: the file for --ca-file. It is read from the running Caddy.`,
 	flags.StringVar(&f.doveadm, "doveadm", "", "Where the DoveAdm API listens, for registration (default 127.0.0.1:8080); needs --doveadm-key-file")
 	flags.StringVar(&f.keyFile, "doveadm-key-file", "", "The file with the key of the DoveAdm API; without it none is configured")
 	flags.StringVar(&f.register, "register", "on_subscribe", "Who is registered: with \"all\" the DoveAdm API may list the users")
+	flags.BoolVar(&f.actions, "actions", false, "Let the DoveAdm API mark and move mails, for the option actions")
 	flags.StringSliceVar(&f.imapFrom, "imap-from", nil, "Register over IMAP METADATA from these networks, in place of the DoveAdm API")
 	flags.BoolVar(&f.printCA, "print-ca", false, "Print the certificate of Caddy's internal CA instead")
 	_ = cmd.RegisterFlagCompletionFunc("dovecot", cobra.FixedCompletions([]string{"2.2", "2.3", "2.4"}, cobra.ShellCompDirectiveNoFileComp))
@@ -92,7 +93,7 @@ func (f *dovecotConfigFlags) read(stdin io.Reader) (dovecotconfig.Settings, erro
 	s := dovecotconfig.Settings{
 		Version: dovecotconfig.Version(f.version), CAFile: f.caFile,
 		ClientCert: f.clientCert, ClientKey: f.clientKey,
-		UserFromMetadata: f.userFromMetadata, DoveAdm: f.doveadm, AllUsers: f.register == "all",
+		UserFromMetadata: f.userFromMetadata, DoveAdm: f.doveadm, AllUsers: f.register == "all", Actions: f.actions,
 	}
 	if f.version == "" || f.url == "" {
 		return s, errors.New("--dovecot and --url are needed, such as: --dovecot 2.3 --url https://dovecot@push.internal.example:8009" + adminapi.DefaultPath)

@@ -55,6 +55,8 @@ type Settings struct {
 	DoveAdmKey string
 	// AllUsers permits to list the users as well, for "register all".
 	AllUsers bool
+	// Actions permits to mark and to move mails as well, for the option actions.
+	Actions bool
 
 	// IMAPFrom are the networks from which users may be registered over IMAP
 	// METADATA. Empty: not at all.
@@ -78,6 +80,9 @@ func Write(w io.Writer, s Settings) error {
 	if s.DoveAdm != "" {
 		v.DoveAdmHost, v.DoveAdmPort, _ = net.SplitHostPort(s.DoveAdm)
 		v.Commands = []string{"mailbox metadata set", "mailbox metadata get", "mailbox metadata unset", "mailbox metadata list", "mailbox status", "fetch"}
+		if s.Actions {
+			v.Commands = append(v.Commands, "flags add", "flags remove", "move")
+		}
 		if s.AllUsers {
 			v.Commands = append(v.Commands, "user")
 		}

@@ -66,7 +66,7 @@ func TestDovecotDoesWhatIsWritten(t *testing.T) {
 		u, caFile, reports := endpoint(t)
 		u.User = url.UserPassword("dove@cot", password)
 		text := render(t, Settings{
-			Version: Version(version), URL: u, CAFile: "@CA@", DoveAdm: "127.0.0.1:@PORT@", DoveAdmKey: "@KEY@", AllUsers: true,
+			Version: Version(version), URL: u, CAFile: "@CA@", DoveAdm: "127.0.0.1:@PORT@", DoveAdmKey: "@KEY@", AllUsers: true, Actions: true,
 		})
 		text = strings.NewReplacer(`"@CA@"`, "{{.SSLClientCAFile}}", "@CA@", "{{.SSLClientCAFile}}",
 			"@PORT@", "{{.DoveAdmPort}}", "@KEY@", "{{.APIKey}}").Replace(text)
@@ -79,6 +79,7 @@ func TestDovecotDoesWhatIsWritten(t *testing.T) {
 			require.Equal(t, report{"dove@cot", password, dovecottest.DefaultUser, subject}, <-reports)
 		}
 		require.Contains(t, doveAdm(t, s, `[["user",{"userMask":["*"]},"t"]]`), dovecottest.DefaultUser)
+		require.Contains(t, doveAdm(t, s, `[["flagsAdd",{"user":"`+dovecottest.DefaultUser+`","flag":["\\Seen"],"query":["mailbox","INBOX"]},"t"]]`), "doveadmResponse")
 		require.Contains(t, doveAdm(t, s, `[["mailboxDelete",{"user":"`+dovecottest.DefaultUser+`","mailbox":["INBOX"]},"t"]]`), "unAuthorized")
 	})
 }
@@ -148,6 +149,18 @@ func TestMistakes(t *testing.T) {
 		var b strings.Builder
 		require.ErrorContains(t, Write(&b, s), want)
 		require.Empty(t, b.String())
+	}
+}
+
+// Nothing of a mailbox can be changed unless that is asked for.
+func TestCommandsForActions(t *testing.T) {
+	for _, version := range []Version{V22, V23, V24} {
+		for _, actions := range []bool{false, true} {
+			text := render(t, Settings{Version: version, URL: parse(t, "http://dovecot@h/n"), DoveAdm: "127.0.0.1:8080", DoveAdmKey: "key", Actions: actions})
+			for _, command := range []string{"flags add", "flags remove", "move"} {
+				require.Equal(t, actions, strings.Contains(text, command), command)
+			}
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ const inTurn = (task) => (last = last.catch(() => {}).then(task));
 
 self.addEventListener('push', (event) => {
   event.waitUntil(inTurn(() => receive(read(event))));
-  event.waitUntil(inTurn(sendKept));
+  event.waitUntil(sendKept());
 });
 
 function read({ data, notification }) {
@@ -146,7 +146,7 @@ async function takeBack({ back, folder, mails }) {
   const undone = { action: 'undone' };
   const about = mails.at(-1).title;
   if (back.kept) {
-    const dropped = await inTurn(() => outbox.drop(back.kept));
+    const dropped = await outbox.drop(back.kept);
     return say(aboutAction(report(undone, dropped ? 'done' : 'late', about), { kind: 'mail', folder, mails }), 'done');
   }
   const { result } = await handIn(back);
@@ -162,20 +162,27 @@ async function say(notification, result) {
   await show(notification);
   if (result !== 'done') return;
   await new Promise((resolve) => setTimeout(resolve, SAID));
-  for (const shown of await registration.getNotifications({ tag: notification.options.tag })) if (shown.data?.stamp === stamp) shown.close();
+  await closeSaid((data) => data.stamp === stamp);
+}
+
+async function closeSaid(which) {
+  for (const shown of await registration.getNotifications({ tag: 'action' })) if (which(shown.data)) shown.close();
 }
 
 // Without a connection, what was chosen waits for one: until the browser says that
 // there is one, the next mail, or until the page is opened.
-self.addEventListener('message', (event) => event.data === 'outbox' && event.waitUntil(inTurn(sendKept)));
-self.addEventListener('sync', (event) => event.tag === 'outbox' && event.waitUntil(inTurn(async () => {
-  await sendKept();
+self.addEventListener('message', (event) => event.data === 'outbox' && event.waitUntil(sendKept()));
+self.addEventListener('sync', (event) => event.tag === 'outbox' && event.waitUntil(sendKept().then(async () => {
   if ((await outbox.load()).length) throw new Error('not yet'); // the browser tries again
 })));
 
-async function sendKept() {
+let sending;
+const sendKept = () => (sending ??= handInAndSay().finally(() => (sending = undefined)));
+
+async function handInAndSay() {
   for (const { ticket, result } of await handInKept()) {
-    await say(aboutAction(report(ticket, result), { kind: 'mail', folder: ticket.folder, mails: [ticket] }), result);
+    if (result === 'done') await closeSaid(({ back }) => back?.kept === ticket.token);
+    else await say(aboutAction(report(ticket, result), { kind: 'mail', folder: ticket.folder, mails: [ticket] }), result);
   }
 }
 

@@ -106,9 +106,11 @@ func TestActions(t *testing.T) {
 	s.with(func() { s.refusal = nil })
 	s.open(s.site)
 	assert.Equal(t, "trash 3", handedIn(3)["token"], "what was undone is not handed in")
+	s.shown()
 
 	// What will never be good is said.
 	s.deliver(offered(4, "four@example.org", time.Hour))
+	s.shown(inbox("four@example.org", "Subject", buttons))
 	s.refuse("POST", "/api/actions", http.StatusGone, 0)
 	press("mail:INBOX", "archive")
 	failed := report("That did not work", "The notification is too old for it. Open the mail instead.", "")

@@ -49,16 +49,16 @@ export async function handIn(ticket) {
   }
 }
 
-/** Hands in what was kept, and returns the tickets that will never be good, with why. */
+/** Hands in what was kept, and returns the tickets with their results. */
 export async function handInKept() {
-  const failed = [];
+  const all = [];
   for (const ticket of await outbox.load()) {
     const { result } = await handIn(ticket);
     if (result === 'kept') break; // there is still no connection
     await outbox.drop(ticket.token);
-    if (result !== 'done') failed.push({ ticket, result });
+    all.push({ ticket, result });
   }
-  return failed;
+  return all;
 }
 
 /** What tells the user of the result; about is the title of the mail. */

@@ -18,20 +18,24 @@ export async function load() {
   return tickets.filter(({ expires }) => expires * 1000 > Date.now());
 }
 
-const store = async (tickets) => (await open()).put(KEY, new Response(JSON.stringify(tickets.slice(-MOST))));
+// One change after the other: each goes on from what the one before has left.
+let last = Promise.resolve();
+
+function change(edit) {
+  last = last.catch(() => {}).then(async () => {
+    const before = await load();
+    const after = edit(before);
+    if (after.length !== before.length) await (await open()).put(KEY, new Response(JSON.stringify(after.slice(-MOST))));
+    return after.length !== before.length;
+  });
+  return last;
+}
 
 /** Keeps a ticket for later, and asks the browser to say when that is. */
 export async function keep(ticket) {
-  const tickets = await load();
-  if (tickets.some(({ token }) => token === ticket.token)) return;
-  await store([...tickets, ticket]);
-  await self.registration.sync?.register(NAME).catch(() => {}); // not every browser has it
+  const isNew = await change((tickets) => (tickets.some(({ token }) => token === ticket.token) ? tickets : [...tickets, ticket]));
+  if (isNew) await self.registration.sync?.register(NAME).catch(() => {}); // not every browser has it
 }
 
 /** Forgets a ticket, and returns whether it was there. */
-export async function drop(token) {
-  const tickets = await load();
-  const left = tickets.filter((ticket) => ticket.token !== token);
-  await store(left);
-  return left.length < tickets.length;
-}
+export const drop = (token) => change((tickets) => tickets.filter((ticket) => ticket.token !== token));
