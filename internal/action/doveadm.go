@@ -15,11 +15,8 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/doveadm"
 )
 
-// Commands are those of the DoveAdm API that [DoveAdm] needs, as
-// doveadm_allowed_commands has them.
-var Commands = []string{"mailbox status", "fetch", "flags add", "flags remove", "move"}
-
-// DoveAdm is the Mailboxes over Dovecot's DoveAdm HTTP API.
+// DoveAdm is the Mailboxes over Dovecot's DoveAdm HTTP API. It needs the commands
+// "mailbox status", "fetch", "flags add", "flags remove" and "move".
 type DoveAdm struct{ client *doveadm.Client }
 
 // NewDoveAdm returns the mailboxes that a client reaches.
