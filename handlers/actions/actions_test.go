@@ -133,10 +133,15 @@ func TestLimits(t *testing.T) {
 		got := w.post(ticket("a"))
 		require.Equal(t, 429, got.Code)
 		require.Equal(t, "2", got.Header().Get("Retry-After"))
+		w.desk.err = nil
+		require.Equal(t, 200, w.post(ticket("z")).Code, "another one from there")
+		w.desk.err = action.ErrForged
 		time.Sleep(guesses.Interval)
 		require.Equal(t, 403, w.post(ticket("a")).Code)
+		w.from = "192.0.2.2"
+		require.Equal(t, 403, w.post(ticket("a")).Code, "another source")
 
-		w.desk.err, w.from = action.ErrUsed, "192.0.2.2"
+		w.desk.err = action.ErrUsed
 		for range uses.Burst {
 			require.Equal(t, 409, w.post(ticket("a")).Code)
 		}

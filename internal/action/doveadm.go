@@ -4,6 +4,7 @@
 package action
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,17 +92,17 @@ func (d *DoveAdm) missing(ctx context.Context, user string, at Place, err error)
 
 // find returns GUID and flags of a mail.
 func (d *DoveAdm) find(ctx context.Context, user string, at Place) (mail map[string]string, err error) {
+	var mails []map[string]string
+	var fetchErr error
+	var fetching sync.WaitGroup
+	fetching.Go(func() { mails, fetchErr = d.client.Fetch(ctx, user, queryOf(at, nil), "guid", "flags") })
 	status, err := d.client.MailboxStatus(ctx, user, at.Folder, "uidvalidity")
-	switch {
+	fetching.Wait()
+	switch err = cmp.Or(err, fetchErr); {
 	case errors.Is(err, doveadm.ErrNotFound):
 		return nil, ErrNoMail
-	case err != nil:
-		return nil, doveadmError(err)
-	case status["uidvalidity"] != strconv.FormatUint(uint64(at.UIDValidity), 10):
+	case err == nil && status["uidvalidity"] != strconv.FormatUint(uint64(at.UIDValidity), 10):
 		return nil, ErrNoMail
-	}
-	mails, err := d.client.Fetch(ctx, user, queryOf(at, nil), "guid", "flags")
-	switch {
 	case err != nil:
 		return nil, doveadmError(err)
 	case len(mails) == 0:

@@ -183,6 +183,22 @@ func (m manyUsers) Watch(ctx context.Context, _ queue.Key, seen func(queue.Entry
 
 func user(i int) string { return fmt.Sprintf("user%d@example.com", i) }
 
+// A device gets what it may do with a mail, if something says so.
+func TestActionsOfADevice(t *testing.T) {
+	target, sender := newTarget(t, subscription.Preferences{})
+	r := newRecord("INBOX", "bob@example.net", notification.MessageNew)
+	r.Destination = "A"
+	deliver := func() *notification.Actions {
+		require.Equal(t, delivery.Delivered, target.Deliver(t.Context(), r).Outcome)
+		return sender.sent[len(sender.sent)-1].Actions
+	}
+	assert.Nil(t, deliver())
+	target.Actions = func(_ context.Context, user string, d *subscription.Subscription, m *notification.Mail) *notification.Actions {
+		return &notification.Actions{User: user, Device: d.ID, Expires: int64(m.UID)}
+	}
+	assert.Equal(t, &notification.Actions{User: alice, Device: "A", Expires: 7}, deliver())
+}
+
 // What the preferences of 100,000 devices cost of a notification each: see bench for
 // the whole of it. Those of many are as long as they may be.
 func BenchmarkDestinations(b *testing.B) {
