@@ -162,7 +162,7 @@ func read(w http.ResponseWriter, r *http.Request, t *action.Ticket) error {
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(t)
 	if err == nil {
-		if _, more := decoder.Token(); more != io.EOF { //nolint:errorlint // it is that, or not
+		if _, more := decoder.Token(); more != io.EOF {
 			err = errBody
 		}
 	}

@@ -68,7 +68,7 @@ var (
 	// ErrBusy means that the user does too much at a time.
 	ErrBusy = errors.New("too much is done at a time")
 	// ErrDovecot means that Dovecot did not do it. It may later.
-	ErrDovecot = errors.New("Dovecot did not do it")
+	ErrDovecot = errors.New("not done by Dovecot")
 	// ErrKey means that the key cannot be read right now.
 	ErrKey = errors.New("the key of the actions cannot be read")
 )

@@ -317,7 +317,7 @@ func TestHangingMailbox(t *testing.T) {
 func TestKeyAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		var away error = errors.New("the storage is away")
+		away := errors.New("the storage is away")
 		a := New(Config{Offer: Offered, Key: func(context.Context) ([]byte, error) {
 			asked++
 			return bytes.Repeat([]byte("k"), 32), away

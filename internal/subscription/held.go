@@ -190,9 +190,9 @@ func (h *Held) without(sent *Held) *Held {
 // Senders returns the names of the last senders, the newest first, at most so many,
 // and how many others there are.
 func (h *Held) Senders(most int) (names []string, others int) {
-	for i := len(h.Mails) - 1; i >= 0; i-- {
-		if from := h.Mails[i].From; from != "" && !slices.Contains(names, from) {
-			names = append(names, from)
+	for _, m := range slices.Backward(h.Mails) {
+		if m.From != "" && !slices.Contains(names, m.From) {
+			names = append(names, m.From)
 		}
 	}
 	others = max(len(names)-most, 0)

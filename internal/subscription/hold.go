@@ -128,11 +128,12 @@ func (s *Store) writeHeld(ctx context.Context, last bool) {
 func withHeld(list []Subscription, events map[string][]Silenced) ([]Subscription, error) {
 	changed := false
 	for i := range list {
-		of := events[list[i].ID]
+		d := &list[i]
+		of := events[d.ID]
 		if len(of) == 0 {
 			continue
 		}
-		held := list[i].Held.clone()
+		held := d.Held.clone()
 		for _, e := range of {
 			if e.Event == notification.MessageNew {
 				held.arrived(e.Mail, e.Unseen)
@@ -141,8 +142,8 @@ func withHeld(list []Subscription, events map[string][]Silenced) ([]Subscription
 			}
 		}
 		held.Changed, held.Claimed = now(), time.Time{}
-		changed = changed || list[i].Held != nil || held.orNil() != nil
-		list[i].Held = held.orNil()
+		changed = changed || d.Held != nil || held.orNil() != nil
+		d.Held = held.orNil()
 	}
 	if !changed {
 		return nil, errUnchanged

@@ -148,8 +148,6 @@ func (in *instance) said() (all []notification.Summary) {
 	return all
 }
 
-func number(n uint32) *uint32 { return &n }
-
 var night = subscription.Preferences{QuietHours: &subscription.QuietHours{Start: "22:00", End: "07:00", TimeZone: "UTC"}}
 
 // After the quiet hours there is one summary, whatever came meanwhile.
@@ -167,7 +165,7 @@ func TestSummaryAfterQuietHours(t *testing.T) {
 		in.mail(t, notification.MessageNew, 6, "bob@example.net", 6) // in the last moment
 		assert.Empty(t, in.said())
 		time.Sleep(10 * time.Second)
-		want := notification.Summary{Type: "Summary", Count: 6, From: []string{"bob@example.net", "Anna"}, Others: 2, Unseen: number(6)}
+		want := notification.Summary{Type: "Summary", Count: 6, From: []string{"bob@example.net", "Anna"}, Others: 2, Unseen: new(uint32(6))}
 		assert.Equal(t, []notification.Summary{want}, in.said())
 
 		in.mail(t, notification.MessageNew, 7, "Eve <eve@example.net>", 7)
@@ -196,7 +194,7 @@ func TestSummaryAfterAMute(t *testing.T) {
 		require.NoError(t, err)
 		time.Sleep(3 * summaryInterval)
 		// What is filtered is none of them, and nothing comes twice.
-		want := notification.Summary{Type: "Summary", Count: 2, From: []string{"Bob", "Anna"}, Unseen: number(3)}
+		want := notification.Summary{Type: "Summary", Count: 2, From: []string{"Bob", "Anna"}, Unseen: new(uint32(3))}
 		assert.Equal(t, []notification.Summary{want}, in.said())
 		time.Sleep(2 * time.Hour)
 		assert.Len(t, in.said(), 1)
@@ -214,7 +212,7 @@ func TestSummaryOfWhatWasRead(t *testing.T) {
 		in.mail(t, notification.MessageNew, 2, "Bob <bob@example.net>", 2)
 		in.mail(t, notification.MessageRead, 1, "", 1)
 		time.Sleep(8 * time.Hour)
-		assert.Equal(t, []notification.Summary{{Type: "Summary", Count: 1, From: []string{"Bob"}, Unseen: number(1)}}, in.said())
+		assert.Equal(t, []notification.Summary{{Type: "Summary", Count: 1, From: []string{"Bob"}, Unseen: new(uint32(1))}}, in.said())
 
 		time.Sleep(16 * time.Hour)
 		in.mail(t, notification.MessageNew, 3, "Eve <eve@example.net>", 2)
@@ -225,7 +223,7 @@ func TestSummaryOfWhatWasRead(t *testing.T) {
 		time.Sleep(16 * time.Hour)
 		in.mail(t, notification.MessageRead, 2, "", 0)
 		time.Sleep(8 * time.Hour)
-		assert.Equal(t, notification.Summary{Type: "Summary", Unseen: number(0)}, in.said()[1])
+		assert.Equal(t, notification.Summary{Type: "Summary", Unseen: new(uint32(0))}, in.said()[1])
 
 		time.Sleep(16 * time.Hour)
 		in.mail(t, notification.MessageNew, 4, "Eve <eve@example.net>", 1)
@@ -237,8 +235,7 @@ func TestSummaryOfWhatWasRead(t *testing.T) {
 			}
 		})
 		time.Sleep(8 * time.Hour)
-		assert.Equal(t, notification.Summary{Type: "Summary", Count: 1, From: []string{"Anna"}, Unseen: number(1)}, in.said()[2])
-
+		assert.Equal(t, notification.Summary{Type: "Summary", Count: 1, From: []string{"Anna"}, Unseen: new(uint32(1))}, in.said()[2])
 	})
 }
 
@@ -261,7 +258,7 @@ func TestSummaryHasNoMoreThanTheDevice(t *testing.T) {
 		assert.Equal(t, "Anna", stored[1].Held.Mails[0].From)
 		in.sent.become(func() { in.sent.content = notification.Thin })
 		time.Sleep(8 * time.Hour)
-		want := notification.Summary{Type: "Summary", Count: 1, Unseen: number(1)}
+		want := notification.Summary{Type: "Summary", Count: 1, Unseen: new(uint32(1))}
 		assert.Equal(t, []notification.Summary{want, want}, in.said())
 	})
 }
@@ -288,7 +285,7 @@ func TestOneSummaryOfSeveralInstances(t *testing.T) {
 		for _, in := range all {
 			said = append(said, in.said()...)
 		}
-		assert.Equal(t, []notification.Summary{{Type: "Summary", Count: 4, From: []string{"Anna"}, Unseen: number(4)}}, said)
+		assert.Equal(t, []notification.Summary{{Type: "Summary", Count: 4, From: []string{"Anna"}, Unseen: new(uint32(4))}}, said)
 	})
 }
 

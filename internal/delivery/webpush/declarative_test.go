@@ -218,7 +218,8 @@ func TestDeclaredActions(t *testing.T) {
 		m.Folder, m.Snippet = strings.Repeat("f", c.folder), strings.Repeat("s", c.snippet)
 		var read notification.Mail
 		require.NoError(t, json.Unmarshal(declaredMail(t, d, m), &read))
-		assert.Equal(t, c.kept, []bool{read.Snippet != "", read.Actions != nil}, c)
+		kept := []bool{read.Snippet != "", read.Actions != nil}
+		assert.Equal(t, c.kept, kept, c)
 	}
 }
 

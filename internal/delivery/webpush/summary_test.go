@@ -25,7 +25,7 @@ var summaryCatalogs = map[string]map[string]string{
 		"notification.upToDate": "You are up to date",
 	},
 	"pl": {
-		"notification.summary.one": "Jedna nowa", "notification.summary.few": "{count} nowe", "notification.summary.many": "{count} nowych",
+		"notification.summary.one": "Jedna nowa", "notification.summary.few": "{count} nowe", "notification.summary.many": "{count} nowych", //nolint:misspell // Polish
 		"notification.summary.other": "{count} nowej", "notification.from": "Od: {names}", "notification.fromOthers.one": "Od: {names} i jeszcze jeden",
 		"notification.fromOthers.few": "Od: {names} i {count} inni", "notification.fromOthers.many": "Od: {names} i {count} innych",
 		"notification.fromOthers.other": "Od: {names} i {count} innego", "notification.upToDate": "Wszystko przeczytane",
@@ -43,7 +43,7 @@ func TestSummaryTexts(t *testing.T) {
 		{"en", notification.Summary{Count: 2, From: []string{"{count}", "Bob"}}, [2]string{"2 new mails", "From {count}, Bob"}},
 		{"en", notification.Summary{Count: 1, From: []string{"Anna"}}, [2]string{"One new mail", "From Anna"}},
 		{"en", notification.Summary{Count: 100, More: true}, [2]string{"100+ new mails", ""}},
-		{"pl", notification.Summary{Count: 3, From: []string{"Anna"}, Others: 22}, [2]string{"3 nowe", "Od: Anna i 22 inni"}},
+		{"pl", notification.Summary{Count: 3, From: []string{"Anna"}, Others: 22}, [2]string{"3 nowe", "Od: Anna i 22 inni"}}, //nolint:misspell // Polish
 		{"pl", notification.Summary{Count: 12, From: []string{"Anna"}, Others: 5}, [2]string{"12 nowych", "Od: Anna i 5 innych"}},
 		{"pl", notification.Summary{Count: 1}, [2]string{"Jedna nowa", ""}},
 	} {
