@@ -96,8 +96,9 @@ function dovecot_lua_notify_begin_txn(user)
   return { user = user, username = user.username, events = {}, left_out = 0 }
 end
 
--- note keeps an event for the end of its transaction.
-local function note(ctx, event, name, members)
+-- note keeps an event for the end of its transaction. With counted, it is reported
+-- with the number of unseen messages in its folder then.
+local function note(ctx, event, name, members, counted)
   if not wanted[name] then
     return
   end
@@ -119,7 +120,7 @@ local function note(ctx, event, name, members)
       parts[#parts + 1] = json(member[1]) .. ":" .. json(member[2])
     end
   end
-  ctx.events[#ctx.events + 1] = "{" .. table.concat(parts, ",") .. "}"
+  ctx.events[#ctx.events + 1] = { parts = parts, folder = counted and event.mailbox or nil }
 end
 
 -- flags are the flags and keywords of an event. Every change of flags causes
@@ -162,9 +163,10 @@ local function silent(ctx, event)
   return copy
 end
 
-local function unseen(ctx, event)
+-- unseen is the number of unseen messages in a folder: nil if it is gone.
+local function unseen(ctx, folder)
   local ok, status = pcall(function()
-    local mailbox = ctx.user:mailbox(event.mailbox)
+    local mailbox = ctx.user:mailbox(folder)
     mailbox:sync()
     local status = mailbox:status(dovecot.storage.STATUS_UNSEEN)
     mailbox:free()
@@ -173,22 +175,20 @@ local function unseen(ctx, event)
   return ok and status.unseen or nil
 end
 
-local function content(ctx, event)
-  return {
-    { "from", event.from }, { "subject", event.subject }, { "snippet", event.snippet }, { "unseen", unseen(ctx, event) },
-  }
+local function content(event)
+  return { { "from", event.from }, { "subject", event.subject }, { "snippet", event.snippet } }
 end
 
 function dovecot_lua_notify_event_message_new(ctx, event)
   if not silent(ctx, event) then
-    note(ctx, event, "messageNew", content(ctx, event))
+    note(ctx, event, "messageNew", content(event), true)
   end
 end
 
-function dovecot_lua_notify_event_message_append(ctx, event) note(ctx, event, "messageAppend", content(ctx, event)) end
-function dovecot_lua_notify_event_message_read(ctx, event) note(ctx, event, "messageRead") end
-function dovecot_lua_notify_event_message_trash(ctx, event) note(ctx, event, "messageTrash") end
-function dovecot_lua_notify_event_message_expunge(ctx, event) note(ctx, event, "messageExpunge") end
+function dovecot_lua_notify_event_message_append(ctx, event) note(ctx, event, "messageAppend", content(event), true) end
+function dovecot_lua_notify_event_message_read(ctx, event) note(ctx, event, "messageRead", nil, true) end
+function dovecot_lua_notify_event_message_trash(ctx, event) note(ctx, event, "messageTrash", nil, true) end
+function dovecot_lua_notify_event_message_expunge(ctx, event) note(ctx, event, "messageExpunge", nil, true) end
 
 function dovecot_lua_notify_event_flags_set(ctx, event)
   local all = flags(event.flags, event.keywords)
@@ -214,7 +214,18 @@ function dovecot_lua_notify_end_txn(ctx, success)
   if not success then
     return
   end
-  for i, body in ipairs(ctx.events) do
+  local counts = {} -- one look for all events of a folder
+  for i, event in ipairs(ctx.events) do
+    local parts, folder = event.parts, event.folder
+    if folder then
+      if counts[folder] == nil then
+        counts[folder] = unseen(ctx, folder) or false
+      end
+      if counts[folder] then
+        parts[#parts + 1] = '"unseen":' .. json(counts[folder])
+      end
+    end
+    local body = "{" .. table.concat(parts, ",") .. "}"
     local request = client:request({ url = url, method = "PUT" })
     request:add_header("Content-Type", "application/json; charset=utf-8")
     request:add_header("Authorization", authorization)

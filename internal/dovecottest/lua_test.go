@@ -156,6 +156,15 @@ func TestLuaScript(t *testing.T) {
 			require.NoError(t, c.Store(one, &imap.StoreFlags{Op: op, Flags: flags}, nil).Close())
 		}
 		store(imap.StoreFlagsAdd, imap.FlagSeen)
+		for _, n := range e.take() {
+			if n.Event == notification.MessageRead {
+				require.NotNil(t, n.Unseen, "the icons of devices have to know")
+				assert.Zero(t, *n.Unseen)
+			}
+		}
+		store(imap.StoreFlagsDel, imap.FlagSeen)
+		e.take()
+		store(imap.StoreFlagsAdd, imap.FlagSeen)
 		assert.ElementsMatch(t, []string{"messageRead INBOX", `flagsSet INBOX \Seen`}, e.events())
 		store(imap.StoreFlagsAdd, imap.FlagFlagged, "kw1")
 		assert.Equal(t, []string{`flagsSet INBOX \Flagged kw1`}, e.events())
