@@ -19,6 +19,9 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/subscription"
 )
 
+// preferringUsers have a device each. They share the addresses of pushDevices.
+const preferringUsers = 100_000
+
 // webpushPreferences finds the device of each of many users, applies its
 // preferences and sends the mail: without preferences, and with as many as a user
 // may have. None of them leaves the mail out.
@@ -52,12 +55,13 @@ type preferringTarget struct {
 func preferring(sender *webpush.Sender, devices []subscription.Subscription, p subscription.Preferences) (*preferringTarget, func(), error) {
 	table := make(fixedTable)
 	var t preferringTarget
-	for i, d := range devices {
+	for i := range preferringUsers {
+		d := devices[i%len(devices)]
 		d.ID, d.Preferences, d.Expires = fmt.Sprint(i), p, time.Now().Add(subscription.Lifetime)
 		user := fmt.Sprintf("user%d@example.com", i)
 		table[user] = d
 		t.records = append(t.records, &queue.Record{
-			ID: notification.Identity{byte(i), byte(i >> 8)}, Accepted: time.Now(),
+			ID: notification.Identity{byte(i), byte(i >> 8), byte(i >> 16)}, Accepted: time.Now(),
 			Body: []byte(strings.Replace(pushPayload, `"uid":4711,"uidValidity"`, `"user":"`+user+`","imap-uid":4711,"imap-uidvalidity"`, 1)),
 		})
 	}
@@ -79,7 +83,7 @@ func (t *preferringTarget) named(name string) *contender {
 
 // push is the way of one notification in the engine, without the queue.
 func (t *preferringTarget) push(i int) error {
-	r := *t.records[i%len(t.records)]
+	r := *t.records[i*7919%len(t.records)] // not those that are side by side
 	all, err := t.Destinations(context.Background(), &r)
 	if err != nil {
 		return err
