@@ -17,6 +17,7 @@ import { showDevices } from './js/view/devices.js';
 import { $, announce, onPress, say, show } from './js/view/dom.js';
 import { explain } from './js/view/explain.js';
 import * as mails from './js/view/mails.js';
+import * as preferences from './js/view/preferences.js';
 import * as signIn from './js/view/signin.js';
 import * as trouble from './js/view/trouble.js';
 import { mailURL } from './js/webmail.js';
@@ -33,6 +34,7 @@ translate(document);
 trouble.prepare();
 deviceView.prepare();
 mails.prepare();
+preferences.prepare();
 signIn.onSignIn((signedIn) => {
   open(signedIn);
   $('device-title').focus();
@@ -86,6 +88,7 @@ function open({ user, notice }) {
   stream = new SharedStream(user, session.signal);
   deviceView.showDevice(device);
   showDevices(subscriptions, device);
+  preferences.showPreferences(subscriptions, device, user, session.signal);
   showUnseen(stream, session.signal);
   mails.showMails(stream, (mail) => mailURL(config, user, mail), session.signal);
   show($('mails-card'));

@@ -77,6 +77,27 @@ func (s stage) scenes(show func(name string)) {
 	s.awaitVisible("[data-id='2'] input")
 	show("rename")
 	s.keys(keyEscape)
+	s.with(func() {
+		s.subscriptions[0].Preferences = subscription.Preferences{
+			Content: "thin", Urgency: "normal", OnlyFrom: []string{"mia@example.net", "jonas@example.org", "@example.com"},
+			QuietHours: &subscription.QuietHours{Start: "22:00", End: "07:00", TimeZone: "Europe/Berlin", Days: []subscription.Day{"mo", "tu", "we", "th", "fr"}},
+		}
+		s.subscriptions[1].Preferences.MutedUntil = subscription.Forever
+	})
+	s.open(s.site)
+	s.awaitState("on")
+	s.awaitMails(4)
+	show("preferred")
+	s.click(".subscription .prefer")
+	s.awaitVisible("#preferences")
+	show("preferences")
+	s.do(unfold)
+	s.click("[name=folders][value=some]")
+	s.fill("#not-from", "eve")
+	s.click("#preferences-save")
+	s.awaitVisible("#not-from-error")
+	show("preferences-all")
+	s.click("#preferences-cancel")
 	s.click("[data-id='2'] .remove")
 	s.awaitVisible("#confirm")
 	show("remove")
@@ -95,6 +116,9 @@ func (s stage) scenes(show func(name string)) {
 }
 
 const iPhone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1"
+
+// unfold opens all parts of the sheet with the preferences.
+const unfold = "for (const part of document.querySelectorAll('#preferences details')) part.open = true"
 
 // Nothing that is found by axe, on a phone and on a desk, in light and in dark.
 func TestAccessibility(t *testing.T) {
@@ -163,7 +187,7 @@ func TestOutlines(t *testing.T) {
 				};
 				const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!/, 0\)$/.test(c)) return c; } };
 				const contrast = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((x, y) => y - x); return (x + .05) / (y + .05); };
-				return [...document.querySelectorAll('button:not(.quiet, .inside), input')].filter(e => e.checkVisibility()).map(e => {
+				return [...document.querySelectorAll('button:not(.quiet, .inside), input, select, textarea, .day-option span')].filter(e => e.checkVisibility()).map(e => {
 					const style = getComputedStyle(e), around = ground(e.parentElement);
 					return [e.id || e.className, Math.max(contrast(style.borderTopColor, around), contrast(ground(e), around))];
 				}).map(([name, ratio]) => (ratio < 3 ? 'weak ' : '') + name + ' ' + ratio.toFixed(2));
@@ -186,7 +210,9 @@ func TestLongNames(t *testing.T) {
 			s := newStage(t, "de")
 			s.chromium.look(map[string]int64{"100%": 320, "200%": 640}[zoom], 640, "light")
 			s.config["webmailURL"] = "https://webmail.example.com/"
-			s.subscriptions = []*device{{ID: "other", Name: name, Confirmed: true, LastDelivery: &subscription.Delivery{Time: time.Now(), Outcome: "misconfigured"}}}
+			s.subscriptions = []*device{{ID: "other", Name: name, Confirmed: true, LastDelivery: &subscription.Delivery{Time: time.Now(), Outcome: "misconfigured"}, Preferences: subscription.Preferences{
+				Folders: []string{name}, NotFrom: []string{strings.ReplaceAll(name, " ", "") + "@example.org"},
+			}}}
 			m := newMail(1, name+" <"+name+"@example.org>", name)
 			m.Folder = name
 			s.history = []string{"event: mail\ndata: " + toJSON(t, m) + "\n\n"}
@@ -213,6 +239,11 @@ func TestLongNames(t *testing.T) {
 			s.await("!document.getElementById('confirm').open")
 			// In a language that is written from right to left all is the other way.
 			s.do("document.documentElement.dir = 'rtl'")
+			s.click(".prefer")
+			s.do(unfold)
+			check("sheet")
+			s.picture(fmt.Sprintf("sheet-%.9s-%s", name, zoom))
+			s.click("#preferences-cancel")
 			check("rtl")
 			s.picture(fmt.Sprintf("rtl-%.9s-%s", name, zoom))
 			parts = eval[[]float64](s.tab, "['.initial', '.from', '.mail time'].map(e => -document.querySelector(e).getBoundingClientRect().right)")
@@ -226,8 +257,8 @@ func TestSizes(t *testing.T) {
 	s := newStage(t, "de") // the longer words
 	s.chromium.look(320, 640, "light")
 	s.scenes(func(name string) {
-		small := eval[[]string](s.tab, `[...document.querySelectorAll('button, a, input')].filter(e => e.checkVisibility()).map(
-			e => [e.id || e.className, e.getBoundingClientRect()]).filter(([, r]) => r.width < 44 || r.height < 44).map(([name, r]) => name + ' ' + r.width + 'x' + r.height)`)
+		small := eval[[]string](s.tab, `[...document.querySelectorAll('button, a, input, select, textarea, summary')].filter(e => e.checkVisibility()).map(
+			e => [e.id || e.className || e.name, (e.closest('.option') ?? e).getBoundingClientRect()]).filter(([, r]) => r.width < 44 || r.height < 44).map(([name, r]) => name + ' ' + r.width + 'x' + r.height)`)
 		assert.Empty(t, small, name)
 		assert.LessOrEqual(t, eval[int](s.tab, "document.documentElement.scrollWidth"), 320, name)
 	})
@@ -270,6 +301,7 @@ func TestKeyboard(t *testing.T) {
 	s.awaitText("#announcer", "The test has arrived.")
 	assert.Equal(t, "device-test", s.focused())
 	next(keyTab, "#device-off")
+	next(keyTab, "[data-id=other] .prefer")
 	next(keyTab, "[data-id=other] .test")
 	next(keyTab, "[data-id=other] .rename")
 	s.keys(keyEnter)
@@ -293,6 +325,7 @@ func TestKeyboard(t *testing.T) {
 
 // The page speaks the first language of its reader that it knows.
 func TestLanguages(t *testing.T) {
+	seen := make(map[string]bool)
 	for languages, want := range map[string]struct{ lang, heading string }{
 		"de-AT,en": {"de", "Anmelden"},
 		"sv-SE":    {"en", "Sign in"},
@@ -315,9 +348,12 @@ func TestLanguages(t *testing.T) {
 		fits := func() {
 			t.Helper()
 			assert.LessOrEqual(t, eval[int](s.tab, "document.documentElement.scrollWidth"), 320, languages)
-			cut := eval[[]string](s.tab, `[...document.querySelectorAll('button, .button, h2, p, .pill')].filter(
+			cut := eval[[]string](s.tab, `[...document.querySelectorAll('button, .button, h2, p, .pill, label, legend, summary, .day-option span')].filter(
 				e => e.checkVisibility() && !e.matches('.hidden, .title *') && e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)`)
 			assert.Empty(t, cut, languages)
+			outside := eval[[]string](s.tab, `[...document.querySelectorAll('.field > *, .beside > *')].filter(
+				e => e.checkVisibility() && e.getBoundingClientRect().right > e.parentElement.getBoundingClientRect().right + 1).map(e => e.outerHTML)`)
+			assert.Empty(t, outside, languages)
 		}
 		fits()
 		s.with(func() {
@@ -329,6 +365,17 @@ func TestLanguages(t *testing.T) {
 		assert.Greater(t, eval[float64](s.tab, "document.querySelector('.title').clientWidth"), 110., "%s: whose page this is", languages)
 		fits()
 		s.picture("language-" + want.lang)
+		if seen[want.lang] {
+			continue
+		}
+		seen[want.lang] = true
+		s.chromium.look(320, 2400, "light") // all of it
+		s.click(".prefer")
+		s.do(unfold)
+		s.click("#quiet-on")
+		s.click("[name=folders][value=some]")
+		fits()
+		s.picture("language-sheet-" + want.lang)
 	}
 }
 

@@ -65,6 +65,8 @@ var pictures = map[string]string{
 	"on-390-light":  "page-phone.png",
 	"on-390-dark":   "page-phone-dark.png",
 	"on-1280-light": "page-desktop.png",
+
+	"preferences-390-light": "page-preferences.png",
 }
 
 // picture writes what is seen where it is asked for: into the folder, and with

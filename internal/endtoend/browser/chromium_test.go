@@ -224,10 +224,14 @@ func (c *chromium) keys(keys string) {
 	require.NoError(c.t, chromedp.Do(c.ctx, chromedp.KeyEvent(chromiumKeys.Replace(keys))))
 }
 
-// screenshot is the whole page as PNG.
+// screenshot is the whole page as PNG, or what is seen of it behind a dialog.
 func (c *chromium) screenshot() []byte {
 	c.t.Helper()
-	image, err := chromedp.Run(c.ctx, chromedp.FullScreenshot(100))
+	shoot := chromedp.FullScreenshot(100)
+	if eval[bool](tab{c, c.t}, "document.querySelector('dialog[open]') !== null") {
+		shoot = chromedp.CaptureScreenshot()
+	}
+	image, err := chromedp.Run(c.ctx, shoot)
 	require.NoError(c.t, err)
 	return image
 }

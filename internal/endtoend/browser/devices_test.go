@@ -16,7 +16,7 @@ import (
 
 // other is another device of the user.
 func other(confirmed bool, last *subscription.Delivery) *device {
-	return &device{ID: "other", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: confirmed, LastDelivery: last}
+	return &device{ID: "other", Name: "Firefox, Android", EndpointHost: "push.example.org", Confirmed: confirmed, LastDelivery: last, MaxContent: "full"}
 }
 
 func TestListOfDevices(t *testing.T) {
@@ -102,7 +102,7 @@ func TestRemoveDevice(t *testing.T) {
 	s.awaitState("on")
 
 	// What can be done with this one is in its card.
-	assert.Equal(t, []string{"Rename"}, eval[[]string](s.tab, "[...document.querySelectorAll('.subscription .shows button')].filter(e => e.checkVisibility()).map(e => e.textContent)"))
+	assert.Equal(t, []string{"Notifications", "Rename"}, eval[[]string](s.tab, "[...document.querySelectorAll('.subscription .shows button')].filter(e => e.checkVisibility()).map(e => e.innerText.trim())"))
 	s.click("#device-off")
 	s.awaitState("off")
 	assert.True(t, eval[bool](s.tab, "localStorage.getItem('test:push') === null"), "the browser is still subscribed")

@@ -110,6 +110,8 @@ func journey(p tab, s server) {
 	p.awaitText(".subscription .delivery", "Last delivery")
 	p.awaitState("on")
 
+	preferred(p)
+
 	// And it is silent again, though the page still tells.
 	p.click("#device-off")
 	p.awaitState("off")
@@ -179,6 +181,7 @@ func standInServer(t *testing.T, service *pushService) server {
 
 	s := startStandIn(t, page.Options{})
 	s.config["applicationServerKey"] = key.Public()
+	s.defaults.Urgency = subscription.Normal
 	s.push = func(to *device, payload string) {
 		s.mu.Lock()
 		d := subscription.Subscription{ID: to.ID, Endpoint: to.endpoint, ServerKey: key.Public()}

@@ -28,6 +28,9 @@ const realCaddyfile = `{
 		doveadm DOVEADM_URL {
 			api_secret {env.DOVEADM_API_SECRET}
 		}
+		device_defaults {
+			urgency normal
+		}
 		deliver webpush {
 			contact         mailto:postmaster@example.com
 			allow_endpoints PUSHSERVICE

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -61,11 +62,15 @@ type device struct {
 	Name           string                 `json:"name"`
 	DeviceClientID string                 `json:"deviceClientId"`
 	EndpointHost   string                 `json:"endpointHost,omitempty"`
+	Kind           string                 `json:"kind,omitempty"`
 	App            string                 `json:"app,omitempty"`
 	Confirmed      bool                   `json:"confirmed"`
 	Created        time.Time              `json:"created"`
 	Expires        time.Time              `json:"expires"`
 	LastDelivery   *subscription.Delivery `json:"lastDelivery"`
+
+	Preferences subscription.Preferences `json:"preferences"`
+	MaxContent  string                   `json:"maxContent,omitempty"`
 
 	code           string
 	endpoint, auth string
@@ -82,8 +87,10 @@ type standIn struct {
 	mu            sync.Mutex
 	config        map[string]any
 	refusal       func(r *http.Request) (status int, retryAfter time.Duration) // if set and the status is not 0, the answer
+	refusedField  string                                                       // if set, a change is refused because of it
 	sessions      map[string]bool
 	subscriptions []*device
+	defaults      subscription.Preferences
 	streams       map[chan string]bool
 	history       []string // what the streams had
 	notice        string   // about the session
@@ -112,7 +119,7 @@ func startStandIn(t *testing.T, options page.Options) *standIn {
 	api.HandleFunc("GET /api/subscriptions", s.signedIn(func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		answer(w, http.StatusOK, map[string]any{"subscriptions": append([]*device{}, s.subscriptions...)})
+		answer(w, http.StatusOK, map[string]any{"subscriptions": append([]*device{}, s.subscriptions...), "defaults": s.defaults})
 	}))
 	api.HandleFunc("POST /api/subscriptions", s.signedIn(s.subscribe))
 	api.HandleFunc("PATCH /api/subscriptions/{id}", s.signedIn(s.change))
@@ -288,9 +295,10 @@ func (s *standIn) subscribe(w http.ResponseWriter, r *http.Request) {
 	sub := &device{
 		ID: rand.Text(), Name: in.Name, DeviceClientID: in.DeviceClientID, EndpointHost: endpoint.Hostname(), Created: time.Now(),
 		Expires: time.Now().Add(time.Hour), code: rand.Text(), endpoint: in.Endpoint, auth: in.Keys.Auth, p256dh: in.Keys.P256dh,
-		page: in.Page, lang: in.Lang,
+		page: in.Page, lang: in.Lang, MaxContent: "sender",
 	}
 	s.mu.Lock()
+	sub.Preferences = s.defaults
 	s.subscriptions = append(slices.DeleteFunc(s.subscriptions, func(other *device) bool { return other.DeviceClientID == sub.DeviceClientID }), sub)
 	s.mu.Unlock()
 	answer(w, http.StatusCreated, sub)
@@ -312,6 +320,7 @@ func (s *standIn) change(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		Name, VerificationCode, Endpoint, Page, Lang string
 		Keys                                         struct{ P256dh, Auth string }
+		Preferences                                  json.RawMessage
 	}
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	s.mu.Lock()
@@ -323,6 +332,18 @@ func (s *standIn) change(w http.ResponseWriter, r *http.Request) {
 	if in.VerificationCode != "" && in.VerificationCode != sub.code {
 		answer(w, http.StatusBadRequest, map[string]any{"status": http.StatusBadRequest})
 		return
+	}
+	if s.refusedField != "" {
+		answer(w, http.StatusBadRequest, map[string]any{"status": http.StatusBadRequest, "field": s.refusedField})
+		return
+	}
+	if in.Preferences != nil {
+		preferences, err := sub.Preferences.Merge(in.Preferences)
+		if wrong, ok := errors.AsType[*subscription.FieldError](err); ok {
+			answer(w, http.StatusBadRequest, map[string]any{"status": http.StatusBadRequest, "field": wrong.Field})
+			return
+		}
+		sub.Preferences = preferences
 	}
 	sub.Confirmed = sub.Confirmed || in.VerificationCode != ""
 	if in.Name != "" {

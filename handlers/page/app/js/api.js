@@ -9,11 +9,13 @@ export class ApiError extends Error {
   /**
    * @param {number} status HTTP status; 0 if there was no answer at all
    * @param {number} retryAfter seconds to wait before the next try, 0 if unknown
+   * @param {string} field the invalid member of the request, '' if unknown
    */
-  constructor(status, retryAfter = 0) {
+  constructor(status, retryAfter = 0, field = '') {
     super(status ? `the server answered ${status}` : 'no answer from the server');
     this.status = status;
     this.retryAfter = retryAfter;
+    this.field = field;
   }
 }
 
@@ -38,7 +40,10 @@ async function call(method, path, body) {
   }
   const status = response.type === 'opaqueredirect' ? 401 : response.status;
   if (status === 401 && path !== 'session') self.dispatchEvent(new Event('unauthorized'));
-  if (status >= 300) throw new ApiError(status, Number(response.headers.get('Retry-After')) || 0);
+  if (status >= 300) {
+    const problem = await response.json().catch(() => null);
+    throw new ApiError(status, Number(response.headers.get('Retry-After')) || 0, problem?.field);
+  }
   return status === 204 || status === 202 ? null : response.json();
 }
 
@@ -50,7 +55,7 @@ export const session = () => call('GET', 'session');
 export const signIn = (username, password) => call('POST', 'session', { username, password });
 export const signOut = () => call('DELETE', 'session');
 
-export const subscriptions = async () => (await call('GET', 'subscriptions')).subscriptions;
+export const subscriptions = () => call('GET', 'subscriptions');
 export const subscribe = (fields) => call('POST', 'subscriptions', fields);
 export const change = (id, fields) => call('PATCH', subscription(id), fields);
 export const remove = (id) => call('DELETE', subscription(id));

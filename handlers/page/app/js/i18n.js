@@ -63,9 +63,21 @@ export function duration(seconds) {
 
 export const timeOfDay = (time) => clock.format(new Date(time));
 
+/** A time of the day such as 22:00, as people write it. */
+export function clockTime(text) {
+  const [hours, minutes] = text.split(':');
+  return timeOfDay(new Date(2024, 0, 1, hours, minutes));
+}
+
+/** The name of a day of the week, 0 being Monday; style is "short" or "long". */
+export const dayOfWeek = (index, style) => new Intl.DateTimeFormat(preferred, { weekday: style }).format(new Date(2024, 0, 1 + index));
+
+/** How many midnights there are until then. */
+export const daysUntil = (time, now = new Date()) => Math.round((midnight(new Date(time)) - midnight(now)) / 86400_000); // a day may have 23 hours
+
 /** The day of a time, as a heading: "Today", "Yesterday", or its date. */
 export function dayName(time, now = new Date()) {
-  const days = Math.round((midnight(new Date(time)) - midnight(now)) / 86400_000); // a day may have 23 hours
+  const days = daysUntil(time, now);
   const name = days === 0 || days === -1 ? relative.format(days, 'day') : day.format(new Date(time));
   return name.replace(/^./u, (letter) => letter.toLocaleUpperCase(preferred));
 }

@@ -8,10 +8,14 @@ import * as api from './api.js';
 /** Tells with an event "change" that list is another one. */
 export class Subscriptions extends EventTarget {
   list = [];
+  /** The preferences of a new device. */
+  defaults = {};
 
   /** Asks the server. */
   async refresh() {
-    this.list = await api.subscriptions();
+    const { subscriptions, defaults = {} } = await api.subscriptions();
+    this.list = subscriptions;
+    this.defaults = defaults;
     this.dispatchEvent(new Event('change'));
     return this.list;
   }
@@ -28,6 +32,13 @@ export class Subscriptions extends EventTarget {
   async rename(id, name) {
     await api.change(id, { name });
     await this.refresh();
+  }
+
+  /** Changes the preferences that are given. */
+  async prefer(id, preferences) {
+    const answer = await api.change(id, { preferences });
+    this.list = this.list.map((subscription) => (subscription.id === id ? answer : subscription));
+    this.dispatchEvent(new Event('change'));
   }
 
   async remove(id) {

@@ -7,10 +7,16 @@ import { ago, t, translate } from '../i18n.js';
 import { confirm } from './confirm.js';
 import { $, announce, copy, onPress, say, show, whileBusy } from './dom.js';
 import { explain } from './explain.js';
+import { openPreferences } from './preferences.js';
+import { muted, summary } from './summary.js';
 import * as api from '../api.js';
 
 let subscriptions;
 let device;
+let timer; // until the next mute is over
+
+// How long a browser can wait, in milliseconds.
+const LONGEST = 2 ** 31 - 1;
 
 /** Shows the subscriptions from now on; device is the one that this is. */
 export function showDevices(list, own) {
@@ -32,10 +38,15 @@ function render() {
   for (const item of [...$('devices').children].slice(shown.length)) item.remove();
   show($('devices'), list.length > 0);
   show($('devices-empty'), list.length === 0);
+  const own = subscriptions.find(device.id);
+  say($('device-muted'), own && muted(own.preferences));
+  clearTimeout(timer);
+  const ends = list.map(({ preferences }) => Date.parse(preferences.mutedUntil) - Date.now()).filter((left) => left > 0);
+  if (ends.length) timer = setTimeout(render, Math.min(...ends, LONGEST));
 }
 
 function update(item, subscription) {
-  const { id, name, endpointHost, app } = subscription;
+  const { id, name, endpointHost, app, preferences, maxContent } = subscription;
   item.querySelector('.name').textContent = name;
   show(item.querySelector('.own'), id === device.id);
   const failed = subscription.confirmed && subscription.lastDelivery && subscription.lastDelivery.outcome !== 'delivered';
@@ -43,7 +54,12 @@ function update(item, subscription) {
   item.classList.toggle('failed', Boolean(failed));
   say(item.querySelector('.reason'), failed && reason(subscription.lastDelivery.outcome));
   item.querySelector('.delivery').title = t('devices.through', { host: endpointHost || app });
-  for (const action of ['test', 'rename', 'remove']) {
+  say(item.querySelector('.until'), muted(preferences));
+  show(item.querySelector('.mute'), Boolean(muted(preferences)));
+  const preferred = summary(preferences, maxContent);
+  say(item.querySelector('.prefers'), preferred);
+  item.querySelector('.prefer').ariaLabel = [t('devices.prefer'), preferred, name].filter(Boolean).join(', ');
+  for (const action of ['unmute', 'test', 'rename', 'remove']) {
     item.querySelector(`.${action}`).ariaLabel = t(`devices.${action}Named`, { name });
   }
   // What can be done with this device is in its own card.
@@ -73,6 +89,12 @@ function create(id) {
     tell(item, t('device.testSent'));
   }, { 410: t('device.gone'), 502: t('device.problem.unreachable') }));
   onPress(button('remove'), () => remove(item, id));
+  button('prefer').addEventListener('click', () => openPreferences(id));
+  onPress(button('unmute'), () => attempt(item, async () => {
+    await subscriptions.prefer(id, { mutedUntil: null });
+    button('prefer').focus();
+    announce(t('devices.unmuted', { name: subscriptions.find(id)?.name }));
+  }));
   button('rename').addEventListener('click', () => rename(item, id));
   button('cancel').addEventListener('click', () => endRenaming(item));
   item.querySelector('form').addEventListener('keydown', ({ key }) => key === 'Escape' && endRenaming(item));

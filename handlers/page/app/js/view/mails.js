@@ -49,6 +49,15 @@ export function showMails(stream, url, signal) {
   });
 }
 
+/** The folders of the mails in the list. */
+export const folders = () => [...new Set(items().map(({ dataset }) => dataset.mail.split('/').slice(2).join('/')))];
+
+/** Who the newest mail is from, and its subject; undefined if there is none. */
+export function newest() {
+  const [item] = items();
+  return item && { from: item.querySelector('.from').textContent, subject: item.querySelector('.subject').textContent };
+}
+
 /** Somebody else may use the page next. */
 export const forget = () => localStorage.removeItem(SEEN);
 
