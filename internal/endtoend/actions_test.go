@@ -6,6 +6,7 @@ package endtoend
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -116,12 +117,8 @@ func TestActionsOfNotifications(t *testing.T) {
 					"another action": {"action": "restore", "to": "Trash"},
 					"longer":         {"expires": ticket["expires"].(float64) + 1},
 				} {
-					forged := map[string]any{}
-					for _, members := range []map[string]any{ticket, change} {
-						for member, value := range members {
-							forged[member] = value
-						}
-					}
+					forged := maps.Clone(ticket)
+					maps.Copy(forged, change)
 					status, got := post(forged)
 					assert.Contains(t, []int{http.StatusForbidden, http.StatusTooManyRequests}, status, "%s: %v", name, got) // guesses are limited
 				}

@@ -285,8 +285,11 @@ func TestSummary(t *testing.T) {
 		abroad.TimeZone, abroad.Days = "Asia/Tokyo", []subscription.Day{"su", "mo", "tu", "we", "th", "fr"}
 		var got []string
 		for _, p := range []subscription.Preferences{
-			{}, {QuietHours: &night, OnlyFrom: []string{"a@b", "@c", "@d"}}, {QuietHours: &abroad},
-			{Folders: []string{"INBOX", "Lists"}, Content: "thin", Urgency: "normal"}, {Folders: []string{"a", "b", "c"}, Content: "sender"},
+			{},
+			{QuietHours: &night, OnlyFrom: []string{"a@b", "@c", "@d"}},
+			{QuietHours: &abroad},
+			{Folders: []string{"INBOX", "Lists"}, Content: "thin", Urgency: "normal"},
+			{Folders: []string{"a", "b", "c"}, Content: "sender"},
 		} {
 			got = append(got, eval[string](s.tab, "(await import('./js/view/summary.js')).summary("+toJSON(t, p)+", 'full')"))
 		}
