@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -238,11 +239,12 @@ var retired = map[string]string{
 }
 
 // lineBreak is between two words of a comment or a page.
-var lineBreak = regexp.MustCompile(`\s*\n\s*(?://)?\s*`)
+var lineBreak = regexp.MustCompile(`\s*\n\s*(?://|--|#)?\s*`)
 
 func TestPlainEnglish(t *testing.T) {
 	eachFile(t, func(path string, source []byte) {
-		if ext := filepath.Ext(path); ext != ".go" && ext != ".md" || path == "repository_test.go" {
+		written := []string{".go", ".md", ".js", ".html", ".css", ".lua", ".sh", ".yaml"}
+		if !slices.Contains(written, filepath.Ext(path)) || path == "repository_test.go" {
 			return
 		}
 		text := lineBreak.ReplaceAll(source, []byte(" "))

@@ -38,7 +38,7 @@ local report_read = false
 -- has filed it and kept it. Otherwise it is reported for the first one.
 local report_copies = false
 
--- How many events of one transaction are reported at most: whoever removes ten
+-- How many events of one transaction are reported at most: a user who removes ten
 -- thousand messages at once does not wait for ten thousand requests.
 local limit = 100
 
@@ -139,7 +139,7 @@ end
 -- transaction of its own.
 local latest = {}
 
--- silent tells whether a new mail is one of those that are not reported.
+-- silent reports whether a new mail is one of those that are not reported.
 local function silent(ctx, event)
   local folder = string.gsub(event.mailbox, "^INBOX[./]", "")
   for _, quiet in ipairs(quiet_folders) do

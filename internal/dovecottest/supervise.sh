@@ -23,7 +23,7 @@ dovecot=$!
 watcher=$!
 wait "$dovecot" 2>/dev/null
 status=$?
-kill -s TERM "$watcher" 2>/dev/null # reads on if Dovecot ended by itself
+kill -s TERM "$watcher" 2>/dev/null # reads on if Dovecot ended without a signal
 wait "$watcher" 2>/dev/null
 owner_gone=$?
 case $owner_gone in

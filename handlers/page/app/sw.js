@@ -64,7 +64,7 @@ async function showMail(mail) {
   const stamp = crypto.randomUUID();
   await show({ title, options: { ...options, data: { ...options.data, stamp } } });
   if (!shown) return;
-  // Where the browser does not replace what has the same tag by itself.
+  // Where the browser does not replace what has the same tag automatically.
   for (const other of await registration.getNotifications({ tag })) if (other.data?.stamp !== stamp) other.close();
 }
 
@@ -155,7 +155,7 @@ async function takeBack({ back, folder, mails }) {
 
 const SAID = 8_000;
 
-// What is done needs no attention: it closes by itself.
+// What is done needs no attention: it closes automatically.
 async function say(notification, result) {
   const stamp = crypto.randomUUID();
   notification.options.data.stamp = stamp;
@@ -196,7 +196,7 @@ async function open({ kind, folder, mails }) {
   return there ? there.focus() : clients.openWindow(url);
 }
 
-// The browser has changed the subscription, or wants it to be made anew.
+// The browser has changed the subscription, or wants it to be made again.
 self.addEventListener('pushsubscriptionchange', (event) => event.waitUntil(renew(event.newSubscription)));
 
 async function renew(subscription) {

@@ -282,7 +282,7 @@ function problem(error) {
 }
 
 // Names this browser to the server for as long as its user lets it: a
-// subscription that is made anew takes the place of the one before.
+// subscription that is made again takes the place of the one before.
 function deviceClientId() {
   const id = localStorage.getItem('deviceClientId') ?? crypto.randomUUID();
   localStorage.setItem('deviceClientId', id);

@@ -39,7 +39,7 @@ export class Stream extends EventTarget {
 
   open() {
     this.#close();
-    // The browser resumes by itself after a lost connection, but not after a
+    // The browser resumes automatically after a lost connection, but not after a
     // refused one.
     this.isCurrent = this.lastId !== BEGINNING;
     this.#source = new EventSource(`api/events?last-event-id=${encodeURIComponent(this.lastId)}`);

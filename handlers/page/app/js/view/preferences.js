@@ -89,7 +89,7 @@ function close() {
   document.querySelector(`[data-id="${CSS.escape(id)}"] .prefer`)?.focus();
 }
 
-// What somebody typed is not for whoever uses the page next.
+// What somebody typed is not for the next person who uses the page.
 function forget() {
   isKept = false;
   edited = undefined;
