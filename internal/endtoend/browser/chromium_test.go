@@ -202,6 +202,14 @@ func (c *chromium) open(url string) {
 	require.NoError(c.t, chromedp.Do(c.ctx, chromedp.Navigate(url)))
 }
 
+// back goes to the page before, as the button does. A script that leaves its own
+// page has no answer to wait for.
+func (c *chromium) back() {
+	c.t.Helper()
+	_, err := c.evaluate("(setTimeout(() => history.back()), '')")
+	require.NoError(c.t, err)
+}
+
 func (c *chromium) evaluate(expression string) (string, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, waitTimeout)
 	defer cancel()

@@ -59,7 +59,7 @@ func TestManyTabs(t *testing.T) {
 
 	// Who goes back to a page has what came meanwhile.
 	s.emit("6", "mail", newMail(6, "a@example.org", "Number 6"))
-	left.do("history.back()")
+	left.chromium.back()
 	left.awaitText("#stream", "Live")
 	left.awaitMails(6)
 	assert.Equal(t, 1, streams())
