@@ -13,11 +13,13 @@ GOVULNDB ?= https://vuln.go.dev
 PKG     ?= ./...
 ONLY    ?=
 ROUNDS  ?= 100
+MINUTES ?= 120
+SEED    ?=
 LDFLAGS ?= -s -w
 # As Caddy's own releases and xcaddy: data bases for Caddy's CA that nobody asks for.
 TAGS    ?= nobadger,nomysql,nopgx
 
-.PHONY: demo run build test lint vuln attack catchup powercut bench fuzz release release-check clean help
+.PHONY: demo run build test lint vuln attack catchup powercut cluster bench fuzz release release-check clean help
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -70,6 +72,9 @@ catchup: build ## what the catch-up promises, at full size, for an hour; make te
 
 powercut: ## power cuts under load, ROUNDS=100 in a row on one disk, as root; make test makes some
 	POWERCUT_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -v -run '^TestPowerCut' ./internal/queue
+
+cluster: build ## faults of a cluster of three Caddys and three NATS servers for MINUTES=120, as root, from SEED= on; make test makes some
+	CLUSTER_MINUTES=$(MINUTES) CLUSTER_SEED=$(SEED) CADDY_TEST_BINARY=$(CURDIR)/bin/caddy $(GO) test -count=1 -timeout 0 -v -run '^TestCluster$$' ./internal/clustertest
 
 bench: build ## the figures of bench/RESULTS.md; ONLY=accept,lmtp for some of them
 	$(GO) run ./bench -caddy bin/caddy -only "$(ONLY)"

@@ -44,6 +44,7 @@ type Caddy struct {
 
 	binary  string
 	env     []string
+	within  func(start func())
 	sockets []*os.File
 	log     *os.File
 
@@ -115,6 +116,13 @@ func Prepare(binary, dir string, env ...string) (*Caddy, error) {
 // Setenv adds NAME=value to the environment of the processes to be started.
 func (c *Caddy) Setenv(env string) { c.env = append(c.env, env) }
 
+// Within makes do call what starts the processes of c, such as in another network
+// namespace. admin is the address of the admin API there.
+func (c *Caddy) Within(do func(start func()), admin string) {
+	c.within, c.Admin = do, admin
+	c.Setenv("CADDY_ADMIN=" + admin)
+}
+
 // Hold makes this process hold sockets that listen at the addresses, as systemd
 // does: each process of c finds them as its file descriptors 3, 4, … They stay
 // open while none runs.
@@ -146,7 +154,14 @@ func (c *Caddy) Run(caddyfile string) error {
 	cmd := c.command(context.Background(), "run", "--config", path, "--adapter", "caddyfile")
 	cmd.Stdout, cmd.Stderr = c.log, c.log
 	cmd.ExtraFiles = c.sockets
-	if err := cmd.Start(); err != nil {
+	var err error
+	start := func() { err = cmd.Start() }
+	if c.within != nil {
+		c.within(start)
+	} else {
+		start()
+	}
+	if err != nil {
 		return err
 	}
 	done := make(chan struct{})

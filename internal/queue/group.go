@@ -4,7 +4,6 @@
 package queue
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -17,10 +16,6 @@ var (
 	ackProgress = []byte("+WPI")
 	ackTerm     = []byte("+TERM")
 )
-
-// ackReplyTimeout is how long to wait for the answer to an acknowledgement. A
-// cluster that elects a leader may never answer.
-const ackReplyTimeout = AckWait / 3
 
 func nakAfter(d time.Duration) []byte {
 	return fmt.Appendf(nil, `-NAK {"delay":%d}`, max(d, atOnce).Nanoseconds())
@@ -42,25 +37,28 @@ type Group struct {
 	q      *Queue
 	target string
 	msg    *nats.Msg
+	stored time.Time // zero if msg is not from the store
 }
 
 // WithoutRecords returns the same group without its records, to be acknowledged
 // later without keeping them in memory.
 func (g *Group) WithoutRecords() *Group {
-	return &Group{WasParked: g.WasParked, Sequence: g.Sequence, q: g.q, target: g.target, msg: &nats.Msg{Reply: g.msg.Reply}}
+	return &Group{WasParked: g.WasParked, Sequence: g.Sequence, q: g.q, target: g.target, msg: &nats.Msg{Reply: g.msg.Reply}, stored: g.stored}
 }
 
 // Ack acknowledges the group: every record was delivered, parked again or
 // stored as a dead letter. It returns once the store has confirmed it. While
-// the store is being reopened it waits, so that nothing is delivered twice.
-// After an error the group may be redelivered.
+// the embedded store is being reopened it waits, so that nothing is delivered
+// twice. After an error the group may be redelivered; an external store is sent
+// the acknowledgement again until it confirms it.
 func (g *Group) Ack() error {
-	g.q.change.RLock()
-	defer g.q.change.RUnlock()
-	defer g.q.acked.Store(true)
-	ctx, cancel := context.WithTimeout(g.q.available.context(), ackReplyTimeout)
-	defer cancel()
-	_, err := g.q.nc().RequestWithContext(ctx, g.msg.Reply, ackDone)
+	if g.q.server != nil {
+		return g.q.acknowledge(g.msg.Reply, ackReplyTimeout)
+	}
+	err := g.q.acknowledge(g.msg.Reply, externalAckTimeout)
+	if err != nil && !g.stored.IsZero() {
+		g.q.lateAcks.add(lateAck{g.msg.Reply, g.WasParked, g.Sequence, g.stored, time.Now()})
+	}
 	return err
 }
 

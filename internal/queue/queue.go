@@ -148,6 +148,7 @@ type Queue struct {
 	full       atomic.Bool // a write was refused for lack of room
 	acked      atomic.Bool // there may be something that all targets have
 	trimming   trimming
+	lateAcks   lateAcks // of an external store
 	wake       chan struct{}
 	damage     damage
 	// journals are those that must cover what is removed.
@@ -235,6 +236,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	q.wg.Go(q.trimLoop)
 	if q.server == nil {
 		q.wg.Go(q.inspectLoop)
+		q.wg.Go(q.ackLoop)
 	}
 	q.wg.Go(func() {
 		q.commitLoop()

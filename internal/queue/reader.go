@@ -140,7 +140,7 @@ func (r *Reader) read(msg *nats.Msg) (g *Group, err error) {
 func (r *Reader) group(msg *nats.Msg) *Group {
 	g := &Group{WasParked: r.parked, q: r.q, target: r.target, msg: msg}
 	if meta, err := msg.Metadata(); err == nil {
-		g.Sequence, g.Behind = meta.Sequence.Stream, meta.NumPending
+		g.Sequence, g.Behind, g.stored = meta.Sequence.Stream, meta.NumPending, meta.Timestamp
 	}
 	return g
 }
