@@ -193,7 +193,7 @@ func (h *history) checkAnswers(v *verdict) {
 	}
 }
 
-// answers describes what Dovecot saw of the Caddys that an outage did not hit: how
+// answers describes what Dovecot saw, from the beginning of an outage on, of the Caddys that were not hit: how
 // many answers of which kind, the slowest, and for how long nothing was
 // accepted by one of them.
 func (h *history) answers(o *outage) string {
@@ -205,16 +205,14 @@ func (h *history) answers(o *outage) string {
 		accepted     = make(map[string][]time.Time)
 	)
 	for _, r := range h.requests {
-		if o.hits(r.caddy) || r.answered.Before(o.from) {
+		if r.answered.Before(o.from) || slices.ContainsFunc(h.outages, func(o outage) bool { return o.hits(r.caddy) }) {
 			continue
 		}
 		if r.status == http.StatusOK {
 			accepted[r.caddy] = append(accepted[r.caddy], r.answered)
 		}
-		if r.sent.Before(o.to) {
-			counts[r.status]++
-			slowest = max(slowest, r.answered.Sub(r.sent))
-		}
+		counts[r.status]++
+		slowest = max(slowest, r.answered.Sub(r.sent))
 	}
 	for _, times := range accepted {
 		slices.SortFunc(times, time.Time.Compare)
@@ -223,7 +221,7 @@ func (h *history) answers(o *outage) string {
 			gap, last = max(gap, at.Sub(last)), at
 		}
 	}
-	return fmt.Sprintf("%s (%s, %.1f s): %d times 200, %d times 503, %d without an answer; the slowest after %.2f s; nothing accepted for %.1f s",
+	return fmt.Sprintf("%s (%s, for %.1f s): %d times 200, %d times 503, %d without an answer; the slowest after %.2f s; nothing accepted for %.1f s",
 		o.fault, strings.Join(o.nodes, " "), o.to.Sub(o.from).Seconds(), counts[http.StatusOK], counts[http.StatusServiceUnavailable], counts[0],
 		slowest.Seconds(), gap.Seconds())
 }
