@@ -43,6 +43,7 @@ test: ## all tests with the race detector, on a real Dovecot; make lint vets the
 	./internal/delivery/webhook/renderers/install.sh
 	./internal/endtoend/install.sh
 	./internal/endtoend/browser/install.sh
+	./internal/powercut/install.sh
 	$(GO) build -race -o bin/caddy-race ./cmd/caddy
 	$(GO) build -o bin/caddy-command ./cmd/caddy
 	mkdir -p .cache
@@ -71,6 +72,7 @@ catchup: build ## what the catch-up promises, at full size, for an hour; make te
 	CADDY_TEST_BINARY=$(CURDIR)/bin/caddy $(GO) test -count=1 -timeout 0 -v -parallel 1 -run '^TestCatchUp' ./internal/endtoend -catchup.full
 
 powercut: ## power cuts under load, ROUNDS=100 in a row on one disk, as root; make test makes some
+	./internal/powercut/install.sh
 	POWERCUT_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -v -run '^TestPowerCut' ./internal/queue
 
 cluster: build ## faults of a cluster of three Caddys and three NATS servers for MINUTES=120, as root, from SEED= on; make test makes some

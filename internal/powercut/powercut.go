@@ -9,7 +9,8 @@
 // that only the processes of the test see. [Disk.Cut] ends it as a power cut
 // does: what did not reach the disk is gone, and what did is found again after
 // [Disk.Restore]. A process that is killed is no power cut: the operating
-// system still writes what it had got from it.
+// system still writes what it had got from it. install.sh installs the Debian
+// packages that make file systems.
 package powercut
 
 import (
@@ -31,7 +32,7 @@ const (
 	// noLogFlush: what is in memory is lost, the journal included.
 	noLogFlush = 2
 
-	size       = 256 << 20
+	size       = 300 << 20 // the least that xfs takes
 	endTimeout = 30 * time.Second
 )
 

@@ -29,12 +29,15 @@ import (
 const (
 	childSync   = "QUEUE_TEST_SYNC"     // how often its queue syncs
 	cutRounds   = "POWERCUT_ROUNDS"     // how many cuts a test makes
-	fewestCuts  = 3                     // where nobody says
+	fewestCuts  = 2                     // where nobody says
 	syncLate    = 3 * time.Second       // how late a sync may be, on a busy machine
 	otherSync   = 50 * time.Millisecond // how often another program syncs something on the same disk
 	shortestCut = time.Second
 	longestCut  = 4 * time.Second
 )
+
+// cutFileSystems are those whose power is cut.
+var cutFileSystems = []string{"ext4", "xfs"}
 
 func init() {
 	childParts["cut"] = childCut
@@ -188,16 +191,18 @@ func (l *ledger) read(out io.Reader, begun func()) (accepted []int) {
 // accepted in the last one.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	for _, interval := range []time.Duration{0, time.Second} {
-		t.Run("sync "+interval.String(), func(t *testing.T) {
-			t.Parallel()
-			testPowerCut(t, interval)
-		})
+	for _, fileSystem := range cutFileSystems {
+		for _, interval := range []time.Duration{0, time.Second} {
+			t.Run(fileSystem+", sync "+interval.String(), func(t *testing.T) {
+				t.Parallel()
+				testPowerCut(t, fileSystem, interval)
+			})
+		}
 	}
 }
 
-func testPowerCut(t *testing.T, interval time.Duration) {
-	disk := powercut.New(t, "ext4")
+func testPowerCut(t *testing.T, fileSystem string, interval time.Duration) {
+	disk := powercut.New(t, fileSystem)
 	rounds := fewestCuts
 	if n, err := strconv.Atoi(os.Getenv(cutRounds)); err == nil {
 		rounds = n
@@ -317,7 +322,16 @@ func childEnd() int {
 // does not give it out again, however seldom the queue is synced.
 func TestPowerCutOfLog(t *testing.T) {
 	t.Parallel()
-	disk := powercut.New(t, "ext4")
+	for _, fileSystem := range cutFileSystems {
+		t.Run(fileSystem, func(t *testing.T) {
+			t.Parallel()
+			testPowerCutOfLog(t, fileSystem)
+		})
+	}
+}
+
+func testPowerCutOfLog(t *testing.T, fileSystem string) {
+	disk := powercut.New(t, fileSystem)
 	start := func(part string) (*exec.Cmd, *bufio.Scanner) {
 		cmd := child(t, part, filepath.Join(disk.Dir, "queue"), 0)
 		cmd.Env = append(cmd.Env, childSync+"=1h")
