@@ -70,7 +70,7 @@ var layers = []string{
 // testKits may import anything, and only tests and benchmarks import them.
 var testKits = []string{
 	"doveadm/doveadmtest", "internal/caddytestkit", "internal/delivery/device/devicetest", "internal/delivery/targettest", "internal/dovecottest", "internal/attack", "internal/clustertest", "internal/endtoend",
-	"internal/apachetest", "internal/freeport", "internal/powercut", "internal/pushtest", "internal/queue/natsleak", "internal/queue/queuetest", "internal/rawhttp", "internal/testlog", "bench", "demo",
+	"internal/apachetest", "internal/faultydisk", "internal/freeport", "internal/powercut", "internal/pushtest", "internal/queue/natsleak", "internal/queue/queuetest", "internal/rawhttp", "internal/testlog", "bench", "demo",
 }
 
 type goPackage struct {
