@@ -11,10 +11,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/queuetest"
 )
 
 const alice = "alice@example.com"
@@ -61,6 +64,30 @@ func TestGrace(t *testing.T) {
 	require.NoError(t, f.update(t.Context(), alice, func(rec *record) { rec.Until = time.Now().Add(50 * time.Millisecond) }))
 	f.Start()
 	eventually(t, func() bool { return m.value(alice) == "" })
+}
+
+// The end of the grace time of a user who stays registered is looked at once.
+func TestGraceOfRegistered(t *testing.T) {
+	queuetest.InVirtualTime(t, func(t *testing.T) {
+		m := newMemory(alice)
+		f := newFixture(t, m, Config{Policy: All, Grace: time.Minute, Interval: 24 * time.Hour})
+		f.Start()
+		require.NoError(t, f.SetSubscribed(t.Context(), alice, true))
+		synctest.Wait()
+		require.NoError(t, f.SetSubscribed(t.Context(), alice, false))
+		synctest.Wait()
+		m.reset()
+		m.failing(func(string, string) error {
+			if m.counted("get") > 100 {
+				time.Sleep(time.Hour) // virtual time does not go on while something is busy
+			}
+			return nil
+		})
+		time.Sleep(10 * time.Minute)
+		assert.Equal(t, ours(alice), m.value(alice))
+		assert.LessOrEqual(t, m.counted("get"), 2)
+		assert.Positive(t, m.counted("get"))
+	})
 }
 
 func TestByHand(t *testing.T) {

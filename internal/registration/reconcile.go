@@ -58,13 +58,17 @@ func (r *Reconciler) reconcileLocked(ctx context.Context, user string, l request
 		if l.observed != nil && l.observed.listed && rec.State == UnknownUser {
 			rec.setState(Wanted, "")
 		}
-		wanted := rec.wanted(r.cfg.Policy, time.Now())
+		now := time.Now()
+		wanted := rec.wanted(r.cfg.Policy, now)
 		did, failure := r.apply(ctx, user, l, wanted, &value, &known)
 		if ctx.Err() != nil {
 			return before, false, ctx.Err()
 		}
 		changed = changed || did
 		rec.setResult(wanted, failure, revision == 0)
+		if !now.Before(rec.Until) {
+			rec.Until = time.Time{} // otherwise the user would be due again at once, without end
+		}
 		if failure == nil && r.cfg.Policy == Off && rec.ByHand == byHandUnregistered {
 			rec.ByHand = "" // it was kept only for further attempts
 		}
@@ -168,9 +172,6 @@ func (rec *record) setResult(wanted bool, failure error, isNew bool) {
 	case failure == nil:
 		rec.setState(Unregistered, "")
 		rec.SignedIn = false
-		if !rec.Until.IsZero() && time.Now().After(rec.Until) {
-			rec.Until = time.Time{}
-		}
 	case errors.Is(failure, ErrConflict):
 		rec.setState(Conflict, ReasonForeign)
 	case reason == ReasonUnknownUser:

@@ -116,7 +116,7 @@ func (r *Reconciler) scheduleNext(user string, rec record, err error, failures i
 	case err != nil && classOf(err).retry:
 		wait := r.backoff[min(failures, len(r.backoff)-1)]
 		r.schedule.add(user, task{at: time.Now().Add(spread(wait)), failures: failures + 1})
-	case err == nil && !rec.Until.IsZero() && rec.wanted(r.cfg.Policy, time.Now()):
+	case err == nil && !rec.Until.IsZero():
 		r.schedule.add(user, task{at: rec.Until})
 	}
 }
