@@ -26,7 +26,7 @@ var errorTexts = regexp.MustCompile(`^notification: (` +
 	`the event is not one in use|` +
 	`(user|folder|imap-uid|imap-uidvalidity|event) is there twice|` +
 	`(user|folder|imap-uid) is missing|` +
-	`(user|folder) must be a string of 1 to 1024 bytes of UTF-8 without control characters|` +
+	`(user must be a string of 1 to 512|folder must be a string of 1 to 1024) bytes of UTF-8 without control characters|` +
 	`imap-uid(validity)? must be an integer from 0 to 4294967295|` +
 	`not a JSON object: at byte [0-9]+: (` +
 	`('\{'|'"'|':'|'(,' or ')?[\]}]'|value|digit|name of a member|hexadecimal digit|nothing more) expected|` +
