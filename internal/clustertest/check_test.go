@@ -104,6 +104,10 @@ func TestCheck(t *testing.T) {
 			&history{requests: []request{sent(1, 9, ok)}, deliveries: []delivery{came(1, "c1", 11), came(1, "c2", 40)}, outages: killed(held, "c1")},
 			"",
 		},
+		"what a killed Caddy delivered later": {
+			&history{requests: []request{sent(1, 9, ok)}, deliveries: []delivery{came(1, "c1", 11), came(1, "c2", 40)}, outages: killed(unacked, "c1")},
+			"which explains 0",
+		},
 		"in the wrong order": {
 			&history{requests: []request{sent(1, 1, ok), sent(2, 1.5, ok)}, deliveries: []delivery{came(2, "c1", 2), came(1, "c1", 3)}},
 			"mail 1 of alice arrived after mail 2",

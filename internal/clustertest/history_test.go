@@ -110,9 +110,10 @@ type verdict struct {
 	// accepted is how many mails were answered with 200, delivered how many
 	// arrived.
 	accepted, delivered int
-	// repeated are duplicates of mails that were reported more than once, as
-	// Dovecot does without an answer; redelivered all others.
-	repeated, redelivered int
+	// reported is how many mails were reported more than once, by Dovecot without an
+	// answer or by two drivers, repeated the duplicates of them, and redelivered all
+	// others.
+	reported, repeated, redelivered int
 	// inverted is how many mails of users arrived after a later one that another
 	// Caddy delivered.
 	inverted int
@@ -231,6 +232,9 @@ func (h *history) answers(o *outage) string {
 func (h *history) checkDuplicates(v *verdict, sent map[mail][]request, arrived map[mail][]delivery) {
 	explained := make([]int, len(h.outages))
 	for m, all := range arrived {
+		if len(sent[m]) > 1 {
+			v.reported++
+		}
 		extra := len(all) - 1
 		repeated := max(min(extra, len(sent[m])-1), 0)
 		v.repeated += repeated

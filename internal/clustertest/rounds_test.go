@@ -78,8 +78,8 @@ func (c *cluster) judge(seed uint64, planned []fault) {
 	}
 	what := "seed " + strconv.FormatUint(seed, 10) + " (" + strings.Join(names, ", ") + ")"
 	v := c.round(seed, planned)
-	c.t.Logf("%s: %d accepted, %d delivered, %d repeated, %d redelivered, %d in another order; %s", what,
-		v.accepted, v.delivered, v.repeated, v.redelivered, v.inverted, time.Since(began).Round(time.Second))
+	c.t.Logf("%s: %d accepted, %d delivered, %d duplicates of %d reported more than once, %d of others, %d in another order; %s", what,
+		v.accepted, v.delivered, v.repeated, v.reported, v.redelivered, v.inverted, time.Since(began).Round(time.Second))
 	for _, violation := range v.violations[:min(len(v.violations), mostNamed)] {
 		assert.Fail(c.t, violation, what)
 	}

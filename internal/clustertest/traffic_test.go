@@ -31,6 +31,8 @@ const (
 	// a name that has several addresses.
 	attempts = 3
 	again    = 100 * time.Millisecond
+	// twice is how many mails there are for each that two drivers report at once.
+	twice = 10
 	// giveUp is how long an answer may take. Dovecot waits less.
 	giveUp = 10 * time.Second
 )
@@ -94,7 +96,7 @@ func (c *cluster) load(seed uint64) (stop func()) {
 	var wg sync.WaitGroup
 	for n := range users {
 		u := &user{cluster: c, name: fmt.Sprintf("user%d-%d@example.com", n, seed), home: n % size, random: rand.New(rand.NewPCG(seed, uint64(n)))}
-		u.client.Transport = new(http.Transport)
+		u.client = http.Client{Transport: new(http.Transport), Timeout: giveUp}
 		wg.Go(func() {
 			defer u.client.CloseIdleConnections()
 			for ctx.Err() == nil {
@@ -109,6 +111,11 @@ func (c *cluster) load(seed uint64) (stop func()) {
 // deliver reports the next mail, and repeats it elsewhere if it is not taken.
 func (u *user) deliver() {
 	u.uid++
+	if u.uid%twice == 0 {
+		var other sync.WaitGroup
+		other.Go(func() { u.send(u.cluster.caddys[(u.home+1)%size]) })
+		defer other.Wait()
+	}
 	for n := range attempts {
 		if u.send(u.cluster.caddys[(u.home+n)%size]) == http.StatusOK {
 			return
@@ -119,7 +126,6 @@ func (u *user) deliver() {
 
 // send reports the mail, and notes the answer.
 func (u *user) send(x *caddy) (status int) {
-	u.client.Timeout = giveUp
 	body := fmt.Sprintf(`{"user":"%s","event":"messageNew","folder":"INBOX","imap-uidvalidity":1795452971,"imap-uid":%d,`+
 		`"from":"Alice <alice@example.net>","subject":"Hello","snippet":"Hello","unseen":1}`, u.name, u.uid)
 	r, err := http.NewRequest(http.MethodPut, "http://"+x.addr+":8080/preliminary/http-notify/v1/notify", strings.NewReader(body))

@@ -34,6 +34,8 @@ type commit struct {
 	began   time.Time // when the first record came
 	// ids are its entries in dedup.
 	ids []notification.Identity
+	// shared is what others need to recognize duplicates, see [headerIDs].
+	shared []byte
 	// done is closed once err is final: for all at once, because each waking
 	// has its price.
 	done chan struct{}
@@ -54,6 +56,8 @@ func (c *commit) wait(ctx context.Context) error {
 type batcher struct {
 	mu    sync.Mutex
 	dedup *dedup
+	// shared knows what others have stored; nil where there are none.
+	shared *shared
 	// groups wait to be written, oldest first. New records go into the last
 	// one.
 	groups   []*commit
@@ -63,8 +67,8 @@ type batcher struct {
 	spares   [][]byte
 }
 
-func newBatcher() *batcher {
-	g := &batcher{dedup: newDedup(), capacity: make(chan struct{})}
+func newBatcher(others *shared) *batcher {
+	g := &batcher{dedup: newDedup(), shared: others, capacity: make(chan struct{})}
 	g.arrived.L = &g.mu
 	return g
 }
@@ -83,6 +87,9 @@ func (b *batcher) add(ctx context.Context, r *Record, dedupFor time.Duration, li
 			if written, other := b.dedup.find(r.ID, dedupFor); written || other != nil {
 				return other, true, nil
 			}
+			if b.shared != nil && b.shared.knows(r.ID, dedupFor) {
+				return nil, true, nil
+			}
 		}
 		if c := b.current(r.maxSize(), limit); c != nil {
 			c.group = appendRecord(c.group, r)
@@ -90,6 +97,9 @@ func (b *batcher) add(ctx context.Context, r *Record, dedupFor time.Duration, li
 			if dedupFor > 0 {
 				c.ids = append(c.ids, r.ID)
 				b.dedup.begin(r.ID, c)
+				if b.shared != nil {
+					c.shared = appendID(c.shared, r.ID, dedupFor)
+				}
 			}
 			return c, false, nil
 		}
@@ -104,7 +114,7 @@ func (b *batcher) add(ctx context.Context, r *Record, dedupFor time.Duration, li
 func (b *batcher) current(size, limit int) *commit {
 	if n := len(b.groups); n > 0 {
 		last := b.groups[n-1]
-		if last.records < maxGroupRecords && len(last.group)+size <= limit {
+		if last.records < maxGroupRecords && len(last.group)+idEncoding.EncodedLen(len(last.shared))+size <= limit {
 			return last
 		}
 		if n >= maxWaitingGroups {

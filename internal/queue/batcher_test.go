@@ -32,14 +32,14 @@ func joinAll(t *testing.T, g *batcher, n, size int) (commits []*commit) {
 
 // What comes while nothing is written makes as few groups as may be.
 func TestGatheringBounds(t *testing.T) {
-	g := newBatcher()
+	g := newBatcher(nil)
 	commits := joinAll(t, g, maxGroupRecords+1, 1)
 	require.Same(t, commits[0], commits[maxGroupRecords-1])
 	require.NotSame(t, commits[0], commits[maxGroupRecords])
 	require.Same(t, commits[0], g.take(), "the oldest first")
 	require.Equal(t, maxGroupRecords, commits[0].records)
 
-	g = newBatcher()
+	g = newBatcher(nil)
 	commits = joinAll(t, g, 3, maxGroupBytes/2)
 	require.NotSame(t, commits[0], commits[1], "with what comes with each, two are too large")
 	require.Len(t, joinAll(t, g, 1, 2*maxGroupBytes), 1, "one alone may be larger")
@@ -49,7 +49,7 @@ func TestGatheringBounds(t *testing.T) {
 // and the batcher is open.
 func TestGatheringFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newBatcher()
+		g := newBatcher(nil)
 		joinAll(t, g, maxWaitingGroups, maxGroupBytes)
 		join := func(ctx context.Context) <-chan error {
 			joined := make(chan error, 1)
@@ -82,7 +82,7 @@ func TestGatheringFull(t *testing.T) {
 // Of many who come at once with the same, one writes, and all learn of it.
 func TestGatheringConcurrently(t *testing.T) {
 	const senders, records = 8, 1000
-	g := newBatcher()
+	g := newBatcher(nil)
 	var (
 		senderGroup, writer sync.WaitGroup
 		first               atomic.Int64
@@ -122,7 +122,7 @@ func TestGatheringConcurrently(t *testing.T) {
 // What could not be stored is new when it comes again; everybody who waited for
 // it learns why.
 func TestGatheringFails(t *testing.T) {
-	g := newBatcher()
+	g := newBatcher(nil)
 	r := Record{ID: identity(1)}
 	c, duplicate, err := g.add(t.Context(), &r, time.Minute, maxGroupBytes)
 	require.NoError(t, err)

@@ -112,6 +112,7 @@ type Queue struct {
 	observe observer
 
 	batcher *batcher
+	shared  *shared // nil if the store is embedded
 
 	// conn is replaced when nats.go has closed it for good.
 	conn atomic.Pointer[connection]
@@ -218,12 +219,15 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 		names:     namesOf(cfg.Prefix),
 		log:       cfg.Logger,
 		observe:   cfg.Observe,
-		batcher:   newBatcher(),
 		settings:  cfg,
 		targets:   make(map[string]int),
 		wake:      make(chan struct{}, 1),
 		reinspect: make(chan struct{}, 1),
 	}
+	if cfg.External != nil {
+		q.shared = newShared()
+	}
+	q.batcher = newBatcher(q.shared)
 	q.journals.keep(q, cfg.Journals)
 	q.ctx, q.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	q.available = newAvailability(q.ctx)
@@ -237,6 +241,7 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	if q.server == nil {
 		q.wg.Go(q.inspectLoop)
 		q.wg.Go(q.ackLoop)
+		q.wg.Go(q.followLoop)
 	}
 	q.wg.Go(func() {
 		q.commitLoop()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -54,13 +55,14 @@ func (q *Queue) NewParkedReader(target string) *Reader {
 }
 
 // Take takes up to most groups of up to size bytes together, but at least one,
-// waiting for the first until ctx ends, or for a while ([ErrNoMore]). A group is redelivered unless
+// waiting for the first until ctx ends, or for a while ([ErrNoMore]). A group may have no records, if another one
+// that was stored before has them all. A group is redelivered unless
 // [Group.Ack] or [Group.InProgress] is called within [AckWait].
 func (r *Reader) Take(ctx context.Context, most, size int) ([]*Group, error) {
 	messages, err := r.fetch(ctx, most, size)
 	groups := make([]*Group, 0, len(messages))
 	for _, msg := range messages {
-		g, damage := r.read(msg)
+		g, damage := r.read(ctx, msg)
 		if damage != nil {
 			err = errors.Join(err, r.term(ctx, msg, damage))
 			continue
@@ -124,7 +126,7 @@ func (r *Reader) fetch(ctx context.Context, most, size int) ([]*nats.Msg, error)
 	return messages, nil
 }
 
-func (r *Reader) read(msg *nats.Msg) (g *Group, err error) {
+func (r *Reader) read(ctx context.Context, msg *nats.Msg) (g *Group, err error) {
 	g = r.group(msg)
 	if r.parked {
 		g.Parked, err = parseParked(msg)
@@ -132,6 +134,13 @@ func (r *Reader) read(msg *nats.Msg) (g *Group, err error) {
 	}
 	r.q.trimming.taken(position{r.target, g.Sequence})
 	g.Records, err = parseGroup(msg.Data)
+	if shared := r.q.shared; shared != nil {
+		shared.await(ctx, g.Sequence)
+		if repeated := shared.repeated(g.Sequence, g.stored, msg.Header); repeated != nil {
+			r.q.log.Debug("leaving out what another one has stored before", "target", r.target, "notifications", len(repeated))
+			g.Records = slices.DeleteFunc(g.Records, func(r Record) bool { return repeated[r.ID] })
+		}
+	}
 	return g, err
 }
 
