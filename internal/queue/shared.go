@@ -38,7 +38,7 @@ var idEncoding = base64.RawStdEncoding
 // Each of them follows the headers of all groups. Their order in the stream is the
 // same for all, so all agree which one was the first: a notification that another
 // one has stored is not stored again, and of those that were stored at the same
-// time whoever reads the later one leaves it out.
+// time the later one is left out by the one that reads it.
 type shared struct {
 	mu    sync.Mutex
 	first *recent.Map[notification.Identity, occurrence]

@@ -52,7 +52,7 @@ func TestRepeatedElsewhere(t *testing.T) {
 }
 
 // What two drivers report to two Caddys at the same time is delivered once,
-// whoever reads it.
+// also if both read.
 func TestReportedTwice(t *testing.T) {
 	t.Parallel()
 	here, there := twoOnServer(t)
