@@ -35,7 +35,7 @@ type Fault struct {
 	Once bool
 	// Delay is how much longer each takes.
 	Delay time.Duration
-	// Hang makes them wait until the disk has another fault, or a minute.
+	// Hang makes them wait until the disk has another fault, or three minutes.
 	Hang bool
 	// Err, if it is not 0, is the error that they fail with.
 	Err syscall.Errno

@@ -24,7 +24,7 @@ const (
 
 // longestHang is how long an operation hangs at most: a process that waits for
 // one cannot be killed, and only its end would end the disk.
-const longestHang = time.Minute
+const longestHang = 3 * time.Minute
 
 func init() {
 	dir := os.Getenv(serveOn)

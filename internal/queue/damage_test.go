@@ -121,6 +121,10 @@ func TestTruncatedStore(t *testing.T) {
 	}
 }
 
+// smallBlocks is a size of the queue with which each block has some 30 KB: those
+// of larger ones have megabytes.
+const smallBlocks = 125_000
+
 // damageable makes a closed queue with everything in it: what was delivered to
 // one target and not to the other, parked records, dead letters, a table and a
 // log. Numbers from..to-1 are in several blocks.

@@ -29,6 +29,9 @@ const (
 	embeddedMaxPayload = MaxBody + 64<<10
 	// probeSize is how much space the disk must have again after it was full.
 	probeSize = 1 << 20
+	// healthTimeout is how long the server may take to say whether it is
+	// healthy. It takes longer while the disk hangs.
+	healthTimeout = time.Second
 )
 
 // Embedded is a store in this process.
@@ -49,6 +52,8 @@ type embeddedServer struct {
 	syncer syncer
 	damage *damage
 	files  fileIdentities
+	// health is the answer to a question that still hangs; for repairLoop alone.
+	health chan bool
 }
 
 func startEmbedded(cfg Embedded, log *slog.Logger, damage *damage) (*embeddedServer, error) {
@@ -170,10 +175,36 @@ func (e *embeddedServer) close() error {
 	return e.lock.Close()
 }
 
+// errDiskHangs means that the disk neither works nor fails.
+var errDiskHangs = errors.New("the disk does not answer")
+
+// check reports whether the store is healthy, or returns [errDiskHangs]: who
+// asks waits for locks that are held while the disk does something.
+func (e *embeddedServer) check(streams, others []string) (healthy bool, err error) {
+	before := e.health
+	if before == nil {
+		answer := make(chan bool, 1)
+		go func() { answer <- e.healthy(streams) && e.writable(others) }()
+		e.health = answer
+	}
+	late := time.NewTimer(healthTimeout)
+	defer late.Stop()
+	select {
+	case healthy = <-e.health:
+		e.health = nil
+	case <-late.C:
+		return false, errDiskHangs
+	}
+	if before != nil { // it was asked a while ago
+		return e.check(streams, others)
+	}
+	return healthy, nil
+}
+
 // healthy reports whether these streams are open and can be written. After a
 // write that failed, because the disk was full or read-only, a stream takes no
 // further ones, and answers nothing, until it is reopened.
-func (e *embeddedServer) healthy(streams ...string) bool {
+func (e *embeddedServer) healthy(streams []string) bool {
 	return e.states(streams, func(status int) bool { return status == http.StatusOK })
 }
 

@@ -68,23 +68,27 @@ func (q *Queue) repairLoop() {
 }
 
 // usable reports whether the queue can store. If the embedded store has failed,
-// writes fail at once from now on instead of waiting for the repair.
+// writes fail at once from now on instead of waiting for the repair. If its disk
+// hangs, a write fails when it has taken too long.
 func (q *Queue) usable() bool {
 	q.change.RLock() // while settings change the store may be closed for a moment
 	defer q.change.RUnlock()
-	if q.server != nil && !q.healthy() || q.nc().IsClosed() {
+	failed := q.nc().IsClosed()
+	if q.server != nil {
+		healthy, err := q.checkServer()
+		failed = failed || !healthy && err == nil
+	}
+	if failed {
 		q.available.fail()
 	}
 	return q.isReady()
 }
 
-func (q *Queue) healthy() bool {
-	if !q.server.healthy(q.names.stream, q.names.parkedStream, q.names.deadStream) {
-		return false
-	}
+func (q *Queue) checkServer() (healthy bool, err error) {
 	q.others.Lock()
-	defer q.others.Unlock()
-	return q.server.writable(q.others.streams)
+	others := slices.Clone(q.others.streams)
+	q.others.Unlock()
+	return q.server.check([]string{q.names.stream, q.names.parkedStream, q.names.deadStream}, others)
 }
 
 // track includes another stream in the repair, such as that of a table or a
@@ -106,7 +110,11 @@ func (q *Queue) reopen() error {
 	if err := q.reconnect(); err != nil {
 		return err
 	}
-	if !q.healthy() {
+	healthy, err := q.checkServer()
+	if err != nil {
+		return err
+	}
+	if !healthy {
 		if err := q.server.probe(); err != nil {
 			return err
 		}
