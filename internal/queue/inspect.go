@@ -208,7 +208,9 @@ func (i *inspection) blocks(directory, stream string, had reached) error {
 	if err != nil {
 		return err
 	}
-	count := lossCount{floor: had.floor, removed: make(map[uint64]struct{})}
+	// Only that of accepted notifications has one of parked ones beside it.
+	_, err = os.Stat(directory + parkedSuffix)
+	count := lossCount{dense: err == nil, floor: had.floor, removed: make(map[uint64]struct{})}
 	var (
 		damaged []string
 		last    uint64

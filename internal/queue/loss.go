@@ -11,6 +11,9 @@ import (
 
 // lossCount counts the messages of a stream that are missing.
 type lossCount struct {
+	// dense is whether messages are removed from the beginning of the stream
+	// only: a number that is missing between two others is then lost.
+	dense          bool
 	floor          uint64              // up to here everybody had them
 	removed        map[uint64]struct{} // and so nobody needs them
 	gaps           []gap
@@ -52,7 +55,13 @@ func (c *lossCount) lost(last, end uint64) (messages, notifications uint64) {
 		size = c.bytes / c.records
 	}
 	for n, g := range c.gaps {
-		room := uint64(max(1, g.size/size))
+		room := uint64(max(1, (g.size+size/2)/size))
+		if c.dense && g.before > 0 && g.after > 0 {
+			if n > 0 && c.gaps[n-1].before == g.before && c.gaps[n-1].after == g.after {
+				continue // between the same two, in the block before
+			}
+			room = g.after - g.before
+		}
 		if g.after == 0 && n == len(c.gaps)-1 {
 			if end <= last { // nobody knows
 				messages, notifications = messages+room, notifications+room-1+g.notifications
