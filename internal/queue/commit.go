@@ -62,6 +62,9 @@ func (q *Queue) commitLoop() {
 		}
 		start := time.Now()
 		err := q.write(c)
+		if errors.Is(err, ErrUnavailable) { // it may be stored
+			q.handover.reset()
+		}
 		q.observe.commit(c.records, time.Since(start), err)
 		q.batcher.finish(c, err)
 	}
@@ -97,6 +100,7 @@ func (q *Queue) write(c *commit) error {
 				number, err := q.conn.Load().writer.publish(ctx, msg)
 				if err == nil {
 					q.reached.Store(number)
+					q.handover.commit(number, c.group)
 				}
 				return err
 			})

@@ -55,6 +55,9 @@ func newPuller(nc *nats.Conn, stream, consumer string, wait time.Duration) (*pul
 	return p, nil
 }
 
+// hasArrived reports whether messages came late. It is false on nil.
+func (p *puller) hasArrived() bool { return p != nil && len(p.arrived) > 0 }
+
 // fetch returns the messages that are there, up to most and of up to size bytes
 // together, but at least one, and waits for the first, until ctx ends or for a
 // while. It may return more where an earlier request was answered late.

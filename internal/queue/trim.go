@@ -69,6 +69,18 @@ func (t *trimming) awaits() bool {
 	return len(t.returned) > 0
 }
 
+// awaitsOf reports the same of one target.
+func (t *trimming) awaitsOf(target string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p, at := range t.returned {
+		if p.target == target && time.Since(at) <= AckWait {
+			return true
+		}
+	}
+	return false
+}
+
 // trimLoop removes what all targets have, after they have acknowledged
 // something, and everything while there is no target.
 func (q *Queue) trimLoop() {
