@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -91,7 +92,7 @@ func TestGatheringConcurrently(t *testing.T) {
 	writer.Go(func() {
 		for c := g.take(); c != nil; c = g.take() {
 			stored += c.records
-			g.finish(c, nil)
+			g.finish(c, time.Millisecond, nil)
 		}
 	})
 	for range senders {
@@ -132,11 +133,68 @@ func TestGatheringFails(t *testing.T) {
 	require.True(t, duplicate)
 	require.Same(t, c, again)
 	require.Same(t, c, g.take())
-	g.finish(c, ErrFull)
+	g.finish(c, time.Millisecond, ErrFull)
 	require.ErrorIs(t, c.wait(t.Context()), ErrFull)
 	require.ErrorIs(t, again.wait(t.Context()), ErrFull)
 	again, duplicate, err = g.add(t.Context(), &r, time.Minute, maxGroupBytes)
 	require.NoError(t, err)
 	require.False(t, duplicate)
 	require.NotSame(t, c, again)
+}
+
+// closedLoop has senders that each send one record after the other, the next one
+// a moment after the answer, to a disk where each write takes as long as that. It
+// returns how many records a write has on average.
+func closedLoop(t *testing.T, senders int, write, moment time.Duration) (together float64) {
+	t.Helper()
+	const rounds = 200
+	g := newBatcher()
+	var wg, writer sync.WaitGroup
+	written := 0
+	writer.Go(func() {
+		for c := g.take(); c != nil; c = g.take() {
+			time.Sleep(write)
+			written++
+			g.finish(c, write, nil)
+		}
+	})
+	for n := range senders {
+		wg.Go(func() {
+			for range rounds {
+				time.Sleep(moment + time.Duration(n)*moment/time.Duration(senders))
+				c, _, err := g.add(t.Context(), &Record{}, 0, maxGroupBytes)
+				if !assert.NoError(t, err) || !assert.NoError(t, c.wait(t.Context())) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	g.close()
+	writer.Wait()
+	return float64(senders*rounds) / float64(written)
+}
+
+// Where writes are slow, each has the records of everybody who is sending, and not
+// of one half. A lone sender does not wait for others.
+func TestGroupsGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		require.Greater(t, closedLoop(t, 32, 8*time.Millisecond, time.Millisecond/2), 31.)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		require.InDelta(t, 1, closedLoop(t, 1, 8*time.Millisecond, time.Millisecond/2), 0)
+		require.Equal(t, 200*8500*time.Microsecond, time.Since(start))
+	})
+	// Nobody is waited for longer than a quarter of a write.
+	synctest.Test(t, func(t *testing.T) {
+		g := newBatcher()
+		joinAll(t, g, 2, 1)
+		c := g.take()
+		g.finish(c, 80*time.Millisecond, nil)
+		joinAll(t, g, 1, 1)
+		start := time.Now()
+		require.Equal(t, 1, g.take().records)
+		require.Equal(t, g.usual/4, time.Since(start))
+	})
 }

@@ -65,8 +65,9 @@ func (q *Queue) commitLoop() {
 		if errors.Is(err, ErrUnavailable) { // it may be stored
 			q.handover.reset()
 		}
-		q.observe.commit(c.records, time.Since(start), err)
-		q.batcher.finish(c, err)
+		took := time.Since(start)
+		q.observe.commit(c.records, took, err)
+		q.batcher.finish(c, took, err)
 	}
 }
 
