@@ -62,7 +62,7 @@ func (r *Reader) Take(ctx context.Context, most, size int) ([]*Group, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if r.handsOver() && !r.pull.hasArrived() {
+	if r.handsOver() && !r.pull.isLate() {
 		if groups := r.q.handover.take(ctx, r, most, size); len(groups) > 0 {
 			return groups, nil
 		} else if ctx.Err() != nil {
