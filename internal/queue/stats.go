@@ -54,7 +54,6 @@ type TargetStats struct {
 // holds.
 func (q *Queue) Stats(ctx context.Context, targets []string) (Stats, error) {
 	st := Stats{Targets: make(map[string]TargetStats, len(targets))}
-	q.settle(ctx)
 	if err := q.trim(ctx, false); err != nil { // what nobody waits for any more does not count
 		return st, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

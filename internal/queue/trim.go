@@ -115,6 +115,7 @@ func isTarget(info *jetstream.ConsumerInfo) bool { return info.Config.Durable !=
 // not written any more keeps it only until the queue is full: what it is for must
 // not stop notifications from being accepted.
 func (q *Queue) trim(ctx context.Context, full bool) error {
+	q.settle(ctx) // what the targets have, as far as the store does not know
 	q.trimming.purge.Lock()
 	defer q.trimming.purge.Unlock()
 	if q.trimming.awaits() {
