@@ -148,7 +148,7 @@ func TestGatheringFails(t *testing.T) {
 func closedLoop(t *testing.T, senders int, write, moment time.Duration) (together float64) {
 	t.Helper()
 	const rounds = 200
-	g := newBatcher()
+	g := newBatcher(nil)
 	var wg, writer sync.WaitGroup
 	written := 0
 	writer.Go(func() {
@@ -188,7 +188,7 @@ func TestGroupsGather(t *testing.T) {
 	})
 	// Nobody is waited for longer than a quarter of a write.
 	synctest.Test(t, func(t *testing.T) {
-		g := newBatcher()
+		g := newBatcher(nil)
 		joinAll(t, g, 2, 1)
 		c := g.take()
 		g.finish(c, 80*time.Millisecond, nil)
