@@ -171,7 +171,7 @@ func TestHandoverWhenNumbersBeginAgain(t *testing.T) {
 	}
 }
 
-// A write that was not confirmed, and is stored all the same, is read from the
+// A write that was not confirmed, and is stored anyway, is read from the
 // store.
 func TestHandoverAfterALostAnswer(t *testing.T) {
 	t.Parallel()
