@@ -19,6 +19,10 @@ const (
 	// committed last is kept for the readers.
 	maxCommittedGroups = 1024
 	maxCommittedBytes  = 1 << 20
+	// handoverWait is how long a reader waits for what is handed over. After
+	// that it waits at the store, which may have something that is not new: it
+	// gives out again what nobody has acknowledged within [AckWait].
+	handoverWait = 5 * time.Second
 	// maxUnsettled bounds how many groups of a target are handed over that its
 	// position in the store does not include.
 	maxUnsettled = 4096
@@ -48,7 +52,8 @@ type handover struct {
 	unsettled chan struct{}
 
 	mu sync.Mutex
-	// end is the number of the last group in the store, as far as it is known.
+	// end is the number of the last group in the store, or 0 if only the store
+	// knows.
 	end uint64
 	// committed are the last groups, up to end and without a gap.
 	committed [][]byte
@@ -186,7 +191,7 @@ func (h *handover) take(ctx context.Context, r *Reader, most, size int) []*Group
 	for ctx.Err() == nil && r.q.isReady() && !r.q.trimming.awaitsOf(r.target) {
 		h.mu.Lock()
 		t := h.head(r.target)
-		if t.next <= h.end { // also if it is not known
+		if h.end == 0 || t.next <= h.end { // also if that is not known
 			defer h.mu.Unlock()
 			return h.give(r, t, most, size)
 		}
@@ -194,14 +199,14 @@ func (h *handover) take(ctx context.Context, r *Reader, most, size int) []*Group
 		h.awaited = true
 		h.mu.Unlock()
 		if idle == nil {
-			timer := time.NewTimer(embeddedWait)
+			timer := time.NewTimer(handoverWait)
 			defer timer.Stop()
 			idle = timer.C
 		}
 		select {
 		case <-ctx.Done():
 		case <-changed:
-		case <-idle: // there is nothing, as far as is known
+		case <-idle:
 			return nil
 		}
 	}
@@ -211,7 +216,7 @@ func (h *handover) take(ctx context.Context, r *Reader, most, size int) []*Group
 // give gives out what is in memory. h.mu is held.
 func (h *handover) give(r *Reader, t *head, most, size int) (groups []*Group) {
 	first := h.end - uint64(len(h.committed)) + 1
-	if t.next < first {
+	if t.next < first || t.next > h.end {
 		return nil
 	}
 	for _, data := range h.committed[t.next-first:] {
@@ -249,6 +254,9 @@ func (h *handover) read(target string, msg *nats.Msg) (known bool) {
 	t := h.head(target)
 	if meta.NumDelivered == 1 { // all before it were given out at least once
 		t.next = max(t.next, number+1)
+		if h.end == 0 && meta.NumPending == 0 {
+			h.end = number
+		}
 	}
 	g := t.handed[number]
 	if g == nil {

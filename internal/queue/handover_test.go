@@ -78,6 +78,29 @@ func TestHandoverToOneThatFallsBehind(t *testing.T) {
 	require.NotNil(t, next(t, r).handed)
 }
 
+// What waits when the queue is opened is read from the store, without a pause.
+func TestHandoverAfterStart(t *testing.T) {
+	t.Parallel()
+	s := embeddedStore(t)
+	q := s.open(t, "a")
+	for n := range 20 {
+		accept(t, q, numbered(n))
+	}
+	require.NoError(t, q.Close())
+	q = s.open(t, "a")
+	r := q.NewReader("a")
+	defer r.Close()
+	began := time.Now()
+	for n := range 20 {
+		g := next(t, r)
+		require.Equal(t, n, numberOf(g.Records[0]))
+		require.NoError(t, g.Ack())
+	}
+	require.Less(t, time.Since(began), 5*handoverWait, "it has waited for each")
+	accept(t, q, numbered(20))
+	require.NotNil(t, next(t, r).handed)
+}
+
 // Large groups are not kept for long.
 func TestHandoverIsBounded(t *testing.T) {
 	t.Parallel()
