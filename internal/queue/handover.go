@@ -40,7 +40,7 @@ var errForgotten = errors.New("the group was returned, or the store has lost it"
 //
 // The position in the store follows ([Queue.settle]): what was handed over is
 // read from the store later, and acknowledged there if the target has
-// acknowledged it, many groups together. Whoever reads a group from the store
+// acknowledged it, many groups together. A reader that gets a group from the store
 // that was handed over recognizes it by its number and its content.
 //
 // Only an embedded store has a handover. From an external one, others read as
