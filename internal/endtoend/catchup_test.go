@@ -54,11 +54,14 @@ func told(all []received) map[string]int {
 // looked at.
 func (f *front) awaitRegistered(t *testing.T, users int) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		metrics, err := f.Metrics()
-		return err == nil && strings.Contains(metrics, fmt.Sprintf("caddy_dovecot_push_registration_changes_total{change=\"registered\"} %d\n", users))
-	}, waitTimeout+time.Duration(users)*time.Second/2, 50*time.Millisecond)
+	requireReach(t, users, f.registered, 50*time.Millisecond)
+	require.Equal(t, users, f.registered())
 	require.Equal(t, users, f.catchUp(t).Users)
+}
+
+// registered is how many users were registered since Caddy started.
+func (f *front) registered() int {
+	return f.metric(`caddy_dovecot_push_registration_changes_total{change="registered"}`)
 }
 
 // awaitAcknowledged waits until nothing waits for a target. What is on its way when
@@ -292,21 +295,26 @@ func (f *front) registerAll(t *testing.T, count int) (names []string) {
 	for _, user := range users(count) {
 		names = append(names, user.Name)
 	}
-	require.Eventually(t, func() bool { // also where the queue was not open yet, or Dovecot was too slow
-		_, err := f.command(append([]string{"register"}, names...)...)
-		return err == nil
-	}, waitTimeout+time.Duration(count)*time.Second/2, 50*time.Millisecond)
+	requireReach(t, count, func() int {
+		if f.registered() < count { // the queue was not open yet, or Dovecot was too slow
+			_, _ = f.command(append([]string{"register"}, names...)...)
+		}
+		return f.registered()
+	}, 50*time.Millisecond)
 	f.awaitRegistered(t, count)
 	return names
 }
 
 // found is how many notifications were found since Caddy started.
-func (f *front) found() (n int) {
+func (f *front) found() int { return f.metric("caddy_dovecot_push_catch_up_found_total") }
+
+// metric is the value of a metric, or -1.
+func (f *front) metric(name string) (n int) {
 	metrics, err := f.Metrics()
 	if err != nil {
 		return -1
 	}
-	m := regexp.MustCompile(`(?m)^caddy_dovecot_push_catch_up_found_total (\d+)$`).FindStringSubmatch(metrics)
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\d+)$`).FindStringSubmatch(metrics)
 	if m == nil {
 		return -1
 	}
