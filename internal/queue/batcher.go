@@ -26,6 +26,8 @@ const (
 	// for those who will come. On a faster disk the processor is what limits:
 	// to wait there made 32 connections slower by an eighth.
 	slowWrite = 2 * time.Millisecond
+	// maxGather bounds that waiting where a write once took seconds.
+	maxGather = 5 * time.Millisecond
 	// maxSpares is how many buffers are kept: one is written, one filled.
 	maxSpares = 2
 )
@@ -190,7 +192,7 @@ func (b *batcher) gather() {
 		return
 	}
 	ended := false
-	timer := time.AfterFunc(b.usual/4, func() {
+	timer := time.AfterFunc(min(b.usual/4, maxGather), func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		ended = true

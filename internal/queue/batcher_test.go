@@ -191,10 +191,17 @@ func TestGroupsGather(t *testing.T) {
 		g := newBatcher(nil)
 		joinAll(t, g, 2, 1)
 		c := g.take()
-		g.finish(c, 80*time.Millisecond, nil)
+		g.finish(c, 40*time.Millisecond, nil)
 		joinAll(t, g, 1, 1)
 		start := time.Now()
-		require.Equal(t, 1, g.take().records)
+		c = g.take()
+		require.Equal(t, 1, c.records)
 		require.Equal(t, g.usual/4, time.Since(start))
+
+		joinAll(t, g, 1, 1)
+		g.finish(c, time.Hour, nil) // the disk did not answer
+		start = time.Now()
+		require.NotNil(t, g.take())
+		require.Equal(t, maxGather, time.Since(start))
 	})
 }

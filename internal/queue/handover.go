@@ -56,12 +56,18 @@ type handover struct {
 	// knows.
 	end uint64
 	// committed are the last groups, up to end and without a gap.
-	committed [][]byte
+	committed []committed
 	size      int // of these, in bytes
 	heads     map[string]*head
 	// changed is closed and replaced when readers must look again, if awaited.
 	changed chan struct{}
 	awaited bool
+}
+
+// committed is a stored group.
+type committed struct {
+	data []byte
+	hash uint64
 }
 
 // head is how far one target is. The mutex of the handover guards it.
@@ -119,12 +125,12 @@ func (h *handover) commit(number uint64, group []byte) {
 	}
 	h.end = number
 	for len(h.committed) > 0 && (len(h.committed) >= maxCommittedGroups || h.size+len(group) > maxCommittedBytes) {
-		h.size -= len(h.committed[0])
-		h.committed[0] = nil
+		h.size -= len(h.committed[0].data)
+		h.committed[0] = committed{}
 		h.committed = h.committed[1:]
 	}
 	if h.isWanted() {
-		h.committed = append(h.committed, slices.Clone(group))
+		h.committed = append(h.committed, committed{slices.Clone(group), maphash.Bytes(h.seed, group)})
 		h.size += len(group)
 	} else {
 		h.clear()
@@ -189,15 +195,10 @@ func (h *handover) reset() {
 func (h *handover) take(ctx context.Context, r *Reader, most, size int) []*Group {
 	var idle <-chan time.Time
 	for ctx.Err() == nil && r.q.isReady() && !r.q.trimming.awaitsOf(r.target) {
-		h.mu.Lock()
-		t := h.head(r.target)
-		if h.end == 0 || t.next <= h.end { // also if that is not known
-			defer h.mu.Unlock()
-			return h.give(r, t, most, size)
+		groups, changed := h.next(r, most, size)
+		if changed == nil {
+			return groups
 		}
-		changed := h.changed
-		h.awaited = true
-		h.mu.Unlock()
 		if idle == nil {
 			timer := time.NewTimer(handoverWait)
 			defer timer.Stop()
@@ -213,32 +214,43 @@ func (h *handover) take(ctx context.Context, r *Reader, most, size int) []*Group
 	return nil
 }
 
-// give gives out what is in memory. h.mu is held.
-func (h *handover) give(r *Reader, t *head, most, size int) (groups []*Group) {
-	first := h.end - uint64(len(h.committed)) + 1
-	if t.next < first || t.next > h.end {
-		return nil
+// next gives out what is in memory. If the target has everything, it returns what
+// to wait for.
+func (h *handover) next(r *Reader, most, size int) (groups []*Group, changed <-chan struct{}) {
+	h.mu.Lock()
+	t := h.head(r.target)
+	if h.end > 0 && t.next > h.end {
+		defer h.mu.Unlock()
+		h.awaited = true
+		return nil, h.changed
 	}
-	for _, data := range h.committed[t.next-first:] {
-		if len(groups) > 0 && (len(groups) == most || len(data) > size) || len(t.handed) >= maxUnsettled {
+	var given []committed
+	if first := h.end - uint64(len(h.committed)) + 1; t.next >= first && t.next <= h.end {
+		given = h.committed[t.next-first:]
+	}
+	for i, c := range given {
+		if i > 0 && (i == most || len(c.data) > size) || len(t.handed) >= maxUnsettled {
+			given = given[:i]
 			break
 		}
-		records, err := parseGroup(data)
-		if err != nil {
-			break // the store is asked, which says what is wrong with it
-		}
-		size -= len(data)
-		g := &Group{
-			Parked: Parked{Records: records}, Sequence: t.next, Behind: h.end - t.next, q: r.q, target: r.target,
-			handed: &handed{head: t, hash: maphash.Bytes(h.seed, data)},
-		}
+		size -= len(c.data)
+		g := &Group{Sequence: t.next, Behind: h.end - t.next, q: r.q, target: r.target, handed: &handed{head: t, hash: c.hash}}
 		t.forget(t.next)
 		t.handed[t.next] = g.handed
 		t.unread++
 		t.next++
 		groups = append(groups, g)
 	}
-	return groups
+	given = slices.Clone(given) // committed ones are removed
+	h.mu.Unlock()
+	for i, g := range groups {
+		var err error
+		if g.Records, err = parseGroup(given[i].data); err != nil {
+			_ = g.Nak() // the store gives it out, and says what is wrong with it
+			groups[i] = nil
+		}
+	}
+	return slices.DeleteFunc(groups, func(g *Group) bool { return g == nil }), nil
 }
 
 // read notes that the store gives out a message. It reports whether that was
