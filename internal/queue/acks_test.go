@@ -56,8 +56,8 @@ func TestAckOfLostGroup(t *testing.T) {
 	other := next(t, reader)
 	require.Equal(t, g.Sequence, other.Sequence)
 	requireStats(t, q, 1, map[string]TargetStats{"a": {Waiting: 1}})
-	require.NoError(t, q.repeat(lateAck{g.reply, false, g.Sequence, g.stored, time.Now()}))
+	require.NoError(t, q.repeat(lateAck{g.msg.Reply, false, g.Sequence, g.stored, time.Now()}))
 	requireStats(t, q, 1, map[string]TargetStats{"a": {Waiting: 1}})
-	require.NoError(t, q.repeat(lateAck{other.reply, false, other.Sequence, other.stored, time.Now()}))
+	require.NoError(t, q.repeat(lateAck{other.msg.Reply, false, other.Sequence, other.stored, time.Now()}))
 	requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 }

@@ -62,9 +62,6 @@ func (q *Queue) commitLoop() {
 		}
 		start := time.Now()
 		err := q.write(c)
-		if errors.Is(err, ErrUnavailable) { // it may be stored
-			q.handover.reset()
-		}
 		took := time.Since(start)
 		q.observe.commit(c.records, took, err)
 		q.batcher.finish(c, took, err)
@@ -101,7 +98,6 @@ func (q *Queue) write(c *commit) error {
 				number, err := q.conn.Load().writer.publish(ctx, msg)
 				if err == nil {
 					q.reached.Store(number)
-					q.handover.commit(number, c.group)
 				}
 				return err
 			})

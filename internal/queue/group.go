@@ -6,6 +6,8 @@ package queue
 import (
 	"fmt"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Replies to a message, as JetStream defines them.
@@ -34,68 +36,41 @@ type Group struct {
 
 	q      *Queue
 	target string
-	reply  string    // where the store takes its acknowledgement
-	stored time.Time // zero if it is not from the store
-	handed *handed   // in place of both, if it was handed over
+	msg    *nats.Msg
+	stored time.Time // zero if msg is not from the store
 }
 
 // WithoutRecords returns the same group without its records, to be acknowledged
 // later without keeping them in memory.
 func (g *Group) WithoutRecords() *Group {
-	bare := *g
-	bare.Parked, bare.Behind = Parked{}, 0
-	return &bare
+	return &Group{WasParked: g.WasParked, Sequence: g.Sequence, q: g.q, target: g.target, msg: &nats.Msg{Reply: g.msg.Reply}, stored: g.stored}
 }
 
 // Ack acknowledges the group: every record was delivered, parked again or
-// stored as a dead letter. It returns once the store has confirmed it, or at
-// once if the group was handed over: the store is told within 100 ms. While
+// stored as a dead letter. It returns once the store has confirmed it. While
 // the embedded store is being reopened it waits, so that nothing is delivered
 // twice. After an error the group may be redelivered; an external store is sent
 // the acknowledgement again until it confirms it.
 func (g *Group) Ack() error {
-	reply := g.reply
-	if g.handed != nil {
-		var err error
-		if reply, err = g.q.handover.ack(g); reply == "" {
-			return err
-		}
-	}
 	if g.q.server != nil {
-		return g.q.acknowledge(reply, ackReplyTimeout)
+		return g.q.acknowledge(g.msg.Reply, ackReplyTimeout)
 	}
-	err := g.q.acknowledge(reply, externalAckTimeout)
+	err := g.q.acknowledge(g.msg.Reply, externalAckTimeout)
 	if err != nil && !g.stored.IsZero() {
-		g.q.lateAcks.add(lateAck{reply, g.WasParked, g.Sequence, g.stored, time.Now()})
+		g.q.lateAcks.add(lateAck{g.msg.Reply, g.WasParked, g.Sequence, g.stored, time.Now()})
 	}
 	return err
 }
 
 // InProgress extends the time until the group is redelivered.
-func (g *Group) InProgress() error {
-	reply := g.reply
-	if g.handed != nil {
-		if reply = g.q.handover.replyOf(g.handed); reply == "" {
-			return nil // it has no such time yet
-		}
-	}
-	return g.q.nc().Publish(reply, ackProgress)
-}
+func (g *Group) InProgress() error { return g.q.nc().Publish(g.msg.Reply, ackProgress) }
 
-// NakWithDelay gives the group back to the queue, to be redelivered after d, or
-// at once if it was handed over and the store has not given it out.
+// NakWithDelay gives the group back to the queue, to be redelivered after d.
 func (g *Group) NakWithDelay(d time.Duration) error {
 	if !g.WasParked {
 		g.q.trimming.note(position{g.target, g.Sequence})
-		defer g.q.handover.returned()
 	}
-	reply := g.reply
-	if g.handed != nil {
-		if reply = g.q.handover.nak(g); reply == "" {
-			return nil
-		}
-	}
-	return g.q.nc().Publish(reply, nakAfter(d))
+	return g.q.nc().Publish(g.msg.Reply, nakAfter(d))
 }
 
 // Nak gives the group back to the queue, to be redelivered at once.

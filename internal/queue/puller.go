@@ -38,7 +38,6 @@ type puller struct {
 	changed chan nats.Status // of the connection: it was lost, and the request with it
 	wait    time.Duration    // of a request at the server, for the first message
 	sent    uint64
-	late    []*nats.Msg // what came late
 }
 
 func newPuller(nc *nats.Conn, stream, consumer string, wait time.Duration) (*puller, error) {
@@ -56,30 +55,22 @@ func newPuller(nc *nats.Conn, stream, consumer string, wait time.Duration) (*pul
 	return p, nil
 }
 
-// isLate reports whether messages came after the request for them. It is false on
-// nil.
-func (p *puller) isLate() bool {
-	if p == nil {
-		return false
-	}
-	for {
-		select {
-		case msg := <-p.arrived:
-			if status, _ := statusOf(msg); status == "" {
-				p.late = append(p.late, msg)
-			}
-		default:
-			return len(p.late) > 0
-		}
-	}
-}
-
 // fetch returns the messages that are there, up to most and of up to size bytes
 // together, but at least one, and waits for the first, until ctx ends or for a
 // while. It may return more where an earlier request was answered late.
 func (p *puller) fetch(ctx context.Context, most, size int) (messages []*nats.Msg, err error) {
-	if p.isLate() {
-		messages, p.late = p.late, nil
+	for { // what came late
+		select {
+		case msg := <-p.arrived:
+			if status, _ := statusOf(msg); status == "" {
+				messages = append(messages, msg)
+			}
+			continue
+		default:
+		}
+		break
+	}
+	if len(messages) > 0 {
 		return messages, nil
 	}
 	messages, tooLarge, err := p.request(ctx, min(most, maxPull), max(size, 1))
@@ -98,10 +89,6 @@ func (p *puller) request(ctx context.Context, most, size int) (messages []*nats.
 	// still waits until it expires for the first.
 	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"no_wait":true}`,
 		most, size, p.wait.Nanoseconds())
-	select {
-	case <-p.changed: // before this request
-	default:
-	}
 	if err := p.nc.PublishRequest(p.subject, reply, request); err != nil {
 		return nil, false, err
 	}
@@ -158,6 +145,14 @@ func (p *puller) close() (messages []*nats.Msg) {
 			_ = p.sub.Unsubscribe()
 		}
 	}
-	p.isLate()
-	return p.late
+	for {
+		select {
+		case msg := <-p.arrived:
+			if status, _ := statusOf(msg); status == "" {
+				messages = append(messages, msg)
+			}
+		default:
+			return messages
+		}
+	}
 }

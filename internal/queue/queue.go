@@ -118,8 +118,6 @@ type Queue struct {
 	conn atomic.Pointer[connection]
 	// server is nil if the store is external.
 	server *embeddedServer
-	// handover is nil if the store is external.
-	handover *handover
 	// connectErr is why an external one could not be connected to.
 	connectErr atomic.Pointer[error]
 
@@ -240,9 +238,6 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 	q.acked.Store(true)
 	q.wg.Go(q.repairLoop)
 	q.wg.Go(q.trimLoop)
-	if q.handover != nil {
-		q.wg.Go(q.settleLoop)
-	}
 	if q.server == nil {
 		q.wg.Go(q.inspectLoop)
 		q.wg.Go(q.ackLoop)
@@ -258,7 +253,6 @@ func Open(ctx context.Context, cfg Config) (*Queue, error) {
 // open opens the embedded store, or starts to connect to the external one.
 func (q *Queue) open(ctx context.Context) (err error) {
 	if cfg := q.settings.Embedded; cfg != nil {
-		q.handover = newHandover()
 		if q.server, err = startEmbedded(*cfg, q.log, &q.damage); err != nil {
 			return err
 		}
@@ -276,8 +270,6 @@ func (q *Queue) Close() error {
 		return nil
 	}
 	q.wg.Wait()
-	q.settle(context.Background())
-	q.forgetUnused(true)
 	return q.disconnect()
 }
 

@@ -59,16 +59,6 @@ func (q *Queue) NewParkedReader(target string) *Reader {
 // that was stored before has them all. A group is redelivered unless
 // [Group.Ack] or [Group.InProgress] is called within [AckWait].
 func (r *Reader) Take(ctx context.Context, most, size int) ([]*Group, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if r.handsOver() && !r.pull.isLate() {
-		if groups := r.q.handover.take(ctx, r, most, size); len(groups) > 0 {
-			return groups, nil
-		} else if ctx.Err() != nil {
-			return nil, ErrNoMore
-		}
-	}
 	messages, err := r.fetch(ctx, most, size)
 	groups := make([]*Group, 0, len(messages))
 	for _, msg := range messages {
@@ -101,21 +91,17 @@ func (r *Reader) Close() {
 	if r.pull == nil {
 		return
 	}
-	late := r.pull.close()
+	for _, msg := range r.pull.close() {
+		g := r.group(msg)
+		_ = g.Nak()
+	}
 	r.pull = nil
-	if r.handsOver() {
-		late = r.q.unknown(r.target, late)
-	}
-	for _, msg := range late {
-		_ = r.group(msg).Nak()
-	}
 }
 
-// handsOver reports whether there is a [handover].
-func (r *Reader) handsOver() bool { return !r.parked && r.q.handover != nil }
-
-// fetch reads from the store.
 func (r *Reader) fetch(ctx context.Context, most, size int) ([]*nats.Msg, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if r.pull == nil {
 		_, err := r.q.consumer(ctx, r.target, r.parked)
 		if err != nil {
@@ -129,7 +115,7 @@ func (r *Reader) fetch(ctx context.Context, most, size int) ([]*nats.Msg, error)
 			return nil, err
 		}
 	}
-	messages, err := r.pullFresh(ctx, most, size)
+	messages, err := r.pull.fetch(ctx, most, size)
 	if err != nil { // the position may have been removed: make it again
 		r.Close()
 		return messages, fmt.Errorf("%w: reading for target %s: %w", ErrUnavailable, r.target, err)
@@ -138,26 +124,6 @@ func (r *Reader) fetch(ctx context.Context, most, size int) ([]*nats.Msg, error)
 		return nil, ErrNoMore
 	}
 	return messages, nil
-}
-
-// pullFresh reads from the store, and leaves out what was handed over before.
-func (r *Reader) pullFresh(ctx context.Context, most, size int) ([]*nats.Msg, error) {
-	if !r.handsOver() {
-		return r.pull.fetch(ctx, most, size)
-	}
-	h := r.q.handover
-	h.mu.Lock()
-	t := h.head(r.target)
-	h.mu.Unlock()
-	t.reading.RLock()
-	defer t.reading.RUnlock()
-	messages, err := r.pull.fetch(ctx, most, size)
-	messages = r.q.unknown(r.target, messages)
-	if err != nil {
-		h.behind(r.target)
-		return messages, err
-	}
-	return messages, r.q.ackSettled(ctx, t)
 }
 
 func (r *Reader) read(ctx context.Context, msg *nats.Msg) (g *Group, err error) {
@@ -181,7 +147,7 @@ func (r *Reader) read(ctx context.Context, msg *nats.Msg) (g *Group, err error) 
 // group returns the group of msg without its records. Its number is 0 if msg is
 // not from the store.
 func (r *Reader) group(msg *nats.Msg) *Group {
-	g := &Group{WasParked: r.parked, q: r.q, target: r.target, reply: msg.Reply}
+	g := &Group{WasParked: r.parked, q: r.q, target: r.target, msg: msg}
 	if meta, err := msg.Metadata(); err == nil {
 		g.Sequence, g.Behind, g.stored = meta.Sequence.Stream, meta.NumPending, meta.Timestamp
 	}

@@ -129,9 +129,7 @@ func (q *Queue) reopen() error {
 func (q *Queue) restart(ctx context.Context, cfg Embedded) error {
 	_ = q.nc().FlushTimeout(flushTimeout) // acknowledgements on their way
 	q.available.interrupt()               // watches of tables start again
-	err := q.server.restart(cfg)
-	q.handover.reset()
-	if err != nil {
+	if err := q.server.restart(cfg); err != nil {
 		return err
 	}
 	if q.nc().IsClosed() {

@@ -164,7 +164,9 @@ func drain(t testing.TB, q *Queue, target string) map[notification.Identity]int 
 		for _, r := range g.Records {
 			seen[r.ID]++
 		}
-		if g.Behind == 0 && waiting(t, q, target) == 0 {
+		meta, err := g.msg.Metadata()
+		require.NoError(t, err)
+		if meta.NumPending == 0 && waiting(t, q, target) == 0 {
 			return seen
 		}
 	}

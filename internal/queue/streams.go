@@ -185,9 +185,6 @@ func (q *Queue) createConsumer(ctx context.Context, target string, parked bool, 
 	if from > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	}
-	if !parked {
-		defer q.handover.behind(target)
-	}
 	return q.js().CreateConsumer(ctx, q.streamOf(parked), cfg)
 }
 

@@ -50,11 +50,9 @@ func (q *Queue) Use(ctx context.Context, targets []string) (release func(), err 
 		return nil, err
 	}
 	return sync.OnceFunc(func() {
-		q.settle(q.ctx) // what they have acknowledged, before others read
 		q.change.Lock()
+		defer q.change.Unlock()
 		q.unuse(targets)
-		q.change.Unlock()
-		q.forgetUnused(false)
 	}), nil
 }
 

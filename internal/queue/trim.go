@@ -69,18 +69,6 @@ func (t *trimming) awaits() bool {
 	return len(t.returned) > 0
 }
 
-// awaitsOf reports the same of one target.
-func (t *trimming) awaitsOf(target string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for p, at := range t.returned {
-		if p.target == target && time.Since(at) <= AckWait {
-			return true
-		}
-	}
-	return false
-}
-
 // trimLoop removes what all targets have, after they have acknowledged
 // something, and everything while there is no target.
 func (q *Queue) trimLoop() {
@@ -115,7 +103,6 @@ func isTarget(info *jetstream.ConsumerInfo) bool { return info.Config.Durable !=
 // not written any more keeps it only until the queue is full: what it is for must
 // not stop notifications from being accepted.
 func (q *Queue) trim(ctx context.Context, full bool) error {
-	q.settle(ctx) // what the targets have, as far as the store does not know
 	q.trimming.purge.Lock()
 	defer q.trimming.purge.Unlock()
 	if q.trimming.awaits() {
