@@ -25,6 +25,7 @@ import (
 	"github.com/dovecotpush/caddy-dovecot-push/handlers/credentials"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue/natsleak"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
 
 func TestMain(m *testing.M) { natsleak.VerifyTestMain(m) }
@@ -44,7 +45,7 @@ var private = []string{"bob", "alice", "Alice", "INBOX", "Hello", "1795452971", 
 type endpoint struct {
 	*Handler
 	server *httptest.Server
-	log    *lockedBuffer
+	log    *testlog.Buffer
 	store  *fakeStore
 
 	mu      sync.Mutex
@@ -76,7 +77,7 @@ func handler(tb testing.TB, change func(*Handler)) *endpoint {
 	tb.Helper()
 	verifier, err := credentials.New([]credentials.Pair{{Username: "dovecot", Password: []byte("secret")}}, nil)
 	require.NoError(tb, err)
-	e := &endpoint{log: new(lockedBuffer), store: new(fakeStore)}
+	e := &endpoint{log: new(testlog.Buffer), store: new(fakeStore)}
 	e.Handler = &Handler{
 		Credentials: verifier,
 		Accept:      e.store.accept,
@@ -215,21 +216,4 @@ func problem(tb testing.TB, text string) (message, field string) {
 	require.False(tb, *p.Success)
 	require.NotEmpty(tb, p.Error)
 	return p.Error, p.Field
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -6,7 +6,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"slices"
 	"sync"
@@ -61,7 +60,7 @@ func anyPlan() *rapid.Generator[plan] {
 // coalescing, the attempts of a mailbox keep their distance, nothing old comes
 // after something new, and the newest always comes.
 func TestModel(t *testing.T) {
-	require.NoError(t, flag.Set("rapid.checks", "8"))
+	queuetest.Checks(t, 8)
 	rapid.Check(t, func(rt *rapid.T) {
 		p := anyPlan().Draw(rt, "plan")
 		var err error

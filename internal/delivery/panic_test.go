@@ -4,11 +4,9 @@
 package delivery
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -16,25 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/queue"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
-
-// lines is a log to look at.
-type lines struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.Buffer.Write(p)
-}
-
-func (l *lines) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.String()
-}
 
 // A target that panics fails, and does no harm to the others; what it panics
 // with is not told.
@@ -50,7 +31,7 @@ func TestTargetPanics(t *testing.T) {
 		return Result{After: 0, Reason: string(rune(none[n]))}
 	}
 	works := newScripted(takes)
-	var log lines
+	var log testlog.Buffer
 	reasons := make(chan string, 1000)
 	start(t, q, map[string]*scripted{"works": works}, func(cfg *Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
@@ -69,10 +50,10 @@ func TestTargetPanics(t *testing.T) {
 	panicking.change(func() { panicking.answer = newDevices().answer })
 	panicking.requireEach(t, "phone@a", 0, 100)
 	requireStats(t, q, map[string]queue.TargetStats{"works": {}, "devices": {}})
-	assert.NotContains(t, log.text(), "secret")
-	assert.Contains(t, log.text(), "*errors.errorString")
-	assert.Contains(t, log.text(), "index out of range")
-	assert.Contains(t, log.text(), "panic_test.go")
+	assert.NotContains(t, log.String(), "secret")
+	assert.Contains(t, log.String(), "*errors.errorString")
+	assert.Contains(t, log.String(), "index out of range")
+	assert.Contains(t, log.String(), "panic_test.go")
 }
 
 // What is asked before an attempt may panic as well.

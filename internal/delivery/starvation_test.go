@@ -6,7 +6,6 @@ package delivery
 import (
 	"context"
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"strings"
 	"sync"
@@ -195,7 +194,7 @@ func anyResult() *rapid.Generator[Result] {
 // Whatever the attempts at others end with, what always works gets its mail
 // within a second: devices at one push service, and users of one target.
 func TestWhateverOthersAnswer(t *testing.T) {
-	require.NoError(t, flag.Set("rapid.checks", "15"))
+	queuetest.Checks(t, 15)
 	for name, devices := range map[string]bool{"devices": true, "users": false} {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {

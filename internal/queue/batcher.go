@@ -40,8 +40,8 @@ type commit struct {
 	began   time.Time // when the first record came
 	// ids are its entries in dedup.
 	ids []notification.Identity
-	// shared is what others need to recognize duplicates, see [headerIDs].
-	shared []byte
+	// sharedIDs are what others need to recognize duplicates, see [headerIDs].
+	sharedIDs []byte
 	// done is closed once err is final: for all at once, because each waking
 	// has its price.
 	done chan struct{}
@@ -111,7 +111,7 @@ func (b *batcher) add(ctx context.Context, r *Record, dedupFor time.Duration, li
 				c.ids = append(c.ids, r.ID)
 				b.dedup.begin(r.ID, c)
 				if b.shared != nil {
-					c.shared = appendID(c.shared, r.ID, dedupFor)
+					c.sharedIDs = appendID(c.sharedIDs, r.ID, dedupFor)
 				}
 			}
 			return c, false, nil
@@ -127,7 +127,7 @@ func (b *batcher) add(ctx context.Context, r *Record, dedupFor time.Duration, li
 func (b *batcher) current(size, limit int) *commit {
 	if n := len(b.groups); n > 0 {
 		last := b.groups[n-1]
-		if last.records < maxGroupRecords && len(last.group)+idEncoding.EncodedLen(len(last.shared))+size <= limit {
+		if last.records < maxGroupRecords && len(last.group)+idEncoding.EncodedLen(len(last.sharedIDs))+size <= limit {
 			return last
 		}
 		if n >= maxWaitingGroups {

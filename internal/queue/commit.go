@@ -84,8 +84,8 @@ func (q *Queue) write(c *commit) error {
 	if q.server == nil {
 		timeout = answerTimeout
 		msg.Header[jetstream.MsgIDHeader] = []string{rand.Text()}
-		if len(c.shared) > 0 {
-			msg.Header[headerIDs] = []string{idEncoding.EncodeToString(c.shared)}
+		if len(c.sharedIDs) > 0 {
+			msg.Header[headerIDs] = []string{idEncoding.EncodeToString(c.sharedIDs)}
 		}
 	}
 	hold, cancel := context.WithDeadline(q.ctx, c.began.Add(holdTime))

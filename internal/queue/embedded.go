@@ -52,7 +52,8 @@ type embeddedServer struct {
 	syncer syncer
 	damage *damage
 	files  fileIdentities
-	// health is the answer to a question that still hangs; for repairLoop alone.
+	// health is the answer to a question that still hangs; for repairLoop, and
+	// for close after that.
 	health chan bool
 }
 
@@ -172,6 +173,9 @@ func (e *embeddedServer) restart(cfg Embedded) error {
 
 func (e *embeddedServer) close() error {
 	e.stop()
+	if e.health != nil {
+		<-e.health
+	}
 	return e.lock.Close()
 }
 

@@ -108,10 +108,6 @@ func TestServerKilled(t *testing.T) {
 func TestServerLostData(t *testing.T) {
 	t.Parallel()
 	server := newNATSServer(t)
-	stop := func() {
-		require.NoError(t, server.cmd.Process.Signal(os.Interrupt))
-		_ = server.cmd.Wait()
-	}
 	require.NoError(t, server.start())
 	q := storeOn(t, server).open(t, "a")
 	reader := q.NewReader("a")
@@ -121,18 +117,15 @@ func TestServerLostData(t *testing.T) {
 		requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 	}
 	deliver(0)
-	stop()
-	messages := filepath.Join(server.dir, "jetstream", "jetstream", "$G", "streams", "dovecot_push", "msgs")
-	kept := filepath.Join(t.TempDir(), "msgs")
-	require.NoError(t, os.CopyFS(kept, os.DirFS(messages)))
+	server.stop(t)
+	restore := server.snapshot(t)
 	require.NoError(t, server.start())
 	const more = 10
 	for n := range more {
 		deliver(1 + n)
 	}
-	stop()
-	require.NoError(t, os.RemoveAll(messages))
-	require.NoError(t, os.CopyFS(messages, os.DirFS(kept)))
+	server.stop(t)
+	restore()
 	require.NoError(t, server.start())
 	missing := make(map[notification.Identity]bool)
 	for n := range more {

@@ -4,11 +4,11 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dovecotpush/caddy-dovecot-push/internal/faultydisk"
+	"github.com/dovecotpush/caddy-dovecot-push/internal/testlog"
 )
 
 // storeOnFaultyDisk is an embedded store on a disk that can fail.
@@ -164,7 +165,7 @@ func TestDiskCannotBeRead(t *testing.T) {
 func TestDiskHangs(t *testing.T) {
 	t.Parallel()
 	s, disk := storeOnFaultyDisk(t)
-	var log syncBuffer
+	var log testlog.Buffer
 	s.config.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	q := s.open(t, "a")
 	accept(t, q, numbered(0))
@@ -178,7 +179,7 @@ func TestDiskHangs(t *testing.T) {
 		senders.Wait()
 	})
 	require.Positive(t, disk.Affected())
-	require.Eventually(t, func() bool { return log.contains("the disk does not answer") }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "the disk does not answer") }, patience, time.Millisecond)
 	whileFaulty(t, disk, "a reload", func() {
 		assert.NoError(t, q.Reconcile(t.Context(), s.config))
 		_, err := q.Use(t.Context(), []string{"a"})
@@ -197,22 +198,4 @@ func TestDiskHangs(t *testing.T) {
 	require.Equal(t, 1, seen[identity(0)])
 	require.Equal(t, 1, seen[identity(10)])
 	require.NoError(t, q.Check(t.Context()))
-}
-
-// syncBuffer is a buffer that somebody reads while it is written.
-type syncBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *syncBuffer) contains(text string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Contains(b.buffer.Bytes(), []byte(text))
 }

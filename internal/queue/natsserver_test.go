@@ -116,6 +116,27 @@ func (p *natsProcess) start() error {
 	}
 }
 
+// stop ends the server as its operator does.
+func (p *natsProcess) stop(t testing.TB) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	_ = p.cmd.Wait()
+}
+
+// snapshot keeps the accepted notifications of the server, which is stopped. restore
+// gives it those in place of what it has then, and nothing else of that time.
+func (p *natsProcess) snapshot(t testing.TB) (restore func()) {
+	t.Helper()
+	messages := filepath.Join(p.dir, "jetstream", "jetstream", "$G", "streams", "dovecot_push", "msgs")
+	kept := filepath.Join(t.TempDir(), "msgs")
+	require.NoError(t, os.CopyFS(kept, os.DirFS(messages)))
+	return func() {
+		t.Helper()
+		require.NoError(t, os.RemoveAll(messages))
+		require.NoError(t, os.CopyFS(messages, os.DirFS(kept)))
+	}
+}
+
 // kill ends the server as a power cut would end its process.
 func (p *natsProcess) kill() {
 	if p.cmd != nil && p.cmd.Process != nil {
