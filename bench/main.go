@@ -39,6 +39,7 @@ var parts = []part{
 	{"disk", "An fsync on this machine", (*bench).disk},
 	{"accept", "Accepting, 32 connections", (*bench).accept},
 	{"connections", "Accepting with `sync always`, by connections", (*bench).connections},
+	{"slowdisk", "Accepting on a disk that takes 5 ms for a sync, by connections (as root)", (*bench).slowDisk},
 	{"waiting", "Accepting while many notifications wait", (*bench).waiting},
 	{"endtoend", "Accepted until a webhook has answered, `sync always`", (*bench).endtoend},
 	{"everyday", "At the rates of every day, accepted until a webhook has answered", (*bench).everyday},
