@@ -78,10 +78,17 @@ func TestCheck(t *testing.T) {
 			&history{requests: []request{sent(1, 9, ok)}, deliveries: []delivery{came(1, "c1", 9.9), came(1, "c2", 40)}, outages: killed(one, "n1")},
 			"",
 		},
-		"two duplicates of it": {
+		"a group of it": {
 			&history{
 				requests:   []request{sent(1, 9, ok), sent(2, 9, ok)},
 				deliveries: []delivery{came(1, "c1", 9.9), came(2, "c1", 9.9), came(1, "c2", 40), came(2, "c2", 40)}, outages: killed(one, "n1"),
+			},
+			"",
+		},
+		"two groups of it": {
+			&history{
+				requests:   []request{sent(1, 9, ok), sent(2, 9, ok)},
+				deliveries: []delivery{came(1, "c1", 9.9), came(2, "c1", 9.9), came(1, "c2", 40), came(2, "c3", 40)}, outages: killed(one, "n1"),
 			},
 			"2 duplicates after the fault killed of [n1], which explains 1",
 		},
@@ -106,6 +113,20 @@ func TestCheck(t *testing.T) {
 		},
 		"what a killed Caddy delivered later": {
 			&history{requests: []request{sent(1, 9, ok)}, deliveries: []delivery{came(1, "c1", 11), came(1, "c2", 40)}, outages: killed(unacked, "c1")},
+			"which explains 0",
+		},
+		"what a server gave away that the others do not know of": {
+			&history{
+				requests:   []request{sent(1, 9, ok), sent(2, 10.1, ok)},
+				deliveries: []delivery{came(1, "c1", 9.9), came(2, "c1", 10.3), came(1, "c2", 14), came(2, "c3", 14)}, outages: killed(lent, "n1"),
+			},
+			"",
+		},
+		"what it cannot have given away": {
+			&history{
+				requests:   []request{sent(1, 11.5, ok)},
+				deliveries: []delivery{came(1, "c1", 11.6), came(1, "c2", 14)}, outages: killed(lent, "n1"),
+			},
 			"which explains 0",
 		},
 		"in the wrong order": {

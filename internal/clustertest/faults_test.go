@@ -27,19 +27,19 @@ type fault struct {
 }
 
 var faults = []fault{
-	onServer("server killed", false, (*server).kill, (*server).start),
-	onServer("leader killed", true, (*server).kill, (*server).start),
-	onServer("server stopped", false, (*server).freeze, (*server).thaw),
-	onServer("leader stopped", true, (*server).freeze, (*server).thaw),
-	onServer("server unplugged", false, (*server).unplug, (*server).plug),
-	onServer("leader unplugged", true, (*server).unplug, (*server).plug),
-	onServer("leader parted from the other servers", true,
+	onServer("server killed", one, false, (*server).kill, (*server).start),
+	onServer("leader killed", one, true, (*server).kill, (*server).start),
+	onServer("server stopped", one, false, (*server).freeze, (*server).thaw),
+	onServer("leader stopped", one, true, (*server).freeze, (*server).thaw),
+	onServer("server unplugged", one, false, (*server).unplug, (*server).plug),
+	onServer("leader unplugged", one, true, (*server).unplug, (*server).plug),
+	onServer("leader parted from the other servers", lent, true,
 		func(s *server) { part([]*node{s.node}, s.others()) },
 		func(s *server) { join([]*node{s.node}, s.others()) }),
-	onServer("leader not heard by the other servers", true,
+	onServer("leader not heard by the other servers", lent, true,
 		func(s *server) { s.mute(s.others()...) },
 		func(s *server) { s.unmute(s.others()...) }),
-	onServer("leader does not hear the other servers", true,
+	onServer("leader does not hear the other servers", lent, true,
 		func(s *server) { each(s.others(), func(x *node) { x.mute(s.node) }) },
 		func(s *server) { each(s.others(), func(x *node) { x.unmute(s.node) }) }),
 	{name: "all servers killed", begin: func(c *cluster, _ *rand.Rand) (outage, func()) {
@@ -53,8 +53,8 @@ var faults = []fault{
 		}
 		return o, func() { each(all, (*server).start) }
 	}},
-	alone(onServer("disk of a server emptied", false, (*server).destroy, (*server).start)),
-	alone(onServer("server removed, and another one added", false,
+	alone(onServer("disk of a server emptied", one, false, (*server).destroy, (*server).start)),
+	alone(onServer("server removed, and another one added", one, false,
 		func(s *server) { s.destroy(); s.forget() }, (*server).start)),
 	onCaddy("Caddy killed", unacked, (*caddy).Kill, (*caddy).start),
 	onCaddy("Caddy stopped", held, (*caddy).freeze, (*caddy).thaw),
@@ -79,13 +79,13 @@ var loss = fault{name: "packets lost", begin: func(c *cluster, _ *rand.Rand) (ou
 }}
 
 // onServer is a fault of one server, or of the one that leads the stream.
-func onServer(name string, leads bool, begin, end func(*server)) fault {
+func onServer(name string, costs cost, leads bool, begin, end func(*server)) fault {
 	return fault{name: name, begin: func(c *cluster, r *rand.Rand) (outage, func()) {
 		s := c.choose(r, leads)
 		if s == nil {
 			return outage{}, nil
 		}
-		o := c.outage(one, s.name)
+		o := c.outage(costs, s.name)
 		begin(s)
 		return o, func() { end(s) }
 	}}

@@ -19,13 +19,19 @@ const (
 	// slowly is how long it may take on a busy machine until something that was
 	// delivered is acknowledged.
 	slowly = 5 * time.Second
+	// together is how much later than another one a notification of its group is
+	// delivered at most.
+	together = 100 * time.Millisecond
+	// notYetNoticed is for how long the servers believe that all is well.
+	notYetNoticed = time.Second
 )
 
 // cost is how many duplicates a fault may cause.
 type cost int
 
 const (
-	one     cost = iota // of a server
+	one     cost = iota // of a server: one group
+	lent                // of a server that goes on without the others: what it gave to Caddys that they do not know of
 	unacked             // what a Caddy had delivered and not acknowledged
 	held                // that, and what a Caddy delivers which nobody hears of
 )
@@ -230,7 +236,8 @@ func (h *history) answers(o *outage) string {
 // checkDuplicates attributes each duplicate to the fault that explains it and
 // is the nearest to having explained enough.
 func (h *history) checkDuplicates(v *verdict, sent map[mail][]request, arrived map[mail][]delivery) {
-	explained := make([]int, len(h.outages))
+	explained := make([][]delivery, len(h.outages)) // what came again
+	room := func(i int) int { return h.explains(&h.outages[i]) - h.outages[i].count(explained[i]) }
 	for m, all := range arrived {
 		if len(sent[m]) > 1 {
 			v.reported++
@@ -247,7 +254,7 @@ func (h *history) checkDuplicates(v *verdict, sent map[mail][]request, arrived m
 					continue
 				}
 				// Faults that explain many go first.
-				if at < 0 || h.explains(&h.outages[at])-explained[at] < h.explains(&h.outages[i])-explained[i] {
+				if at < 0 || room(at) < room(i) {
 					at = i
 				}
 			}
@@ -255,20 +262,49 @@ func (h *history) checkDuplicates(v *verdict, sent map[mail][]request, arrived m
 				v.violation("mail %d of %s was delivered again after %s, and nothing had failed", m.uid, m.user, again.at.Sub(first.at))
 				continue
 			}
-			explained[at]++
+			explained[at] = append(explained[at], again)
 		}
 	}
 	for i := range h.outages {
-		if o := &h.outages[i]; explained[i] > h.explains(o) {
-			v.violation("%d duplicates after the fault %s of %v, which explains %d", explained[i], o.fault, o.nodes, h.explains(o))
+		if o := &h.outages[i]; room(i) < 0 {
+			v.violation("%d duplicates after the fault %s of %v, which explains %d", o.count(explained[i]), o.fault, o.nodes, h.explains(o))
 		}
 	}
+}
+
+// count returns how many duplicates those are that came again after the outage. Of a
+// server it counts groups, whose notifications one Caddy delivers at once.
+func (o *outage) count(again []delivery) (n int) {
+	if o.cost != one {
+		return len(again)
+	}
+	began := make(map[string]time.Time)
+	for _, d := range slices.SortedFunc(slices.Values(again), func(a, b delivery) int { return a.at.Compare(b.at) }) {
+		if d.at.Sub(began[d.caddy]) > together {
+			n++
+			began[d.caddy] = d.at
+		}
+	}
+	return n
 }
 
 // explains returns how many duplicates a fault may cause.
 func (h *history) explains(o *outage) (n int) {
 	if o.cost == one {
 		return 1
+	}
+	if o.cost == lent {
+		// It cannot store any more. What it has it may still give away.
+		stored := make(map[mail]bool)
+		for _, r := range h.requests {
+			stored[r.mail] = stored[r.mail] || r.sent.Before(o.from.Add(notYetNoticed))
+		}
+		for _, d := range h.deliveries {
+			if stored[d.mail] && d.at.After(o.from.Add(-notYetNoticed)) && d.at.Before(o.to) {
+				n++
+			}
+		}
+		return n
 	}
 	for _, d := range h.deliveries {
 		before := d.at.After(o.from.Add(-slowly)) && d.at.Before(o.from)

@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -22,46 +23,65 @@ const (
 	// lateAckInterval is how often acknowledgements without an answer are
 	// repeated.
 	lateAckInterval = 500 * time.Millisecond
+	// lateAckMemory is for how long. A group comes again after AckWait.
+	lateAckMemory = AckWait + 5*time.Second
 	// maxLateAcks bounds how many of them are remembered. Further groups come
 	// again.
 	maxLateAcks = 4096
 )
 
+// ackKey is of which group an acknowledgement is.
+type ackKey struct {
+	position
+	parked bool
+}
+
 // lateAck is an acknowledgement that a NATS server did not confirm.
 type lateAck struct {
-	reply    string // where it is sent to
-	parked   bool
-	sequence uint64
-	stored   time.Time // when the group was stored, which tells it from another one with its number
-	since    time.Time
+	reply  string    // where it is sent to
+	stored time.Time // when the group was stored, which tells it from another one with its number
+	since  time.Time
 }
 
 // lateAcks are repeated until a server confirms them: a server that was lost
 // takes along what it was sent, and the others would deliver the group again.
 type lateAcks struct {
 	mu  sync.Mutex
-	all []lateAck
+	all map[ackKey]lateAck
 }
 
-func (l *lateAcks) add(a lateAck) {
+func (l *lateAcks) add(key ackKey, a lateAck) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.all == nil {
+		l.all = make(map[ackKey]lateAck)
+	}
 	if len(l.all) < maxLateAcks {
-		l.all = append(l.all, a)
+		l.all[key] = a
 	}
 }
 
-// take returns those of groups that have not come again yet, and forgets all.
-func (l *lateAcks) take() (all []lateAck) {
+func (l *lateAcks) remove(key ackKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, a := range l.all {
-		if time.Since(a.since) < AckWait {
-			all = append(all, a)
-		}
-	}
-	l.all = nil
-	return all
+	delete(l.all, key)
+}
+
+// has reports whether the group was acknowledged: it came again because the store
+// does not know that yet.
+func (l *lateAcks) has(key ackKey, stored time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, late := l.all[key]
+	return late && a.stored.Equal(stored)
+}
+
+// due returns all, and forgets those of groups that have come again since.
+func (l *lateAcks) due() map[ackKey]lateAck {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.all, func(_ ackKey, a lateAck) bool { return time.Since(a.since) >= lateAckMemory })
+	return maps.Clone(l.all)
 }
 
 // acknowledge sends an acknowledgement and waits for the answer.
@@ -83,7 +103,7 @@ func (q *Queue) ackLoop() {
 	for {
 		select {
 		case <-q.ctx.Done():
-			for _, a := range q.lateAcks.take() {
+			for _, a := range q.lateAcks.due() {
 				_ = q.nc().Publish(a.reply, ackDone)
 			}
 			return
@@ -92,35 +112,34 @@ func (q *Queue) ackLoop() {
 		if !q.isReady() {
 			continue
 		}
-		all := q.lateAcks.take()
-		for i, a := range all {
-			if err := q.repeat(a); err != nil {
+		for key, a := range q.lateAcks.due() {
+			if err := q.repeat(key, a); err != nil {
 				q.log.Debug("could not repeat an acknowledgement", "error", err)
-				for _, a := range all[i:] {
-					q.lateAcks.add(a)
-				}
-				break
+				break // the next attempt begins with another one
 			}
 		}
 	}
 }
 
 // repeat sends an acknowledgement again, unless the group is gone: a server that
-// lost something may have given its number to another one.
-func (q *Queue) repeat(a lateAck) error {
+// lost something may have given its number to another one. One that is not found is
+// asked for again: the server that answered may not have had it yet.
+func (q *Queue) repeat(key ackKey, a lateAck) error {
 	ctx, cancel := context.WithTimeout(q.ctx, requestTimeout)
 	defer cancel()
-	stream, err := q.js().Stream(ctx, q.streamOf(a.parked))
+	stream, err := q.js().Stream(ctx, q.streamOf(key.parked))
 	if err != nil {
 		return err
 	}
-	switch msg, err := stream.GetMsg(ctx, a.sequence); {
+	msg, err := stream.GetMsg(ctx, key.sequence)
+	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil
-	case err != nil:
-		return err
-	case !msg.Time.Equal(a.stored):
-		return nil
+	case err == nil && msg.Time.Equal(a.stored):
+		err = q.acknowledge(a.reply, externalAckTimeout)
 	}
-	return q.acknowledge(a.reply, externalAckTimeout)
+	if err == nil {
+		q.lateAcks.remove(key)
+	}
+	return err
 }

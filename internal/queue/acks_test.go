@@ -4,28 +4,50 @@
 package queue
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // What was delivered when its server died is not delivered again: the server is
-// sent the acknowledgement when it is back.
+// sent the acknowledgement when it is back. If it does not know that it gave the
+// group away, it does so again, and nothing is in it.
 func TestAckOfLostServer(t *testing.T) {
 	t.Parallel()
 	server := newNATSServer(t)
 	require.NoError(t, server.start())
 	q := storeOn(t, server).open(t, "a")
 	acceptSoon(t, q, numbered(0))
-	g := next(t, q.NewReader("a"))
+	reader := q.NewReader("a")
+	g := next(t, reader)
 	server.kill()
 	require.Error(t, g.Ack())
 	require.NoError(t, server.start())
+	requireNotAgain(t, q, reader)
+}
+
+// What a server delivered that the others do not know of comes again from them. It
+// is not delivered again.
+func TestAckOfLostDelivery(t *testing.T) {
+	t.Parallel()
+	server := newNATSServer(t)
+	require.NoError(t, server.start())
+	q := storeOn(t, server).open(t, "a")
+	acceptSoon(t, q, numbered(0))
+	server.stop(t)
+	restore := server.snapshot(t)
+	require.NoError(t, server.start())
 	require.Eventually(t, q.isReady, patience, 10*time.Millisecond)
-	requireStats(t, q, 0, map[string]TargetStats{"a": {}}) // nobody reads it meanwhile
+	reader := q.NewReader("a")
+	g := next(t, reader)
+	require.Len(t, g.Records, 1)
+	server.stop(t)
+	require.Error(t, g.Ack())
+	restore()
+	require.NoError(t, server.start())
+	requireNotAgain(t, q, reader)
 }
 
 // Where the server lost it, and gave its number to another group, that one is
@@ -33,31 +55,42 @@ func TestAckOfLostServer(t *testing.T) {
 func TestAckOfLostGroup(t *testing.T) {
 	t.Parallel()
 	server := newNATSServer(t)
-	stop := func() {
-		require.NoError(t, server.cmd.Process.Signal(os.Interrupt))
-		_ = server.cmd.Wait()
-	}
 	require.NoError(t, server.start())
 	q := storeOn(t, server).open(t, "a")
-	stop()
-	messages := filepath.Join(server.dir, "jetstream", "jetstream", "$G", "streams", "dovecot_push", "msgs")
-	kept := filepath.Join(t.TempDir(), "msgs")
-	require.NoError(t, os.CopyFS(kept, os.DirFS(messages)))
+	server.stop(t)
+	restore := server.snapshot(t)
 	require.NoError(t, server.start())
 	acceptSoon(t, q, numbered(0))
 	reader := q.NewReader("a")
 	g := next(t, reader)
-	stop()
+	server.stop(t)
 	require.Error(t, g.Ack())
-	require.NoError(t, os.RemoveAll(messages))
-	require.NoError(t, os.CopyFS(messages, os.DirFS(kept)))
+	restore()
 	require.NoError(t, server.start())
 	acceptSoon(t, q, numbered(1))
 	other := next(t, reader)
 	require.Equal(t, g.Sequence, other.Sequence)
 	requireStats(t, q, 1, map[string]TargetStats{"a": {Waiting: 1}})
-	require.NoError(t, q.repeat(lateAck{g.msg.Reply, false, g.Sequence, g.stored, time.Now()}))
+	require.NoError(t, q.repeat(keyOf(g), lateAck{g.msg.Reply, g.stored, time.Now()}))
 	requireStats(t, q, 1, map[string]TargetStats{"a": {Waiting: 1}})
-	require.NoError(t, q.repeat(lateAck{other.msg.Reply, false, other.Sequence, other.stored, time.Now()}))
+	require.NoError(t, q.repeat(keyOf(other), lateAck{other.msg.Reply, other.stored, time.Now()}))
 	requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 }
+
+// requireNotAgain waits until nothing waits. Nothing must be delivered meanwhile.
+func requireNotAgain(t testing.TB, q *Queue, r *Reader) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		groups, _ := r.Take(t.Context(), 1, 1)
+		for _, g := range groups {
+			if !assert.Empty(t, g.Records) {
+				return true
+			}
+			_ = g.Ack()
+		}
+		stats, err := q.Stats(t.Context(), []string{r.target})
+		return err == nil && stats.Targets[r.target] == TargetStats{}
+	}, patience, 10*time.Millisecond)
+}
+
+func keyOf(g *Group) ackKey { return ackKey{position: position{g.target, g.Sequence}} }

@@ -56,8 +56,11 @@ func (g *Group) Ack() error {
 		return g.q.acknowledge(g.msg.Reply, ackReplyTimeout)
 	}
 	err := g.q.acknowledge(g.msg.Reply, externalAckTimeout)
-	if err != nil && !g.stored.IsZero() {
-		g.q.lateAcks.add(lateAck{g.msg.Reply, g.WasParked, g.Sequence, g.stored, time.Now()})
+	switch key := (ackKey{position{g.target, g.Sequence}, g.WasParked}); {
+	case err == nil:
+		g.q.lateAcks.remove(key)
+	case !g.stored.IsZero():
+		g.q.lateAcks.add(key, lateAck{g.msg.Reply, g.stored, time.Now()})
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,6 +32,8 @@ type Log struct {
 
 	mu   sync.Mutex
 	made bool
+
+	last atomic.Uint64 // the number of the newest entry that is known
 }
 
 // LogEntry is one entry of a [Log].
@@ -121,6 +124,7 @@ func (l *Log) follow(ctx context.Context, from func(LogState) (after uint64), se
 		if err := l.persist(); err != nil {
 			return err
 		}
+		l.last.Store(meta.Sequence.Stream)
 		seen(LogEntry{Seq: meta.Sequence.Stream, Stored: meta.Timestamp, Data: msg.Data()}, msg.Headers())
 		if meta.NumPending == 0 && !caughtUp {
 			caughtUp = true
@@ -142,6 +146,12 @@ func (l *Log) read(ctx context.Context, from func(LogState) uint64) (iter jetstr
 		return nil, false, storeError(err)
 	}
 	info := stream.CachedInfo()
+	if info.State.LastSeq < l.last.Load() {
+		if info.State, err = l.q.agreed(ctx, stream); err != nil {
+			return nil, false, storeError(err)
+		}
+	}
+	l.last.Store(info.State.LastSeq)
 	after := from(LogState{Made: info.Created, First: max(info.State.FirstSeq, 1), Last: info.State.LastSeq})
 	cons, err := stream.CreateConsumer(ctx, readerConfig(after))
 	if err == nil {

@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -31,19 +32,44 @@ func (q *Queue) setBack(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !parked {
-			q.reached.Store(info.State.LastSeq)
+		state := info.State
+		beyond := slices.DeleteFunc(positions, func(p *jetstream.ConsumerInfo) bool { return p.Delivered.Stream <= state.LastSeq })
+		if len(beyond) > 0 {
+			if state, err = q.agreed(ctx, stream); err != nil {
+				return err
+			}
 		}
-		for _, position := range positions {
-			if position.Delivered.Stream <= info.State.LastSeq {
+		if !parked {
+			q.reached.Store(state.LastSeq)
+		}
+		for _, position := range beyond {
+			if position.Delivered.Stream <= state.LastSeq {
 				continue
 			}
-			if err := q.setBackTo(ctx, position, info.State, parked); err != nil {
+			if err := q.setBackTo(ctx, position, state, parked); err != nil {
 				return fmt.Errorf("setting back the position of target %s: %w", position.Name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// agreed returns the state of a stream that seems to have lost something.
+//
+// A server that led the stream, and was stopped or cut off, answers with what it
+// had then until it notices that another one leads. It cannot make the others
+// agree to anything: to remove what is before the first message, which is nothing.
+func (q *Queue) agreed(ctx context.Context, stream jetstream.Stream) (jetstream.StreamState, error) {
+	if q.server == nil {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(1)); err != nil {
+			return jetstream.StreamState{}, fmt.Errorf("asking all servers for the end of a stream: %w", err)
+		}
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	return info.State, nil
 }
 
 func (q *Queue) streamOf(parked bool) string {

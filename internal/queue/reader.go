@@ -55,9 +55,10 @@ func (q *Queue) NewParkedReader(target string) *Reader {
 }
 
 // Take takes up to most groups of up to size bytes together, but at least one,
-// waiting for the first until ctx ends, or for a while ([ErrNoMore]). A group may have no records, if another one
-// that was stored before has them all. A group is redelivered unless
-// [Group.Ack] or [Group.InProgress] is called within [AckWait].
+// waiting for the first until ctx ends, or for a while ([ErrNoMore]). A group has
+// no records if all of them are in others that were stored before, or if it was
+// acknowledged already. It is redelivered unless [Group.Ack] or
+// [Group.InProgress] is called within [AckWait].
 func (r *Reader) Take(ctx context.Context, most, size int) ([]*Group, error) {
 	messages, err := r.fetch(ctx, most, size)
 	groups := make([]*Group, 0, len(messages))
@@ -133,6 +134,9 @@ func (r *Reader) read(ctx context.Context, msg *nats.Msg) (g *Group, err error) 
 		return g, err
 	}
 	r.q.trimming.taken(position{r.target, g.Sequence})
+	if r.q.lateAcks.has(ackKey{position: position{r.target, g.Sequence}}, g.stored) {
+		return g, nil
+	}
 	g.Records, err = parseGroup(msg.Data)
 	if shared := r.q.shared; shared != nil {
 		shared.await(ctx, g.Sequence)

@@ -109,6 +109,14 @@ func (s *shared) from(last uint64) uint64 {
 	return s.at
 }
 
+// isBeyond reports whether a group is known that the store does not have, where
+// last is the last one that it has.
+func (s *shared) isBeyond(last uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return last < s.at
+}
+
 // lost notes that nobody follows for a while.
 func (s *shared) lost() {
 	s.mu.Lock()
@@ -204,7 +212,13 @@ func (q *Queue) follow() error {
 	if err != nil {
 		return err
 	}
-	cfg := readerConfig(q.shared.from(stream.CachedInfo().State.LastSeq))
+	state := stream.CachedInfo().State
+	if q.shared.isBeyond(state.LastSeq) {
+		if state, err = q.agreed(ctx, stream); err != nil {
+			return err
+		}
+	}
+	cfg := readerConfig(q.shared.from(state.LastSeq))
 	cfg.HeadersOnly = true
 	consumer, err := stream.CreateConsumer(ctx, cfg)
 	if err != nil {
