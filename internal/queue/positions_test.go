@@ -1,0 +1,43 @@
+// Copyright The caddy-dovecot-push Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A server that led the stream, and does not know yet that another one does, seems to
+// have lost what was accepted since. Nothing is delivered again for that.
+func TestServerThatLedBefore(t *testing.T) {
+	t.Parallel()
+	server := newNATSServer(t)
+	require.NoError(t, server.start())
+	s := storeOn(t, server)
+	proxy := newNATSProxy(t, server.addr)
+	s.config.External.URLs = []string{proxy.url()}
+	q := s.open(t, "a")
+	reader := q.NewReader("a")
+	for n := range 2 {
+		acceptSoon(t, q, numbered(n))
+		require.NoError(t, next(t, reader).Ack())
+	}
+	require.Eventually(t, func() bool { return !q.shared.isBeyond(2) && q.shared.isBeyond(1) }, patience, 10*time.Millisecond)
+	verify := func() error {
+		q.change.RLock()
+		defer q.change.RUnlock()
+		return q.prepare(t.Context())
+	}
+	proxy.deposed.Store(true)
+	require.Error(t, verify())
+	require.Error(t, q.follow())
+	proxy.deposed.Store(false)
+	require.NoError(t, verify())
+	require.Zero(t, q.Damage().SetBack)
+	require.True(t, q.shared.isBeyond(1), "what others have stored is forgotten")
+	acceptSoon(t, q, numbered(2))
+	require.Equal(t, uint64(3), next(t, reader).Sequence)
+}
