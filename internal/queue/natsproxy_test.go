@@ -24,7 +24,7 @@ type natsProxy struct {
 	pairs   []*proxied
 	silent  chan struct{} // closed unless nothing gets through
 	refuses bool
-	deposed atomic.Bool
+	changes atomic.Pointer[strings.Replacer] // what is said, keeping its length
 }
 
 type proxied struct {
@@ -97,8 +97,8 @@ func (p *natsProxy) pump(from io.Reader, write func([]byte) error) {
 		silent := p.silent
 		p.mu.Unlock()
 		<-silent
-		if p.deposed.Load() {
-			copy(buffer, asDeposed.Replace(string(buffer[:n])))
+		if changes := p.changes.Load(); changes != nil {
+			copy(buffer, changes.Replace(string(buffer[:n])))
 		}
 		if n > 0 && write(buffer[:n]) != nil || err != nil {
 			return
@@ -148,10 +148,6 @@ func (p *natsProxy) speak() {
 		close(p.silent)
 	}
 }
-
-// asDeposed is what a server says that led the stream before its second group, and
-// that no other one listens to. It keeps the length of what it replaces.
-var asDeposed = strings.NewReplacer(`"last_seq":2`, `"last_seq":1`, "API.STREAM.PURGE", "API.STREAM.NONE_")
 
 // cut ends all connections.
 func (p *natsProxy) cut() {

@@ -27,6 +27,9 @@ const (
 	// awaitShared is how long readers wait for the header of a group, which comes at
 	// the same time unless the server was lost that sends it.
 	awaitShared = 3 * time.Second
+	// maxOneByOne is how many groups are read one by one. More come sooner from a
+	// consumer.
+	maxOneByOne = 4096
 	// followPause is how long nobody follows after an error.
 	followPause = 250 * time.Millisecond
 )
@@ -218,9 +221,14 @@ func (q *Queue) follow() error {
 			return err
 		}
 	}
+	if err := q.catchUp(ctx, stream, state); err != nil {
+		return err
+	}
 	cfg := readerConfig(q.shared.from(state.LastSeq))
 	cfg.HeadersOnly = true
-	consumer, err := stream.CreateConsumer(ctx, cfg)
+	soon, cancel := context.WithTimeout(q.ctx, answerTimeout)
+	defer cancel()
+	consumer, err := stream.CreateConsumer(soon, cfg)
 	if err != nil {
 		return err
 	}
@@ -244,4 +252,25 @@ func (q *Queue) follow() error {
 		}
 		q.shared.note(meta.Sequence.Stream, meta.Timestamp, msg.Headers(), meta.NumPending == 0)
 	}
+}
+
+// catchUp reads one by one what others have stored since: a cluster that has lost a
+// server may take ten seconds to make a consumer, and each attempt begins here.
+func (q *Queue) catchUp(ctx context.Context, stream jetstream.Stream, state jetstream.StreamState) error {
+	at := q.shared.from(state.LastSeq)
+	next := max(at+1, state.FirstSeq)
+	switch {
+	case state.LastSeq-at > maxOneByOne:
+		return nil
+	case at < state.LastSeq && next > state.LastSeq: // all of it is gone
+		q.shared.note(state.LastSeq, time.Time{}, nil, true)
+	}
+	for ; next <= state.LastSeq; next++ {
+		msg, err := stream.GetMsg(ctx, next)
+		if err != nil {
+			return err
+		}
+		q.shared.note(next, msg.Time, msg.Header, next == state.LastSeq)
+	}
+	return nil
 }

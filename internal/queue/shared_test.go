@@ -5,6 +5,7 @@ package queue
 
 import (
 	"encoding/base64"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,13 @@ func twoOnServer(t *testing.T) (here, there *Queue) {
 	server := newNATSServer(t)
 	require.NoError(t, server.start())
 	here, there = storeOn(t, server).open(t, "a"), storeOn(t, server).open(t, "a")
+	requireCurrent(t, here, there)
+	return here, there
+}
+
+// requireCurrent waits until they know what is stored.
+func requireCurrent(t *testing.T, here, there *Queue) {
+	t.Helper()
 	acceptSoon(t, here, numbered(1_000_000))
 	for _, q := range []*Queue{here, there} {
 		require.Eventually(t, func() bool {
@@ -33,7 +41,6 @@ func twoOnServer(t *testing.T) (here, there *Queue) {
 			return q.shared.current
 		}, patience, time.Millisecond)
 	}
-	return here, there
 }
 
 // What Dovecot repeats at another Caddy is not stored again. What is replayed is.
@@ -48,6 +55,24 @@ func TestRepeatedElsewhere(t *testing.T) {
 		duplicate, err = there.Accept(t.Context(), numbered(1), window)
 		require.NoError(t, err)
 		assert.Equal(t, want, duplicate, window)
+	}
+}
+
+// Where no consumer can be made, as after the loss of a server, it is known as well.
+func TestRepeatedElsewhereWithoutConsumer(t *testing.T) {
+	t.Parallel()
+	server := newNATSServer(t)
+	require.NoError(t, server.start())
+	proxy := newNATSProxy(t, server.addr)
+	s := storeOn(t, server)
+	s.config.External.URLs = []string{proxy.url()}
+	here, there := s.open(t, "a"), storeOn(t, server).open(t, "a")
+	requireCurrent(t, here, there)
+	proxy.changes.Store(strings.NewReplacer("API.CONSUMER.CREATE", "API.CONSUMER.NONE__"))
+	proxy.cut()
+	for n := range 3 {
+		acceptSoon(t, there, numbered(n))
+		require.Eventually(t, func() bool { return here.shared.knows(identity(n), time.Minute) }, patience, time.Millisecond)
 	}
 }
 
