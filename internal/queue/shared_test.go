@@ -63,13 +63,14 @@ func TestRepeatedElsewhereWithoutConsumer(t *testing.T) {
 	t.Parallel()
 	server := newNATSServer(t)
 	require.NoError(t, server.start())
+	there := storeOn(t, server).open(t, "a")
+	acceptSoon(t, there, numbered(1_000_000)) // it has made what both need
 	proxy := newNATSProxy(t, server.addr)
+	proxy.changes.Store(strings.NewReplacer("API.CONSUMER.CREATE", "API.CONSUMER.NONE__"))
 	s := storeOn(t, server)
 	s.config.External.URLs = []string{proxy.url()}
-	here, there := s.open(t, "a"), storeOn(t, server).open(t, "a")
+	here := s.open(t, "a")
 	requireCurrent(t, here, there)
-	proxy.changes.Store(strings.NewReplacer("API.CONSUMER.CREATE", "API.CONSUMER.NONE__"))
-	proxy.cut()
 	for n := range 3 {
 		acceptSoon(t, there, numbered(n))
 		require.Eventually(t, func() bool { return here.shared.knows(identity(n), time.Minute) }, patience, time.Millisecond)
