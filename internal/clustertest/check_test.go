@@ -124,8 +124,8 @@ func TestCheck(t *testing.T) {
 		},
 		"what it cannot have given away": {
 			&history{
-				requests:   []request{sent(1, 11.5, ok)},
-				deliveries: []delivery{came(1, "c1", 11.6), came(1, "c2", 14)}, outages: killed(lent, "n1"),
+				requests:   []request{sent(1, 39, ok)},
+				deliveries: []delivery{came(1, "c1", 40), came(1, "c2", 41)}, outages: killed(lent, "n1"),
 			},
 			"which explains 0",
 		},
