@@ -28,20 +28,18 @@ func (b *bench) slowDisk() (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, disk.Unmount()) }()
 	away, err := freeport.Address()
 	if err != nil {
-		return errors.Join(err, disk.Unmount())
+		return err
 	}
 	caddyfile := strings.Replace(accepting(away, "sync always"), "queue embedded {", "queue embedded {\npath "+filepath.Join(mounted, "queue"), 1)
 	s, err := b.caddy(b.binary, caddyfile)
 	if err != nil {
-		return errors.Join(err, disk.Unmount())
+		return err
 	}
-	defer func() {
-		s.Kill() // it cannot end without its disk
-		err = errors.Join(err, disk.Unmount())
-	}()
-	shared := make(map[int]float64)
+	defer s.Kill() // it cannot end without its disk
+	perSync := make(map[int]float64)
 	var contenders []*contender
 	for _, n := range []int{1, front, 256} {
 		contenders = append(contenders, &contender{
@@ -49,7 +47,7 @@ func (b *bench) slowDisk() (err error) {
 			measure: func() (result, error) {
 				before := disk.Affected()
 				r, err := load{address: s.address, connections: n, duration: *duration}.run()
-				shared[n] = float64(r.requests) / float64(disk.Affected()-before)
+				perSync[n] = float64(r.requests) / float64(disk.Affected()-before)
 				return r, err
 			},
 		})
@@ -57,6 +55,6 @@ func (b *bench) slowDisk() (err error) {
 	if err := compare("requests/s", contenders...); err != nil {
 		return err
 	}
-	fmt.Printf("\nNotifications for each sync in the last round: %.1f with one connection, %.1f with %d, %.1f with 256.\n", shared[1], shared[front], front, shared[256])
+	fmt.Printf("\nNotifications for each sync in the last round: %.1f with one connection, %.1f with %d, %.1f with 256.\n", perSync[1], perSync[front], front, perSync[256])
 	return nil
 }

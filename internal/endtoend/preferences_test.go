@@ -64,6 +64,7 @@ func TestPreferencesOfDevices(t *testing.T) {
 		f.Kill()
 		f.start(t)
 		awaitCertificate(t, f.address)
+		person.awaitDevices()
 		prefer(phonePath, `{"mutedUntil":null,"urgency":"high"}`)
 		got = phone.Wait(2)[1]
 		assert.Equal(t, "high", got.Urgency)

@@ -92,6 +92,15 @@ func (p *person) callOnce(method, path, body string) (status int, answer map[str
 	return resp.StatusCode, answer
 }
 
+// awaitDevices waits until a Caddy that has just started has read the devices.
+func (p *person) awaitDevices() {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool {
+		status, _ := p.call(http.MethodGet, "/api/subscriptions", "")
+		return status == http.StatusOK
+	}, waitTimeout, 50*time.Millisecond)
+}
+
 func (p *person) signIn(user, password string) int {
 	p.t.Helper()
 	login, err := json.Marshal(map[string]string{"username": user, "password": password})
