@@ -122,8 +122,9 @@ func (q *Queue) ackLoop() {
 }
 
 // repeat sends an acknowledgement again, unless the group is gone: a server that
-// lost something may have given its number to another one. One that is not found is
-// asked for again: the server that answered may not have had it yet.
+// lost something may have given its number to another one. One that is not found,
+// and was not removed, is asked for again: the server that answered may not have had
+// it yet.
 func (q *Queue) repeat(key ackKey, a lateAck) error {
 	ctx, cancel := context.WithTimeout(q.ctx, requestTimeout)
 	defer cancel()
@@ -134,7 +135,10 @@ func (q *Queue) repeat(key ackKey, a lateAck) error {
 	msg, err := stream.GetMsg(ctx, key.sequence)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil
+		if key.sequence >= stream.CachedInfo().State.FirstSeq {
+			return nil
+		}
+		err = nil // removed, with all before it
 	case err == nil && msg.Time.Equal(a.stored):
 		err = q.acknowledge(a.reply, externalAckTimeout)
 	}

@@ -77,6 +77,27 @@ func TestAckOfLostGroup(t *testing.T) {
 	requireStats(t, q, 0, map[string]TargetStats{"a": {}})
 }
 
+// A group that is not found may be one that the server that answers does not have
+// yet. One that was removed is forgotten.
+func TestAckOfGroupThatIsNotFound(t *testing.T) {
+	t.Parallel()
+	server := newNATSServer(t)
+	require.NoError(t, server.start())
+	q := storeOn(t, server).open(t, "a")
+	acceptSoon(t, q, numbered(0))
+	g := next(t, q.NewReader("a"))
+	require.NoError(t, g.Ack())
+	require.Eventually(t, func() bool { return q.trim(t.Context(), false) == nil && waiting(t, q, "a") == 0 }, patience, 10*time.Millisecond)
+	removed, missing := keyOf(g), ackKey{position: position{"a", g.Sequence + 1}}
+	for _, key := range []ackKey{removed, missing} {
+		a := lateAck{g.msg.Reply, g.stored, time.Now()}
+		q.lateAcks.add(key, a)
+		require.NoError(t, q.repeat(key, a))
+	}
+	require.False(t, q.lateAcks.has(removed, g.stored))
+	require.True(t, q.lateAcks.has(missing, g.stored))
+}
+
 // requireNotAgain waits until nothing waits. Nothing must be delivered meanwhile.
 func requireNotAgain(t testing.TB, q *Queue, r *Reader) {
 	t.Helper()

@@ -4,10 +4,12 @@
 package queue
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -45,4 +47,36 @@ func TestServerThatLedBefore(t *testing.T) {
 	require.True(t, q.shared.isBeyond(1), "what others have stored is forgotten")
 	acceptSoon(t, q, numbered(2))
 	require.Equal(t, uint64(3), next(t, reader).Sequence)
+}
+
+// A history is not forgotten for its answer either.
+func TestLogOfServerThatLedBefore(t *testing.T) {
+	t.Parallel()
+	server := newNATSServer(t)
+	require.NoError(t, server.start())
+	s := storeOn(t, server)
+	proxy := newNATSProxy(t, server.addr)
+	s.config.External.URLs = []string{proxy.url()}
+	q := s.open(t, "a")
+	log := q.Log("history", LogLimits{Age: time.Hour, Bytes: 1 << 20})
+	for range 2 {
+		require.Eventually(t, func() bool { return log.Append(t.Context(), []byte("event")) == nil }, patience, 10*time.Millisecond)
+	}
+	follow := func(ends uint64) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*requestTimeout)
+		defer cancel()
+		return log.Follow(ctx, func(state LogState) uint64 {
+			assert.EqualValues(t, ends, state.Last)
+			return 0
+		}, func(e LogEntry) {
+			if e.Seq == ends {
+				cancel()
+			}
+		}, func() {})
+	}
+	require.ErrorIs(t, follow(2), context.Canceled)
+	proxy.changes.Store(asDeposed)
+	require.ErrorIs(t, follow(2), ErrUnavailable)
+	proxy.changes.Store(nil)
+	require.ErrorIs(t, follow(2), context.Canceled)
 }
