@@ -66,20 +66,8 @@ func (p *person) request(ctx context.Context, method, path, body string) (*http.
 	return p.client.Do(r)
 }
 
-// call sends a request and returns the status and the members of the answer. It is
-// patient, as the page is, with a Caddy that has just started and has not read the
-// devices yet.
+// call sends a request and returns the status and the members of the answer.
 func (p *person) call(method, path, body string) (status int, answer map[string]any) {
-	p.t.Helper()
-	for end := time.Now().Add(waitTimeout); ; time.Sleep(50 * time.Millisecond) {
-		status, answer = p.callOnce(method, path, body)
-		if status != http.StatusServiceUnavailable || time.Now().After(end) {
-			return status, answer
-		}
-	}
-}
-
-func (p *person) callOnce(method, path, body string) (status int, answer map[string]any) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), waitTimeout)
 	defer cancel()
@@ -105,7 +93,7 @@ func (p *person) signIn(user, password string) int {
 	p.t.Helper()
 	login, err := json.Marshal(map[string]string{"username": user, "password": password})
 	require.NoError(p.t, err)
-	status, _ := p.callOnce(http.MethodPost, "/api/session", string(login))
+	status, _ := p.call(http.MethodPost, "/api/session", string(login))
 	return status
 }
 
