@@ -66,7 +66,7 @@ func TestLogOfServerThatLedBefore(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*requestTimeout)
 		defer cancel()
 		return log.Follow(ctx, func(state LogState) uint64 {
-			assert.EqualValues(t, ends, state.Last)
+			assert.Equal(t, ends, state.Last)
 			return 0
 		}, func(e LogEntry) {
 			if e.Seq == ends {
